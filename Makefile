@@ -1,0 +1,45 @@
+# amesh: one static binary. "make" lists what can be made.
+
+GO           ?= go
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+TEST_TIMEOUT ?= 6m
+PKGS         ?= ./...
+BENCH        ?= .
+FUZZTIME     ?= 10s
+
+# The version comes from VERSION; stamping by the go command would fail in a
+# clone whose owner git does not trust.
+export GOFLAGS += -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-all lint bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## make the static binary bin/amesh
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/amesh ./cmd/amesh
+
+demo: build ## build, then show a relay and two agents on this machine in under a minute
+	bin/amesh demo
+
+test: ## run the tests, with the race detector where there is a C compiler (PKGS=./relay for some of them)
+	@GO="$(GO)" TEST_TIMEOUT="$(TEST_TIMEOUT)" scripts/test $(PKGS)
+
+test-all: ## run the tests and all that needs more than Go; prints SKIP and the reason where this machine cannot
+	@GO="$(GO)" MAKE="$(MAKE)" scripts/test-all
+
+lint: ## check gofmt, go vet and staticcheck
+	@bad=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$bad" ]; then printf 'not formatted by gofmt:\n%s\n' "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+bench: ## run the benchmarks (BENCH=Seal PKGS=./ratchet for some of them)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@GO="$(GO)" scripts/fuzz $(FUZZTIME)
+
+clean: ## remove what was built here
+	rm -rf bin
