@@ -1,0 +1,179 @@
+package ratchet
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+var (
+	// ErrStage reports a call that does not fit the session's stage, such as
+	// Seal before Bind. It is a mistake of the caller, never of the peer.
+	ErrStage = errors.New("session is not at that stage")
+	// ErrTooLong reports a plaintext that fits no envelope, or a chain that has
+	// no number left.
+	ErrTooLong = errors.New("too long")
+)
+
+// stage is how far a session's start has come.
+type stage uint8
+
+const (
+	stageFresh stage = iota // message 0 is still to be sealed or opened
+	stageFirst              // message 0 is done, Bind is missing
+	stageBound              // Seal and Open
+)
+
+// state is the Double Ratchet's state with header encryption, in the names of
+// its paper. It holds no pointer, so an assignment is a copy.
+type state struct {
+	dhs       Secret
+	dhsPublic Point
+	dhr       Point
+	rk        Secret
+	cks, ckr  Secret
+	hks, hkr  Secret
+	nhks      Secret
+	nhkr      Secret
+	ns, nr    uint32
+	pn        uint32
+	sending   bool // cks and hks are set
+	receiving bool // ckr and hkr are set
+}
+
+// Session is one side of an encrypted line. It is not safe for concurrent use.
+// After an error of any method the session is what it was before the call. It
+// prints as "(hidden)".
+type Session struct {
+	state
+	sid     [16]byte
+	th0     [32]byte
+	ad      [32]byte
+	stage   stage
+	skipped skipped
+}
+
+// SID is a local name of the session. It never travels.
+func (s *Session) SID() [16]byte { return s.sid }
+
+// Sent is the number of messages sealed in the present sending chain.
+func (s *Session) Sent() uint32 { return s.ns }
+
+// Clone returns a session that shares nothing with s. To seal with both is to
+// use a key twice.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.skipped = s.skipped.clone()
+	return &c
+}
+
+// Format hides the session's keys, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// Bind ties all messages from now on to the knock's bytes without its tail. It
+// is called once, after message 0.
+func (s *Session) Bind(knock []byte) error {
+	if s.stage != stageFirst {
+		return fmt.Errorf("bind: %w", ErrStage)
+	}
+	h := sha256.New()
+	h.Write(s.th0[:])
+	h.Write(knock)
+	h.Sum(s.ad[:0])
+	s.stage = stageBound
+	return nil
+}
+
+// SealFirst seals message 0, which A puts into the knock. Bind comes next.
+func (s *Session) SealFirst(rand io.Reader, plaintext []byte) ([]byte, error) {
+	if s.stage != stageFresh || !s.sending {
+		return nil, fmt.Errorf("seal message 0: %w", ErrStage)
+	}
+	env, _, err := s.seal(rand, TypeFirst, s.th0, plaintext)
+	if err != nil {
+		return nil, fmt.Errorf("seal message 0: %w", err)
+	}
+	s.stage = stageFirst
+	return env, nil
+}
+
+// Seal encrypts a plaintext of at most MaxPlaintext bytes. It returns the whole
+// envelope and its number in the present sending chain. The session must be on
+// disk before the envelope leaves, and what is sent again is the same bytes.
+func (s *Session) Seal(rand io.Reader, plaintext []byte) (envelope []byte, number uint32, err error) {
+	if s.stage != stageBound || !s.sending {
+		return nil, 0, fmt.Errorf("seal: %w", ErrStage)
+	}
+	envelope, number, err = s.seal(rand, TypeMessage, s.ad, plaintext)
+	if err != nil {
+		return nil, 0, fmt.Errorf("seal: %w", err)
+	}
+	return envelope, number, nil
+}
+
+func (s *Session) seal(rand io.Reader, t Type, ad [32]byte, plaintext []byte) ([]byte, uint32, error) {
+	size := PaddedSize(len(plaintext))
+	if size == 0 {
+		return nil, 0, fmt.Errorf("%w: plaintext of %d bytes, at most %d", ErrTooLong, len(plaintext), MaxPlaintext)
+	}
+	if s.ns == math.MaxUint32 {
+		return nil, 0, fmt.Errorf("%w: chain", ErrTooLong)
+	}
+	// Nonces are random although a key is used once: a state that came back from
+	// a backup then repeats a key, but no key with its nonce.
+	var nonces [2 * chacha20poly1305.NonceSizeX]byte
+	if _, err := io.ReadFull(rand, nonces[:]); err != nil {
+		return nil, 0, err
+	}
+	env := make([]byte, messageOverhead+size)
+	prefix := Prefix(t)
+	copy(env, prefix[:])
+	header := env[PrefixSize+chacha20poly1305.NonceSizeX:][:headerSize]
+	copy(header, s.dhsPublic[:])
+	binary.BigEndian.PutUint32(header[32:], s.pn)
+	binary.BigEndian.PutUint32(header[36:], s.ns)
+	sealInPlace(env[PrefixSize:bodyOffset], &s.hks, nonces[:chacha20poly1305.NonceSizeX], prefix[:])
+
+	mk, next := chainStep(s.cks)
+	padInto(env[bodyOffset+chacha20poly1305.NonceSizeX:], plaintext)
+	sealInPlace(env[bodyOffset:], &mk, nonces[chacha20poly1305.NonceSizeX:], bodyAD(ad, env))
+	number := s.ns
+	s.cks = next
+	s.ns++
+	return env, number, nil
+}
+
+// bodyAD is what the body's tag covers besides the body: the session's binding,
+// the prefix and the sealed header as they travel.
+func bodyAD(ad [32]byte, env []byte) []byte {
+	out := make([]byte, 0, len(ad)+bodyOffset)
+	out = append(out, ad[:]...)
+	return append(out, env[:bodyOffset]...)
+}
+
+// sealInPlace makes nonce ‖ ciphertext ‖ tag of box, in which the plaintext
+// already stands where the ciphertext will.
+func sealInPlace(box []byte, key *Secret, nonce, ad []byte) {
+	n := copy(box, nonce)
+	plain := box[n : len(box)-chacha20poly1305.Overhead]
+	aead, err := chacha20poly1305.NewX(key[:])
+	if err != nil {
+		panic("ratchet: XChaCha20-Poly1305 refused 32 bytes: " + err.Error())
+	}
+	aead.Seal(plain[:0], nonce, plain, ad)
+}
+
+// openBox is the reverse; it leaves box as it is and appends to dst.
+func openBox(dst, box []byte, key *Secret, ad []byte) ([]byte, bool) {
+	aead, err := chacha20poly1305.NewX(key[:])
+	if err != nil {
+		panic("ratchet: XChaCha20-Poly1305 refused 32 bytes: " + err.Error())
+	}
+	out, err := aead.Open(dst, box[:chacha20poly1305.NonceSizeX], box[chacha20poly1305.NonceSizeX:], ad)
+	return out, err == nil
+}
