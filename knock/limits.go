@@ -1,0 +1,45 @@
+package knock
+
+import "time"
+
+// Fixed by the protocol (session.md §5.2).
+const (
+	// MaxKnock is the longest knock without its tail, in bytes.
+	MaxKnock = 4096
+	// MaxLife is the longest time from a knock's Issued to its Expires.
+	MaxLife = 168 * time.Hour
+)
+
+// Limits are the numbers a node may choose.
+type Limits struct {
+	// PerSender is how many knocks of one sender are taken for checking of their
+	// signature in Window.
+	PerSender int
+	// Total is how many knocks of all senders are taken in Window. The sender's
+	// name is not proven at that point, so this is the limit that protects us.
+	Total int
+	// Window is the time the two above count in.
+	Window time.Duration
+	// PendingStrangers is how many knocks of strangers may wait for the owner.
+	PendingStrangers int
+	// PendingBytes is how many bytes those knocks may take in all.
+	PendingBytes int
+	// RelayWindow is how long A hands one knock to relays. A relay keeps it 72 h,
+	// so the last copy is gone before the prekeys it names are.
+	RelayWindow time.Duration
+	// AnswerAgain is the least time between two sendings of a stored answer.
+	AnswerAgain time.Duration
+}
+
+// DefaultLimits are the values of session.md §8 and §12.
+func DefaultLimits() Limits {
+	return Limits{
+		PerSender:        30,
+		Total:            600,
+		Window:           time.Minute,
+		PendingStrangers: 100,
+		PendingBytes:     4 << 20,
+		RelayWindow:      24 * time.Hour,
+		AnswerAgain:      5 * time.Second,
+	}
+}
