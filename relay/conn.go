@@ -1,0 +1,255 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"amesh/identity"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+)
+
+// conn is one connection. Its life:
+//
+//	serve ── greet ──> register ──> read ──frames──> handle ──> queue ──> write
+//	                                   mailbox ──> pump ────────┘
+//
+// stop may be called by anybody, any number of times; the first call says why.
+type conn struct {
+	s      *Server
+	ws     *websocket.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+	queue  *queue
+	credit *credit
+	wake   chan struct{} // there may be something for pump to do
+	done   chan struct{} // closed by stop
+	once   sync.Once
+	wg     sync.WaitGroup
+
+	who identity.AMID
+	ack bool
+	// named and pinged belong to the server's mutex.
+	named  bool
+	pinged time.Time
+
+	mu     sync.Mutex
+	closed bool
+	status string
+	seen   time.Time
+}
+
+func newConn(s *Server) *conn {
+	return &conn{
+		s:      s,
+		queue:  newQueue(s.limits.QueueFrames, s.limits.QueueBytes),
+		credit: newCredit(s.limits.Credit),
+		wake:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+	}
+}
+
+// serve runs the connection to its end.
+func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
+	c.attach(ctx, ws)
+	late := time.AfterFunc(c.s.limits.AuthWait, func() {
+		c.stop(websocket.StatusPolicyViolation, "no connect frame in time")
+	})
+	ok := c.greet()
+	if !late.Stop() || !ok {
+		c.stop(websocket.StatusPolicyViolation, "not connected")
+		c.wg.Wait()
+		return
+	}
+	frames := make(chan any, c.s.limits.ReadAhead)
+	c.wg.Go(c.write)
+	c.wg.Go(func() { c.handleAll(frames) })
+	if c.ack {
+		c.wg.Go(c.pump)
+	} else {
+		c.wg.Go(c.pumpOnce)
+	}
+	c.read(frames)
+	c.stop(websocket.StatusNormalClosure, "")
+	c.wg.Wait()
+}
+
+// attach gives the connection its socket; stop may have come before it.
+func (c *conn) attach(ctx context.Context, ws *websocket.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.ws = ws
+	if c.closed {
+		c.hangUp(websocket.StatusGoingAway, "relay is stopping")
+	}
+}
+
+// stop ends the connection with a close frame. It does not wait.
+func (c *conn) stop(code websocket.StatusCode, reason string) {
+	c.once.Do(func() {
+		close(c.done)
+		c.queue.close()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.closed = true
+		if c.ws != nil {
+			c.hangUp(code, reason)
+		}
+	})
+}
+
+// hangUp says goodbye beside everything else, because the peer may be deaf; then
+// cancelling the context takes the socket away.
+func (c *conn) hangUp(code websocket.StatusCode, reason string) {
+	c.wg.Go(func() {
+		late := time.AfterFunc(c.s.limits.CloseWait, c.cancel)
+		_ = c.ws.Close(code, reason)
+		late.Stop()
+		c.cancel()
+	})
+}
+
+// greet takes the connect frame and answers it. It is false when the connection
+// is to end; the peer was told why.
+func (c *conn) greet() bool {
+	typ, data, err := c.ws.Read(c.ctx)
+	if err != nil {
+		return false
+	}
+	frame, err := parseClientFrame(data, c.s.limits)
+	f, ok := frame.(connectFrame)
+	if typ != websocket.MessageText || err != nil || !ok {
+		c.refuse(refusal{CodeInvalidMessage, "the first frame must be connect"}, websocket.StatusPolicyViolation)
+		return false
+	}
+	who, no := verifyConnect(f, time.Now(), c.s.limits)
+	if no == nil && !c.s.replays.first(who, f.Signature, time.Now()) {
+		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
+	}
+	if no != nil {
+		c.s.log.Debug("connect refused", "code", no.code, "reason", no.text)
+		c.refuse(*no, CloseUnauthorized)
+		return false
+	}
+	return c.admit(who, f)
+}
+
+// admit makes the connection the agent's own.
+func (c *conn) admit(who identity.AMID, f connectFrame) bool {
+	c.who = who
+	agreed := agree(f.Extensions)
+	c.ack = slices.Contains(agreed, ExtensionAck)
+	c.status, c.seen = statusOnline, time.Now()
+	pending, err := c.s.box.Open(c.ctx, who, c.ack)
+	if err != nil {
+		c.s.storageResult(err)
+		c.refuse(refusal{CodeInternalError, "storage unavailable"}, websocket.StatusTryAgainLater)
+		return false
+	}
+	// Queued before anybody can find the connection: connected must come first,
+	// or the Python SDK takes the relay's answer for a refusal.
+	c.queue.push(encode(connectedFrame{
+		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: agreed,
+	}))
+	old, ok := c.s.register(c)
+	if !ok {
+		return false
+	}
+	if old != nil {
+		old.stop(CloseReplaced, "replaced")
+	}
+	c.s.log.Debug("agent connected", "peer", who, "ack", c.ack)
+	return true
+}
+
+// agree is what both sides speak.
+func agree(offered []Extension) []Extension {
+	var both []Extension
+	for _, e := range supported {
+		if slices.Contains(offered, e) {
+			both = append(both, e)
+		}
+	}
+	return both
+}
+
+// refuse writes an error frame, really, before the close frame.
+func (c *conn) refuse(no refusal, code websocket.StatusCode) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.WriteWait)
+	defer cancel()
+	if c.ws.Write(ctx, websocket.MessageText, encode(errorOf(no.code, no.text, 0))) == nil {
+		c.stop(code, no.text)
+	}
+}
+
+func errorOf(code, text string, retry time.Duration) errorFrame {
+	return errorFrame{Type: typeError, Code: code, Message: text, Error: text, RetryAfter: seconds(retry)}
+}
+
+// seconds rounds up: a client that comes back a moment too early is refused again.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// read parses what comes until the socket ends. Frames that are unknown or
+// malformed are ignored (AgentMesh §2.2).
+func (c *conn) read(frames chan<- any) {
+	defer close(frames)
+	for {
+		typ, data, err := c.ws.Read(c.ctx)
+		if err != nil {
+			c.s.log.Debug("connection ended", "peer", c.who, "err", err)
+			return
+		}
+		if typ != websocket.MessageText {
+			continue
+		}
+		frame, err := parseClientFrame(data, c.s.limits)
+		if err != nil {
+			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
+			continue
+		}
+		select {
+		case frames <- frame:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// write sends the queue. A frame that does not leave in time means a reader who
+// does not read: it is cut, and what was not written stays in its mailbox.
+func (c *conn) write() {
+	for {
+		frame, ok := c.queue.pop()
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.WriteWait)
+		err := c.ws.Write(ctx, websocket.MessageText, frame)
+		cancel()
+		if err != nil {
+			c.stop(websocket.StatusTryAgainLater, "too slow")
+			return
+		}
+	}
+}
+
+// ping ends a connection whose peer does not answer.
+func (c *conn) ping() {
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.PongWait)
+	defer cancel()
+	if c.ws.Ping(ctx) != nil {
+		c.stop(websocket.StatusPolicyViolation, "no pong")
+	}
+}
+
+// nudge tells pump to look again.
+func (c *conn) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,143 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"amesh/identity"
+
+	"github.com/coder/websocket"
+)
+
+// handleAll works through the frames of one connection in their order. What was
+// read meanwhile is taken together, so that it shares commits.
+func (c *conn) handleAll(frames <-chan any) {
+	for frame := range frames {
+		batch := []any{frame}
+		for more := true; more && len(batch) < c.s.limits.BatchFrames; {
+			select {
+			case next, ok := <-frames:
+				if more = ok; ok {
+					batch = append(batch, next)
+				}
+			default:
+				more = false
+			}
+		}
+		c.handleBatch(batch)
+	}
+}
+
+func (c *conn) handleBatch(batch []any) {
+	var sends []sendFrame
+	var acks []string
+	for _, frame := range batch {
+		switch f := frame.(type) {
+		case sendFrame:
+			sends = append(sends, f)
+		case ackFrame:
+			acks = append(acks, f.IDs...)
+		default:
+			// Whatever else was said after a send happens after it.
+			c.relay(sends)
+			sends = nil
+			c.handle(frame)
+		}
+	}
+	c.relay(sends)
+	c.acknowledge(acks)
+}
+
+func (c *conn) handle(frame any) {
+	wait, ok := c.s.rates.query(c.who, time.Now())
+	if !ok {
+		c.s.log.Debug("frame dropped", "peer", c.who, "reason", "rate")
+		return
+	}
+	c.hold(wait)
+	switch f := frame.(type) {
+	case pingFrame:
+		if t, err := parseStamp(f.Timestamp); err == nil {
+			c.queue.push(encode(pingFrame{Type: typePong, Timestamp: wireStamp(t)}))
+		}
+	case presenceFrame:
+		c.mu.Lock()
+		c.status, c.seen = f.Status, time.Now()
+		c.mu.Unlock()
+	case presenceQueryFrame:
+		c.queue.push(encode(c.s.presence(f.AMID)))
+	case iceFrame:
+		c.forwardICE(f)
+	case p2pFrame:
+		c.forward(f.Peer, p2pFrame{Type: typeP2P, Peer: c.who.String()})
+	case getPendingFrame:
+		// Everything was pushed already (AgentMesh §2.6).
+		c.queue.push(encode(pendingFrame{Type: typePending, Messages: []struct{}{}}))
+	case disconnectFrame:
+		c.stop(websocket.StatusNormalClosure, "")
+	}
+}
+
+// presence answers for anybody who asks. The name is repeated as it was asked.
+func (s *Server) presence(name string) presenceReplyFrame {
+	f := presenceReplyFrame{Type: typePresenceReply, AMID: name, Status: statusOffline}
+	who, err := identity.ParseAMID(name)
+	if err != nil {
+		return f
+	}
+	peer := s.find(who)
+	if peer == nil {
+		return f
+	}
+	peer.mu.Lock()
+	defer peer.mu.Unlock()
+	f.Status, f.LastSeen = peer.status, wireStamp(peer.seen)
+	return f
+}
+
+// forwardICE passes a candidate exchange on if the peer is there. Only for an
+// offer is its absence worth an error (AgentMesh §2.7).
+func (c *conn) forwardICE(f iceFrame) {
+	to := f.To
+	// On delivery "to" names the sender; clients of 0.2 rely on it.
+	f.To = c.who.String()
+	if !c.forward(to, f) && f.Type == typeICEOffer {
+		c.queue.push(encode(errorOf(CodeRecipientOffline, "recipient is not connected", 0)))
+	}
+}
+
+// forward offers a frame to a connected agent. It never waits for the other's
+// socket, and what does not fit is dropped: these frames age in seconds.
+func (c *conn) forward(to string, frame any) bool {
+	who, err := identity.ParseAMID(to)
+	if err != nil {
+		return false
+	}
+	peer := c.s.find(who)
+	return peer != nil && peer.queue.offer(encode(frame))
+}
+
+// acknowledge removes what the receiver has, in one commit. If that fails the
+// messages come again on the next connection, and the receiver knows them.
+func (c *conn) acknowledge(ids []string) {
+	cursors := c.credit.release(ids)
+	if len(cursors) == 0 {
+		return
+	}
+	_, err := c.s.box.Delete(context.WithoutCancel(c.ctx), c.who, cursors)
+	c.s.storageResult(err)
+	c.nudge()
+}
+
+// hold waits a little, or until the connection ends.
+func (c *conn) hold(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.done:
+	}
+}

@@ -1,0 +1,272 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/store"
+
+	"github.com/coder/websocket"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// house is an address behind which servers come and go.
+type house struct {
+	t   *testing.T
+	web *httptest.Server
+
+	mu      sync.Mutex
+	server  *Server
+	stop    context.CancelFunc
+	stopped chan error
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{t: t}
+	h.web = httptest.NewServer(h)
+	t.Cleanup(func() {
+		h.shut()
+		h.web.Close()
+	})
+	return h
+}
+
+func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	s := h.server
+	h.mu.Unlock()
+	if s == nil {
+		http.Error(w, "nobody home", http.StatusBadGateway)
+		return
+	}
+	s.ServeHTTP(w, r)
+}
+
+func (h *house) url() string { return strings.Replace(h.web.URL, "http://", "ws://", 1) }
+
+// start moves a server in, over a store that outlives it.
+func (h *house) start(s store.Store, l Limits) *Server {
+	h.t.Helper()
+	if l == (Limits{}) {
+		l = DefaultLimits()
+		// Raw clients read only when a test expects something.
+		l.CloseWait = 50 * time.Millisecond
+	}
+	server, err := NewServer(ServerConfig{Mailbox: testBox(h.t, s, l), Limits: l})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Run(ctx) }()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.server, h.stop, h.stopped = server, stop, stopped
+	return server
+}
+
+// shut stops the server, if any, and waits for it.
+func (h *house) shut() {
+	h.t.Helper()
+	h.mu.Lock()
+	stop, stopped := h.stop, h.stopped
+	h.server, h.stop = nil, nil
+	h.mu.Unlock()
+	if stop == nil {
+		return
+	}
+	stop()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			h.t.Errorf("server stopped with %v", err)
+		}
+	case <-time.After(patience):
+		h.t.Error("server does not stop")
+	}
+}
+
+// startRelay is the usual case: one server in one house.
+func startRelay(t *testing.T, l Limits) (*house, *store.Memory) {
+	t.Helper()
+	disk := store.NewMemory()
+	h := newHouse(t)
+	h.start(disk, l)
+	return h, disk
+}
+
+// raw is a client that knows only WebSockets and JSON.
+type raw struct {
+	t   *testing.T
+	ws  *websocket.Conn
+	who identity.AMID
+}
+
+type object = map[string]any
+
+func (h *house) dial() *raw {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, h.url()+"/any/path", nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ws.SetReadLimit(1 << 20)
+	h.t.Cleanup(func() { _ = ws.CloseNow() })
+	return &raw{t: h.t, ws: ws}
+}
+
+var (
+	stampMu   sync.Mutex
+	lastStamp time.Time
+)
+
+// jsStamp is a timestamp as the JavaScript SDK writes it, never the same twice.
+func jsStamp() string {
+	stampMu.Lock()
+	defer stampMu.Unlock()
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	if !now.After(lastStamp) {
+		now = lastStamp.Add(time.Millisecond)
+	}
+	lastStamp = now
+	return now.Format("2006-01-02T15:04:05.000Z")
+}
+
+// join connects an agent and takes the connected frame.
+func (h *house) join(n byte, extensions ...Extension) (*raw, object) {
+	h.t.Helper()
+	c := h.dial()
+	key := testKey(h.t, n)
+	c.who = key.AMID()
+	stamp := jsStamp()
+	f := signed(key, stamp, stamp)
+	f.Extensions = extensions
+	c.write(f)
+	got := c.next()
+	if got["type"] != typeConnected {
+		h.t.Fatalf("connect answered with %v", got)
+	}
+	return c, got
+}
+
+func (c *raw) write(frame any) {
+	c.t.Helper()
+	c.writeText(string(encode(frame)))
+}
+
+func (c *raw) writeText(text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *raw) next() object {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, data, err := c.ws.Read(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var o object
+	if err := json.Unmarshal(data, &o); err != nil {
+		c.t.Fatalf("%s: %v", data, err)
+	}
+	return o
+}
+
+// want takes the next frame and compares the members that are named.
+func (c *raw) want(members object) object {
+	c.t.Helper()
+	got := c.next()
+	for k, v := range members {
+		if got[k] != v {
+			c.t.Fatalf("member %s: got %v, want %v in %v", k, got[k], v, got)
+		}
+	}
+	return got
+}
+
+// quiet proves that nothing is on its way: frames keep their order, so the answer
+// to a ping comes after everything that was due.
+func (c *raw) quiet() {
+	c.t.Helper()
+	c.writeText(`{"type":"ping","timestamp":"2026-11-20T09:22:47.5+00:00"}`)
+	c.want(object{"type": typePong, "timestamp": "2026-11-20T09:22:47.500Z"})
+}
+
+// closed reads until the end and returns the close code.
+func (c *raw) closed() websocket.StatusCode {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		if _, _, err := c.ws.Read(ctx); err != nil {
+			if ctx.Err() != nil {
+				c.t.Fatal("connection stays open")
+			}
+			return websocket.CloseStatus(err)
+		}
+	}
+}
+
+// send sends a text, with a client_id if it is not empty.
+func (c *raw) send(to identity.AMID, text, clientID string) {
+	c.t.Helper()
+	c.write(sendFrame{Type: typeSend, To: to.String(), Payload: text, Kind: KindMessage, ClientID: clientID})
+}
+
+func (c *raw) ack(ids ...string) {
+	c.t.Helper()
+	c.write(ackFrame{Type: typeAck, IDs: ids})
+}
+
+// leave closes the connection and waits until the server knows.
+func (c *raw) leave(h *house) {
+	c.t.Helper()
+	_ = c.ws.Close(websocket.StatusNormalClosure, "")
+	h.until("the connection is forgotten", func(s *Server) bool { return s.find(c.who) == nil })
+}
+
+// until waits for something that happens in the server without telling anybody.
+func (h *house) until(what string, f func(*Server) bool) {
+	h.t.Helper()
+	end := time.Now().Add(patience)
+	for !f(h.server) {
+		if time.Now().After(end) {
+			h.t.Fatalf("never: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (h *house) holds(owner identity.AMID, n int) {
+	h.t.Helper()
+	var got Size
+	end := time.Now().Add(patience)
+	for {
+		var err error
+		if got, err = h.server.box.Usage(context.Background(), owner); err == nil && got.Messages == n {
+			return
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("mailbox holds %+v, want %d", got, n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -1,0 +1,289 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+var (
+	errNoPong   = errors.New("no pong in time")
+	errNoAnswer = errors.New("no answer to a send in time")
+)
+
+// link is one admitted connection of a Client.
+type link struct {
+	c   *Client
+	ws  *websocket.Conn
+	ack bool
+	// session is the relay's name for the connection.
+	session string
+
+	wake  chan struct{} // there is something to write
+	inbox chan Delivery
+	// blocked says that the reader waits for Deliver; pongs cannot come then.
+	blocked atomic.Bool
+
+	mu      sync.Mutex
+	closed  bool
+	next    uint64
+	queue   []*pending          // not yet written
+	waiting map[string]*pending // written, by client_id
+	used    Size                // both together
+	acks    []string
+}
+
+func newLink(c *Client, ws *websocket.Conn, s State) *link {
+	return &link{
+		c: c, ws: ws, ack: s.Speaks(ExtensionAck), session: s.Session,
+		wake: make(chan struct{}, 1), inbox: make(chan Delivery, c.limits.Inbox),
+		waiting: map[string]*pending{},
+	}
+}
+
+// run works until the connection or ctx ends. It returns why.
+func (l *link) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, part := range []func(context.Context) error{l.read, l.write, l.ping} {
+		wg.Go(func() { cancel(part(ctx)) })
+	}
+	wg.Go(func() { l.deliverAll(ctx) })
+	<-ctx.Done()
+	// Takes the socket away from whoever still waits for it.
+	_ = l.ws.CloseNow()
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func (l *link) read(ctx context.Context) error {
+	defer close(l.inbox)
+	for {
+		typ, data, err := l.ws.Read(ctx)
+		if err != nil {
+			if websocket.CloseStatus(err) == CloseReplaced {
+				return ErrReplaced
+			}
+			return fmt.Errorf("read: %w", err)
+		}
+		if typ != websocket.MessageText {
+			continue
+		}
+		frame, err := parseRelayFrame(data)
+		if err != nil {
+			if !errors.Is(err, errUnknownType) {
+				l.c.log.Debug("frame ignored", "err", err)
+			}
+			continue
+		}
+		l.take(ctx, frame)
+	}
+}
+
+func (l *link) take(ctx context.Context, frame any) {
+	switch f := frame.(type) {
+	case receiveFrame:
+		d, err := deliveryOf(f)
+		if err != nil {
+			l.c.log.Debug("frame ignored", "err", err)
+			return
+		}
+		l.blocked.Store(true)
+		select {
+		case l.inbox <- d:
+		case <-ctx.Done():
+		}
+		l.blocked.Store(false)
+	case relayedFrame:
+		expires, err := parseStamp(f.Expires)
+		if err != nil {
+			l.c.log.Debug("frame ignored", "err", err)
+			return
+		}
+		l.answer(f.ClientID, Result{Expires: expires})
+	case refusedFrame:
+		after := time.Duration(max(f.RetryAfter, 0)) * time.Second
+		l.answer(f.ClientID, Result{Err: &RefusedError{Code: f.Code, RetryAfter: after}})
+	case errorFrame:
+		// It names no message, so nothing can be told to anybody.
+		l.c.log.Debug("relay reports an error", "code", f.Code, "message", f.Message)
+	}
+}
+
+// deliverAll calls Deliver. After the end of the connection, what a relay with
+// "ack" sent will come again; what another relay sent would be lost.
+func (l *link) deliverAll(ctx context.Context) {
+	for d := range l.inbox {
+		if l.ack && ctx.Err() != nil {
+			continue
+		}
+		l.c.deliver(d)
+	}
+}
+
+func (l *link) write(ctx context.Context) error {
+	for {
+		frame, p := l.nextFrame(ctx)
+		if frame == nil {
+			return ctx.Err()
+		}
+		bounded, cancel := context.WithTimeout(ctx, l.c.limits.WriteWait)
+		err := l.ws.Write(bounded, websocket.MessageText, encode(frame))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		if p != nil && !l.ack {
+			l.answer(p.frame.ClientID, Result{Unconfirmed: true})
+		}
+	}
+}
+
+// nextFrame waits for something to write: acknowledgements first, because they
+// make room in the relay. It is nil when ctx ends.
+func (l *link) nextFrame(ctx context.Context) (any, *pending) {
+	for {
+		if frame, p := l.takeFrame(); frame != nil {
+			return frame, p
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+func (l *link) takeFrame() (any, *pending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := min(len(l.acks), l.c.limits.AckBatch); n > 0 {
+		ids := l.acks[:n:n]
+		l.acks = l.acks[n:]
+		return ackFrame{Type: typeAck, IDs: ids}, nil
+	}
+	if len(l.queue) == 0 {
+		return nil, nil
+	}
+	p := l.queue[0]
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	l.next++
+	key := strconv.FormatUint(l.next, 10)
+	p.number, p.frame.ClientID = l.next, key
+	p.sent = time.Now()
+	l.waiting[key] = p
+	frame := p.frame
+	if !l.ack {
+		frame.ClientID = ""
+	}
+	return frame, p
+}
+
+// send takes a message, or says why not.
+func (l *link) send(p *pending) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrDisconnected
+	}
+	if !fits(l.used, p.size, l.c.limits.InFlight) {
+		return ErrBusy
+	}
+	l.used = l.used.plus(1, p.size)
+	l.queue = append(l.queue, p)
+	l.nudge()
+	return nil
+}
+
+func (l *link) acknowledge(ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.acks = append(l.acks, ids...)
+	l.nudge()
+}
+
+func (l *link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// answer settles one Send. Answers to nothing are ignored.
+func (l *link) answer(key string, r Result) {
+	l.mu.Lock()
+	p := l.waiting[key]
+	if p != nil {
+		delete(l.waiting, key)
+		l.used = l.used.plus(-1, -p.size)
+	}
+	l.mu.Unlock()
+	if p != nil {
+		r.ID = p.id
+		p.done(r)
+	}
+}
+
+// settle ends what is still open when the connection is over. No goroutine of the
+// link runs any more.
+func (l *link) settle() {
+	l.mu.Lock()
+	l.closed = true
+	open := slices.Collect(maps.Values(l.waiting))
+	// In the order of the calls, because that is how they will be sent again.
+	slices.SortFunc(open, func(a, b *pending) int { return cmp.Compare(a.number, b.number) })
+	open = append(open, l.queue...)
+	l.queue, l.waiting = nil, nil
+	l.mu.Unlock()
+	for _, p := range open {
+		p.done(Result{ID: p.id, Err: ErrDisconnected})
+	}
+}
+
+// ping notices a relay that is gone without a word, and one that has forgotten to
+// answer.
+func (l *link) ping(ctx context.Context) error {
+	for wait(ctx, l.c.limits.ClientPing) {
+		if l.overdue() {
+			return errNoAnswer
+		}
+		if l.blocked.Load() {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, l.c.limits.ClientPong)
+		err := l.ws.Ping(bounded)
+		cancel()
+		if err != nil && ctx.Err() == nil && !l.blocked.Load() {
+			return errNoPong
+		}
+	}
+	return ctx.Err()
+}
+
+func (l *link) overdue() bool {
+	if !l.ack || l.blocked.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.waiting {
+		if time.Since(p.sent) > l.c.limits.AnswerWait {
+			return true
+		}
+	}
+	return false
+}

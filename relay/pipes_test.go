@@ -1,0 +1,134 @@
+package relay
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// pipes is a network of one listener, for tests under fake time. Freezing it
+// swallows everything on the connections of that moment, as a dead route does.
+type pipes struct {
+	incoming chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+
+	mu   sync.Mutex
+	live []*pipe
+	cold bool
+}
+
+func newPipes() *pipes {
+	return &pipes{incoming: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.incoming:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	p.mu.Lock()
+	if p.cold {
+		p.mu.Unlock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	a, b := net.Pipe()
+	ours, theirs := newPipe(a), newPipe(b)
+	p.live = append(p.live, ours, theirs)
+	p.mu.Unlock()
+	select {
+	case p.incoming <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cold = true
+	for _, c := range p.live {
+		c.mu.Lock()
+		c.cold = true
+		c.mu.Unlock()
+	}
+}
+
+func (p *pipes) thaw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cold = false
+}
+
+// pipe is one end. Unlike net.Pipe alone it has a buffer: without one, two sides
+// that write at the same moment wait for each other.
+type pipe struct {
+	net.Conn
+	out  chan []byte
+	done chan struct{}
+	once sync.Once
+
+	mu   sync.Mutex
+	cold bool
+}
+
+func newPipe(c net.Conn) *pipe {
+	p := &pipe{Conn: c, out: make(chan []byte, 100), done: make(chan struct{})}
+	go p.carry()
+	return p
+}
+
+func (p *pipe) carry() {
+	for {
+		select {
+		case b := <-p.out:
+			if _, err := p.Conn.Write(b); err != nil {
+				return
+			}
+		case <-p.done:
+			return
+		}
+	}
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	cold := p.cold
+	p.mu.Unlock()
+	if cold {
+		return len(b), nil
+	}
+	select {
+	case p.out <- append([]byte(nil), b...):
+		return len(b), nil
+	case <-p.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (p *pipe) Close() error {
+	p.once.Do(func() { close(p.done) })
+	p.mu.Lock()
+	cold := p.cold
+	p.mu.Unlock()
+	if cold {
+		// Ends what waits here; the other side must hear nothing of it.
+		return p.SetDeadline(time.Unix(1, 0))
+	}
+	return p.Conn.Close()
+}

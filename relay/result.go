@@ -1,0 +1,157 @@
+package relay
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"amesh/identity"
+)
+
+var (
+	// ErrDisconnected means that the message's fate is unknown: the relay may or
+	// may not have it. Sending it again is safe; the relay stores it once.
+	ErrDisconnected = errors.New("relay disconnected")
+	// ErrBusy means that InFlight is exhausted and the message was not taken.
+	// There is room again after the next done.
+	ErrBusy = errors.New("too many messages in flight")
+	// ErrReplaced ends a connection because another process connected with the
+	// same key.
+	ErrReplaced = errors.New("replaced by a newer connection of this agent")
+)
+
+// AuthError is the relay's refusal to admit us.
+type AuthError struct {
+	Code    string
+	Message string
+}
+
+// Error gives the relay's words, which are not to be trusted with more than being
+// shown.
+func (e *AuthError) Error() string {
+	return fmt.Sprintf("relay refused us: %.40q: %.200q", e.Code, e.Message)
+}
+
+// RefusedError is the relay's refusal of one message.
+type RefusedError struct {
+	Code RefusalCode
+	// RetryAfter is how long to wait before trying again; zero if unknown.
+	RetryAfter time.Duration
+}
+
+// Error names the code.
+func (e *RefusedError) Error() string { return fmt.Sprintf("relay refused the message: %.40s", e.Code) }
+
+// Outgoing is a message to send.
+type Outgoing struct {
+	To   identity.AMID
+	Kind Kind
+	// Payload is an envelope, which travels in base64; with Text it is UTF-8 that
+	// travels as it is, for 0.2 peers.
+	Payload []byte
+	Text    bool
+	// Session, if not empty, binds the message to one connection: on any other it
+	// gets ErrDisconnected. So a later message cannot overtake an earlier one that
+	// was lost with its connection and must be sent again first.
+	Session string
+}
+
+// Result says what became of a Send.
+type Result struct {
+	// ID is the message's id, whatever happened.
+	ID string
+	// Expires is until when the relay keeps the message; zero when unconfirmed.
+	Expires time.Time
+	// Unconfirmed says that the relay does not speak "ack": the frame left, and
+	// nothing more will ever be known.
+	Unconfirmed bool
+	// Err is nil when the relay has the message, ErrDisconnected, ErrBusy or a
+	// *RefusedError.
+	Err error
+}
+
+// Delivery is a message from the relay. Nobody vouches for From but the relay.
+type Delivery struct {
+	From identity.AMID
+	Kind Kind
+	// Payload is the envelope; with Legacy it is the text of a 0.2 client.
+	Payload []byte
+	Legacy  bool
+	// ID is for Ack.
+	ID string
+	// At is when the relay took the message, or zero.
+	At time.Time
+}
+
+// State is what is known about the connection.
+type State struct {
+	Connected bool
+	// Session is the relay's name for the connection.
+	Session string
+	// Extensions are what both sides speak; without ExtensionAck sends stay
+	// unconfirmed and deliveries come at most once.
+	Extensions []Extension
+	// Pending is how many messages waited when we connected.
+	Pending int
+	// Err is why there is no connection: an *AuthError, ErrReplaced or trouble
+	// with the network. Run tries again in every case.
+	Err error
+}
+
+// Speaks reports whether an extension is in use.
+func (s State) Speaks(e Extension) bool { return slices.Contains(s.Extensions, e) }
+
+// pending is a Send that was not answered yet.
+type pending struct {
+	frame  sendFrame
+	id     string
+	size   int64
+	number uint64 // the order in which it left
+	sent   time.Time
+	done   func(Result)
+}
+
+func prepare(o Outgoing, l Limits) (*pending, error) {
+	p := &pending{id: EnvelopeID(o.Payload).String()}
+	payload := ""
+	switch {
+	case !o.Kind.Valid() || o.To.IsZero() || o.Text && !utf8.Valid(o.Payload):
+		return p, &RefusedError{Code: RefusedInvalid}
+	case o.Text:
+		payload = string(o.Payload)
+		p.id = payloadID(payload).String()
+	default:
+		payload = envelopeText(o.Payload)
+		// Bytes without the magic travel as well, but their id is the text's.
+		p.id = payloadID(payload).String()
+	}
+	if len(payload) > l.PayloadBytes {
+		return p, &RefusedError{Code: RefusedTooLarge}
+	}
+	p.frame = sendFrame{Type: typeSend, To: o.To.String(), Payload: payload, Kind: o.Kind}
+	p.size = int64(len(payload))
+	return p, nil
+}
+
+func deliveryOf(f receiveFrame) (Delivery, error) {
+	from, err := identity.ParseAMID(f.From)
+	if err != nil {
+		return Delivery{}, fmt.Errorf("%w: from: %w", errMalformed, err)
+	}
+	d := Delivery{From: from, Kind: f.Kind, ID: f.ID}
+	d.At, _ = parseStamp(f.Timestamp)
+	envelope, ok := envelopeOf(f.Payload)
+	if !ok {
+		envelope = []byte(f.Payload)
+	}
+	d.Payload, d.Legacy = envelope, !ok
+	if d.ID == "" {
+		d.ID = EnvelopeID(envelope).String()
+	}
+	return d, nil
+}
+
+func signatureText(sig []byte) string { return base64.StdEncoding.EncodeToString(sig) }

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"amesh/identity"
+)
+
+// A delivery is one send frame on its way into mailboxes: what to store for it,
+// or why it is refused.
+type delivery struct {
+	clientID string
+	messages []Message
+	refused  RefusalCode
+	retry    time.Duration
+}
+
+// relay stores a run of send frames with one commit and answers them in order.
+func (c *conn) relay(sends []sendFrame) {
+	if len(sends) == 0 {
+		return
+	}
+	deliveries := make([]delivery, len(sends))
+	var messages []Message
+	var wait time.Duration
+	for i := range sends {
+		d := c.check(&sends[i])
+		if d.refused == "" {
+			var hold time.Duration
+			if hold, d.retry, d.refused = c.spend(&d); d.refused == "" {
+				wait = max(wait, hold)
+				messages = append(messages, d.messages...)
+			}
+		}
+		deliveries[i] = d
+	}
+	c.hold(wait)
+	stored, err := c.put(messages)
+	for i := range deliveries {
+		d := &deliveries[i]
+		if d.refused != "" {
+			c.answerRefused(d)
+			continue
+		}
+		if err != nil {
+			d.refused, d.retry = RefusedStorage, c.s.limits.StorageRetry
+			c.answerRefused(d)
+			continue
+		}
+		n := len(d.messages)
+		c.answer(d, stored[:n])
+		stored = stored[n:]
+	}
+	if err == nil {
+		c.nudgeReceivers(messages)
+	}
+}
+
+func (c *conn) put(messages []Message) ([]Stored, error) {
+	if len(messages) == 0 {
+		return nil, nil
+	}
+	// What was read is stored even if the sender has hung up since: an SDK sends
+	// its last words and closes at once.
+	stored, err := c.s.box.Put(context.WithoutCancel(c.ctx), messages)
+	c.s.storageResult(err)
+	return stored, err
+}
+
+// check turns a frame into messages.
+func (c *conn) check(f *sendFrame) delivery {
+	d := delivery{clientID: f.ClientID}
+	to, err := identity.ParseAMID(f.To)
+	if f.broken || err != nil {
+		d.refused = RefusedInvalid
+		return d
+	}
+	for part := f; part != nil; part = part.second {
+		if len(part.Payload)+len(part.Candidates) > c.s.limits.PayloadBytes {
+			d.refused = RefusedTooLarge
+			return d
+		}
+		d.messages = append(d.messages, Message{
+			From: c.who, To: to, ID: payloadID(part.Payload), Kind: part.Kind,
+			Payload: part.Payload, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
+		})
+	}
+	return d
+}
+
+// spend counts a delivery against the sender's rate.
+func (c *conn) spend(d *delivery) (wait, retry time.Duration, no RefusalCode) {
+	if c.ack {
+		wait, ok := c.s.rates.message(c.who, time.Now())
+		if !ok {
+			return 0, wait, RefusedRateLimited
+		}
+		return wait, 0, ""
+	}
+	sends, knocks := 0, 0
+	for i := range d.messages {
+		if d.messages[i].Kind == KindKnock {
+			knocks++
+		} else {
+			sends++
+		}
+	}
+	retry, ok := c.s.rates.legacy(c.who, sends, knocks, time.Now())
+	if !ok {
+		return 0, retry, RefusedRateLimited
+	}
+	return 0, 0, ""
+}
+
+// answer tells the sender what the commit brought. A client that gave no
+// client_id hears of trouble only: the JavaScript SDK knows no other frame.
+func (c *conn) answer(d *delivery, stored []Stored) {
+	for i := range stored {
+		if errors.Is(stored[i].Err, ErrMailboxFull) {
+			d.refused, d.retry = RefusedMailboxFull, c.s.limits.FullRetry
+			c.answerRefused(d)
+			return
+		}
+	}
+	if d.clientID == "" || !c.ack {
+		return
+	}
+	c.queue.push(encode(relayedFrame{
+		Type: typeRelayed, ClientID: d.clientID,
+		ID: d.messages[0].ID.String(), Expires: wireStamp(stored[0].Expires),
+	}))
+}
+
+func (c *conn) answerRefused(d *delivery) {
+	c.s.log.Debug("send refused", "peer", c.who, "code", d.refused)
+	if c.ack && d.clientID != "" {
+		c.queue.push(encode(refusedFrame{
+			Type: typeRefused, ClientID: d.clientID, Code: d.refused, RetryAfter: seconds(d.retry),
+		}))
+		return
+	}
+	c.queue.push(encode(legacyError(d.refused, d.retry)))
+}
+
+// legacyError is a refusal in the words of 0.2 (AgentMesh §2.4).
+func legacyError(code RefusalCode, retry time.Duration) errorFrame {
+	switch code {
+	case RefusedRateLimited:
+		return errorOf(CodeRateLimited, "Rate limit exceeded", retry)
+	case RefusedMailboxFull:
+		return errorOf(CodeRecipientOffline, "recipient's message queue is full", retry)
+	case RefusedTooLarge:
+		return errorOf(CodeMessageTooLarge, "message is too large", 0)
+	case RefusedInvalid:
+		return errorOf(CodeInvalidMessage, "recipient is not an AMID", 0)
+	case RefusedStorage:
+		return errorOf(CodeInternalError, "storage unavailable", retry)
+	}
+	return errorOf(CodeInternalError, "internal error", 0)
+}
+
+func (c *conn) nudgeReceivers(messages []Message) {
+	var last identity.AMID
+	for i := range messages {
+		// Runs to one receiver are the usual case.
+		if to := messages[i].To; i == 0 || to != last {
+			last = to
+			if peer := c.s.find(to); peer != nil {
+				peer.nudge()
+			}
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"amesh/identity"
+
+	"github.com/coder/websocket"
+)
+
+// ServerConfig is what a Server needs.
+type ServerConfig struct {
+	// Mailbox keeps what cannot be delivered at once. Required; the caller
+	// closes what is behind it after Run has returned.
+	Mailbox Mailbox
+	// Limits are the server's numbers; the zero value means DefaultLimits.
+	Limits Limits
+	// Logger gets events; nil is silence.
+	Logger *slog.Logger
+}
+
+// Server is a relay. It is an http.Handler that upgrades any path; its Run does
+// the work that belongs to no connection. All methods are safe for concurrent use.
+type Server struct {
+	box     Mailbox
+	limits  Limits
+	log     *slog.Logger
+	rates   *rates
+	replays *replays
+	broken  chan error
+	failing atomic.Bool
+
+	mu       sync.Mutex
+	stopping bool
+	pending  int // connections without a name
+	open     map[*conn]struct{}
+	online   map[identity.AMID]*conn
+	wg       sync.WaitGroup // one for every connection and ping
+}
+
+// NewServer checks the configuration. It starts nothing.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Mailbox == nil {
+		return nil, errors.New("relay server needs a mailbox")
+	}
+	l, err := cfg.Limits.orDefault()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		box: cfg.Mailbox, limits: l, log: cfg.Logger,
+		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
+		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
+	}, nil
+}
+
+// Run sweeps and pings until ctx ends. Then it refuses new connections, closes
+// those that are open with 1001 and returns nil when the last is gone. It
+// returns early, with an error that wraps ErrBroken, when the mailbox can no
+// longer be trusted. Run is called once.
+func (s *Server) Run(ctx context.Context) error {
+	err := s.watch(ctx)
+	s.mu.Lock()
+	s.stopping = true
+	for c := range s.open {
+		c.stop(websocket.StatusGoingAway, "relay is stopping")
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+	return err
+}
+
+func (s *Server) watch(ctx context.Context) error {
+	s.sweep(ctx)
+	sweep := time.NewTicker(s.limits.SweepEvery)
+	defer sweep.Stop()
+	// Each connection has its own beat, found on a finer one, so that they are
+	// not all pinged in one moment.
+	ping := time.NewTicker(max(s.limits.PingEvery/5, time.Millisecond))
+	defer ping.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.broken:
+			return err
+		case <-sweep.C:
+			s.sweep(ctx)
+		case now := <-ping.C:
+			s.ping(now)
+		}
+	}
+}
+
+func (s *Server) sweep(ctx context.Context) {
+	s.rates.sweep(time.Now())
+	n, err := s.box.Expire(ctx)
+	if ctx.Err() == nil {
+		s.storageResult(err)
+	}
+	if n > 0 {
+		s.log.Info("messages expired", "count", n)
+	}
+}
+
+func (s *Server) ping(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.online {
+		if now.Sub(c.pinged) < s.limits.PingEvery {
+			continue
+		}
+		c.pinged = now
+		s.wg.Go(c.ping)
+	}
+}
+
+// storageResult notes when the mailbox begins and ceases to fail, not every time
+// it does, and ends Run if the failure is final.
+func (s *Server) storageResult(err error) {
+	switch {
+	case errors.Is(err, ErrBroken):
+		select {
+		case s.broken <- err:
+		default:
+		}
+	case err != nil && s.failing.CompareAndSwap(false, true):
+		s.log.Warn("mailbox unavailable", "err", err)
+	case err == nil && s.failing.CompareAndSwap(true, false):
+		s.log.Info("mailbox available again")
+	}
+}
+
+// ServeHTTP upgrades any path to a relay connection, as 0.2 clients expect, and
+// serves it until it ends. Without an upgrade it answers GET /health.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		servePlain(w, r)
+		return
+	}
+	c := newConn(s)
+	if !s.enter(c) {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "relay is full or stopping", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.leave(c)
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		// Origins protect cookies. Here every client proves who it is with a key,
+		// and agents in browsers come from anywhere.
+		InsecureSkipVerify: true,
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		s.log.Debug("upgrade refused", "addr", r.RemoteAddr, "err", err)
+		return
+	}
+	ws.SetReadLimit(s.limits.FrameBytes)
+	c.serve(context.WithoutCancel(r.Context()), ws)
+}
+
+func servePlain(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"status":"ok"}` + "\n"))
+		return
+	}
+	w.Header().Set("Upgrade", "websocket")
+	http.Error(w, "this is an AgentMesh relay: connect with a WebSocket", http.StatusUpgradeRequired)
+}
+
+// enter counts a connection that has not yet said who it is.
+func (s *Server) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping || len(s.open) >= s.limits.Connections || s.pending >= s.limits.Unauthenticated {
+		return false
+	}
+	s.open[c] = struct{}{}
+	s.pending++
+	s.wg.Add(1)
+	return true
+}
+
+// register makes c the connection of its agent and returns the one it replaces.
+// It is false when the server has begun to stop.
+func (s *Server) register(c *conn) (old *conn, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, false
+	}
+	old = s.online[c.who]
+	s.online[c.who] = c
+	c.named = true
+	s.pending--
+	return old, true
+}
+
+// leave forgets a connection. Another connection of the same agent stays: the
+// reference forgot the agent here and cut off its newer connection.
+func (s *Server) leave(c *conn) {
+	s.mu.Lock()
+	delete(s.open, c)
+	if !c.named {
+		s.pending--
+	} else if s.online[c.who] == c {
+		delete(s.online, c.who)
+	}
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// find returns the connection of an agent, or nil.
+func (s *Server) find(who identity.AMID) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.online[who]
+}
