@@ -1,0 +1,147 @@
+package dht
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// AddressRules decide which addresses learned from others may be dialled
+// (session.md §7.5). Without them anybody who publishes a record could make
+// every reader knock at services of the reader's own machine or network.
+type AddressRules struct {
+	// Loopback allows loopback addresses: our own listeners are on loopback.
+	Loopback bool
+	// Interfaces are the networks we are in; a private address must lie in one.
+	Interfaces []netip.Prefix
+}
+
+// LocalRules are the rules for h at this moment. Interfaces come and go, so they
+// are made anew for each dial.
+func LocalRules(h host.Host) AddressRules {
+	return AddressRules{Loopback: onLoopback(h.Network().ListenAddresses()), Interfaces: interfaces()}
+}
+
+// Allow reports whether a may be dialled: an IP address with TCP or QUIC, public,
+// or loopback or private as far as the rules permit. Names are refused, since
+// resolving one already tells its owner that we are here; so are relayed
+// addresses.
+func (r AddressRules) Allow(a ma.Multiaddr) bool {
+	if !transportOK(a) {
+		return false
+	}
+	ip, ok := ipOf(a)
+	switch {
+	case !ok || within(ip, neverDialled):
+		return false
+	case ip.IsLoopback():
+		return r.Loopback
+	case !within(ip, localOnly):
+		return true
+	case carrierNAT.Contains(ip):
+		// Overlay networks give out single addresses of this range, so that no
+		// prefix is shared although all of them are neighbours.
+		return slices.ContainsFunc(r.Interfaces, func(p netip.Prefix) bool { return carrierNAT.Contains(p.Addr()) })
+	}
+	return within(ip, r.Interfaces)
+}
+
+var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
+
+// neverDialled are addresses that are no node's: unspecified, multicast, reserved.
+var neverDialled = prefixes("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")
+
+// localOnly are ranges that mean something else in every network, and the IPv6
+// ranges that lead to IPv4 addresses in disguise.
+var localOnly = prefixes(
+	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
+	"192.0.0.0/24", "198.18.0.0/15", "fc00::/7", "fe80::/10", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48",
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	ps := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		ps[i] = netip.MustParsePrefix(s)
+	}
+	return ps
+}
+
+func within(ip netip.Addr, list []netip.Prefix) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// transportOK accepts /ip…/tcp/N and /ip…/udp/N/quic-v1, with or without /p2p.
+func transportOK(a ma.Multiaddr) bool {
+	var codes []int
+	for _, p := range a.Protocols() {
+		codes = append(codes, p.Code)
+	}
+	if n := len(codes); n > 0 && codes[n-1] == ma.P_P2P {
+		codes = codes[:n-1]
+	}
+	if len(codes) == 0 || (codes[0] != ma.P_IP4 && codes[0] != ma.P_IP6) {
+		return false
+	}
+	return slices.Equal(codes[1:], []int{ma.P_TCP}) || slices.Equal(codes[1:], []int{ma.P_UDP, ma.P_QUIC_V1})
+}
+
+func ipOf(a ma.Multiaddr) (netip.Addr, bool) {
+	ip, err := manet.ToIP(a)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	addr, ok := netip.AddrFromSlice(ip)
+	return addr.Unmap(), ok
+}
+
+// onLoopback looks for a listener bound to loopback itself. One on all
+// interfaces is there to be reached from outside and doesn't count.
+func onLoopback(listen []ma.Multiaddr) bool {
+	return slices.ContainsFunc(listen, func(a ma.Multiaddr) bool {
+		ip, ok := ipOf(a)
+		return ok && ip.IsLoopback()
+	})
+}
+
+func interfaces() []netip.Prefix {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // then nothing private is dialled, which is safe
+	}
+	var list []netip.Prefix
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// gater applies the rules to every dial of a host, also to those of Kademlia,
+// whose addresses any server can make up. Peers that the owner configured are
+// exempt: he may well reach his relay through a routed private network.
+type gater struct {
+	loopback bool
+	trusted  map[peer.ID]bool
+}
+
+func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
+
+func (g *gater) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
+	return g.trusted[p] || AddressRules{Loopback: g.loopback, Interfaces: interfaces()}.Allow(a)
+}
+
+func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+func (g *gater) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
+	return true
+}
+
+func (g *gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

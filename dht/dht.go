@@ -1,0 +1,263 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	kad "github.com/libp2p/go-libp2p-kad-dht"
+	dht_pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	record "github.com/libp2p/go-libp2p-record"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"amesh/identity"
+)
+
+// protocolPrefix makes the protocol /amesh/kad/1.0.0, so that we never mix with
+// other people's tables.
+const protocolPrefix = "/amesh"
+
+// recordAge is how long a server keeps a record it received; none is valid longer.
+const recordAge = identity.RecordLife
+
+// Mode says whether a node keeps records for others.
+type Mode int
+
+// The modes. There is no automatic one: on loopback and behind NAT the library's
+// would remain a client for ever and nobody would find anything.
+const (
+	ModeClient Mode = iota
+	ModeServer
+)
+
+// String is "client" or "server".
+func (m Mode) String() string {
+	if m == ModeServer {
+		return "server"
+	}
+	return "client"
+}
+
+var (
+	// ErrNotFound reports that servers were asked and none has a valid record.
+	ErrNotFound = errors.New("no agent record")
+	// ErrNoServer reports that no server could be asked, or answered in time.
+	ErrNoServer = errors.New("no dht server answered")
+	// ErrUnconfirmed reports a record that nobody else was seen to have yet. It is
+	// remembered, and Run publishes it again.
+	ErrUnconfirmed = errors.New("agent record not confirmed")
+	// ErrClosed reports a Node whose Run has returned.
+	ErrClosed = errors.New("dht is closed")
+)
+
+// Config is what a Node needs to know.
+type Config struct {
+	Mode      Mode
+	Bootstrap []peer.AddrInfo
+	Logger    *slog.Logger     // nil: silent
+	Clock     func() time.Time // nil: time.Now; for the times in records only
+	Limits    Limits           // zero: DefaultLimits
+}
+
+// Node publishes and finds agent records. It is a service: its methods may be
+// called from any goroutine at any time, and do their work while Run runs.
+type Node struct {
+	host   host.Host
+	cfg    Config
+	log    *slog.Logger
+	limits Limits
+	kicks  map[peer.ID]chan struct{} // one per bootstrap peer: look at it now
+	again  chan struct{}             // publish everything again now
+	soon   chan struct{}             // publish everything again after a pause
+	begun  chan struct{}             // closed when Run has the table ready
+
+	mu        sync.Mutex
+	state     state
+	running   running
+	calls     sync.WaitGroup
+	published map[identity.AMID]*entry
+	confirmed time.Time
+}
+
+type state int
+
+const (
+	stateNew state = iota
+	stateRunning
+	stateClosed
+)
+
+// running is what exists only while Run runs.
+type running struct {
+	ctx   context.Context
+	table *kad.IpfsDHT
+	ask   *dht_pb.ProtocolMessenger
+}
+
+// New returns a Node on h. It starts nothing.
+func New(h host.Host, cfg Config) (*Node, error) {
+	if h == nil {
+		return nil, errors.New("dht: no host")
+	}
+	if cfg.Mode != ModeClient && cfg.Mode != ModeServer {
+		return nil, fmt.Errorf("dht: mode %d", cfg.Mode)
+	}
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = DefaultLimits()
+	}
+	if err := cfg.Limits.check(); err != nil {
+		return nil, fmt.Errorf("dht: %w", err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	n := &Node{
+		host: h, cfg: cfg, log: cfg.Logger, limits: cfg.Limits,
+		kicks:     make(map[peer.ID]chan struct{}),
+		again:     make(chan struct{}, 1),
+		soon:      make(chan struct{}, 1),
+		begun:     make(chan struct{}),
+		published: make(map[identity.AMID]*entry),
+	}
+	for _, p := range cfg.Bootstrap {
+		if p.ID != h.ID() { // one list may serve all relays, the relay itself included
+			n.kicks[p.ID] = make(chan struct{}, 1)
+		}
+	}
+	return n, nil
+}
+
+// Run joins the table, keeps the bootstrap servers connected and the published
+// records alive until ctx ends. It returns nil then, and an error if the table
+// can't be made. A Node runs once.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	table, err := n.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("dht: run: %w", err)
+	}
+	n.work(ctx)
+	n.end()
+	if err := table.Close(); err != nil {
+		return fmt.Errorf("dht: close table: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
+	mode := kad.ModeClient
+	if n.cfg.Mode == ModeServer {
+		mode = kad.ModeServer
+	}
+	table, err := kad.New(n.host,
+		kad.ProtocolPrefix(protocolPrefix),
+		kad.Mode(mode),
+		// Ours alone: the library adds /pk and /ipns to a validator it made itself.
+		kad.Validator(record.NamespacedValidator{namespace: validator{clock: n.cfg.Clock}}),
+		kad.Datastore(newBoundedStore(n.limits.StoreBytes)),
+		kad.MaxRecordAge(recordAge),
+		kad.DisableProviders(), // nothing is provided yet, so nobody may fill our memory with it
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	ask, err := dht_pb.NewProtocolMessenger(table.MessageSender())
+	if err != nil {
+		return nil, nil, errors.Join(err, table.Close())
+	}
+	return table, ask, nil
+}
+
+func (n *Node) begin(ctx context.Context) (*kad.IpfsDHT, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state != stateNew {
+		return nil, errors.New("started before")
+	}
+	defer close(n.begun)
+	n.state = stateClosed
+	table, ask, err := n.join()
+	if err != nil {
+		return nil, err
+	}
+	n.state, n.running = stateRunning, running{ctx: ctx, table: table, ask: ask}
+	return table, nil
+}
+
+// work runs the goroutines of the service and returns when the last is home.
+func (n *Node) work(ctx context.Context) {
+	bundle := &network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, c network.Conn) { n.kick(c.RemotePeer()) },
+		DisconnectedF: func(_ network.Network, c network.Conn) { n.kick(c.RemotePeer()) },
+	}
+	n.host.Network().Notify(bundle)
+	defer n.host.Network().StopNotify(bundle)
+
+	var wg sync.WaitGroup
+	for _, p := range n.cfg.Bootstrap {
+		if kick, ok := n.kicks[p.ID]; ok {
+			wg.Go(func() { n.keep(ctx, p, kick) })
+		}
+	}
+	wg.Go(func() { n.republish(ctx) })
+	wg.Wait()
+}
+
+func (n *Node) end() {
+	n.mu.Lock()
+	n.state = stateClosed
+	n.mu.Unlock()
+	n.calls.Wait() // their contexts ended with Run's
+}
+
+// enter waits until Run has begun and returns what is needed for one call, under
+// a context that ends with the caller's, with Run, and after timeout.
+func (n *Node) enter(ctx context.Context, timeout time.Duration) (context.Context, running, func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	select {
+	case <-n.begun:
+	case <-ctx.Done():
+		cancel()
+		return nil, running{}, nil, fmt.Errorf("%w: not started: %w", ErrNoServer, ctx.Err())
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state != stateRunning {
+		cancel()
+		return nil, running{}, nil, ErrClosed
+	}
+	n.calls.Add(1)
+	stop := context.AfterFunc(n.running.ctx, cancel)
+	leave := func() {
+		stop()
+		cancel()
+		n.calls.Done()
+	}
+	return ctx, n.running, leave, nil
+}
+
+// Status is a snapshot for the owner.
+type Status struct {
+	Mode          Mode
+	Peers         int         // servers in the routing table
+	Servers       int         // bootstrap servers connected now
+	Published     []Published // by AMID
+	LastConfirmed time.Time   // zero: never
+}
+
+// Published is one record this node keeps alive.
+type Published struct {
+	AMID      identity.AMID
+	Sequence  uint64
+	Expires   time.Time
+	Confirmed time.Time // when these bytes were last read back; zero: not yet
+}
