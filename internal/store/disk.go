@@ -328,7 +328,7 @@ func (d *disk) advance(version uint64) {
 }
 
 func (s *snapshot) Get(key []byte) ([]byte, error) {
-	if len(key) == 0 || key[0] == reserved {
+	if len(key) == 0 || isReserved(key) {
 		return nil, ErrNotFound
 	}
 	return s.get(key)
@@ -351,7 +351,7 @@ func (s *snapshot) Scan(prefix, from []byte, f func(key, value []byte) bool) err
 	defer it.Close()
 	for it.Seek(start(prefix, from)); it.Valid(); it.Next() {
 		item := it.Item()
-		if item.Key()[0] == reserved {
+		if isReserved(item.Key()) {
 			continue
 		}
 		more := true

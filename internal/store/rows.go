@@ -8,8 +8,17 @@ import (
 	"sort"
 )
 
-// reserved marks the keys of the store itself.
-const reserved = '!'
+// Keys of the store itself, and of Badger. The prefixes are long, because a node's
+// keys begin with an AMID, whose bytes can be any: one byte would shut out one
+// agent in 256.
+var (
+	ownPrefix    = []byte("!store!")
+	badgerPrefix = []byte("!badger!")
+)
+
+func isReserved(key []byte) bool {
+	return bytes.HasPrefix(key, ownPrefix) || bytes.HasPrefix(key, badgerPrefix)
+}
 
 // row is one key with its value, or with the news that it is gone. Rows never
 // change once they are in a list, so lists may share them.
@@ -186,7 +195,7 @@ func (o *overlay) put(r *row) error {
 		return o.fail(fmt.Errorf("%w: key of %d bytes", ErrTooBig, len(r.key)))
 	case len(r.key) == 0:
 		return o.fail(fmt.Errorf("%w: empty", ErrKey))
-	case r.key[0] == reserved:
+	case isReserved(r.key):
 		return o.fail(fmt.Errorf("%w: %q is reserved", ErrKey, r.key))
 	}
 	return o.insert(r)

@@ -16,7 +16,7 @@ const (
 	// It is never older than what is in the data.
 	schemaFile = "SCHEMA"
 	// schemaKey has the same line inside the store: what the data has come to.
-	schemaKey = "!schema"
+	schemaKey = "!store!schema"
 	// dataFolder is Badger's.
 	dataFolder = "db"
 )

@@ -81,8 +81,8 @@ type Reader interface {
 type Tx interface {
 	Reader
 	// Set stores a copy of value under a copy of key. Keys are 1 to 512 bytes,
-	// values at most 2 MiB. Keys that begin with '!' belong to the store itself;
-	// nobody reads or writes them through this interface.
+	// values at most 2 MiB. Keys that begin with "!store!" or "!badger!"
+	// belong to the store itself; nobody reads or writes them through this interface.
 	Set(key, value []byte) error
 	// Delete removes key; a key without a value is no error.
 	Delete(key []byte) error

@@ -426,8 +426,8 @@ func fill(n, size int) func(store.Tx) error {
 }
 
 func reservedKeys(t *testing.T, s store.Store) {
-	put(t, s, "\x01", "below", "a", "above")
-	for _, key := range []string{"!schema", "!", "!badger!x"} {
+	put(t, s, "\x01", "below", "!", "not reserved", "!s", "nor this", "a", "above")
+	for _, key := range []string{"!store!schema", "!store!", "!badger!x"} {
 		for name, f := range map[string]func(store.Tx) error{
 			"set":    func(tx store.Tx) error { return tx.Set([]byte(key), nil) },
 			"delete": func(tx store.Tx) error { return tx.Delete([]byte(key)) },
@@ -439,10 +439,10 @@ func reservedKeys(t *testing.T, s store.Store) {
 		expect(t, s, key, absent)
 	}
 	view(t, s, func(r store.Reader) {
-		if diff := cmp.Diff([]string{"\x01", "a"}, keys(t, r, "", "")); diff != "" {
+		if diff := cmp.Diff([]string{"\x01", "!", "!s", "a"}, keys(t, r, "", "")); diff != "" {
 			t.Errorf("keys (-want +got)\n%s", diff)
 		}
-		if got := keys(t, r, "!", ""); got != nil {
+		if got := keys(t, r, "!store!", ""); got != nil {
 			t.Errorf("reserved keys seen: %q", got)
 		}
 	})
