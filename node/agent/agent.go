@@ -1,0 +1,324 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/knock"
+	"amesh/node/api"
+	"amesh/ratchet"
+)
+
+// Carrier takes sealed envelopes towards other nodes. It is safe for concurrent use
+// and never blocks for long.
+type Carrier interface {
+	// Carry hands over one envelope. Envelopes for one peer leave in the order of
+	// the calls, as far as one path is concerned. report is called exactly once,
+	// from any goroutine, also when ctx of the carrier ended.
+	Carry(e Envelope, report func(Outcome))
+	// Learn tells where a peer can be reached. sealed is true when the peer said so
+	// inside a session, false when it stands in its public record.
+	Learn(peer identity.AMID, p Places, sealed bool)
+	// Seen tells that something of the peer was opened that came over a connection
+	// from this libp2p peer id: answers can go the same way.
+	Seen(peer identity.AMID, peerID string)
+	// Places is what an accepted peer is told about this node.
+	Places() Places
+}
+
+// Envelope is sealed bytes with an address.
+type Envelope struct {
+	From, To identity.AMID
+	ID       ratchet.ID
+	Data     []byte // not changed by anybody
+	Knock    bool
+	Via      api.PathKind // empty: the best path
+}
+
+// Outcome is what became of an envelope that was handed over.
+type Outcome struct {
+	Path    api.PathKind
+	Acked   bool      // the peer's node committed or dropped it for good
+	Promise time.Time // a relay synced it and keeps it until then
+	Where   string    // the relay's URL
+	// Err is nil for Acked and Promise. ErrNoPath: nothing reachable, Kick comes when
+	// that changes. *Refusal: the relay said no. Anything else: outcome unknown.
+	Err error
+}
+
+// ErrNoPath reports that a peer cannot be reached right now.
+var ErrNoPath = errors.New("no path")
+
+// Refusal is a relay's no.
+type Refusal struct {
+	Code       string
+	RetryAfter time.Duration
+}
+
+// Error names the code.
+func (r *Refusal) Error() string { return "relay refused: " + r.Code }
+
+// Directory finds the signed record of an agent. It verifies what it returns and
+// gives an error when there is nothing; it may take as long as ctx.
+type Directory interface {
+	Find(ctx context.Context, peer identity.AMID) (*identity.AgentRecord, error)
+}
+
+// Config is what an agent's mailroom is made of.
+type Config struct {
+	Name        string
+	Key         identity.PrivateKey
+	Store       store.Store
+	StateKey    *store.StateKey
+	Carrier     Carrier
+	Directory   Directory
+	Policy      func() *knock.Policy // the policy in force, read at every decision
+	Limits      Limits               // zero: DefaultLimits()
+	KnockLimits knock.Limits         // zero: knock.DefaultLimits()
+	Clock       func() time.Time     // default time.Now
+	Rand        io.Reader            // default crypto/rand
+	Logger      *slog.Logger
+}
+
+// Agent is one agent's mailroom. Its methods are safe for concurrent use while Run
+// is running; before and after, only reading ones are.
+type Agent struct {
+	Config
+	amid    identity.AMID
+	prekeys *prekeys
+	guard   knockGuard
+	changed signal
+
+	mu      sync.Mutex
+	clerks  map[identity.AMID]*clerk
+	known   map[identity.AMID]bool // peers with a session
+	running context.Context
+	wg      sync.WaitGroup
+	failed  chan error // the first error that ends Run
+}
+
+// New checks the configuration. It reads and starts nothing.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Store == nil || cfg.StateKey == nil || cfg.Carrier == nil || cfg.Directory == nil || cfg.Policy == nil {
+		return nil, errors.New("agent: incomplete configuration")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = DefaultLimits()
+	}
+	if cfg.KnockLimits == (knock.Limits{}) {
+		cfg.KnockLimits = knock.DefaultLimits()
+	}
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Config: cfg,
+		amid:   cfg.Key.AMID(),
+		clerks: make(map[identity.AMID]*clerk),
+		known:  make(map[identity.AMID]bool),
+		failed: make(chan error, 1),
+	}
+	a.prekeys = &prekeys{a: a}
+	a.guard.limiter = knock.NewLimiter(cfg.KnockLimits)
+	a.changed.init()
+	return a, nil
+}
+
+// AMID is the agent's name on the mesh.
+func (a *Agent) AMID() identity.AMID { return a.amid }
+
+// Start loads keys and peers, and makes a bundle if there is none. It must have
+// returned before Run, Receive and the methods that send are called.
+func (a *Agent) Start(ctx context.Context) error {
+	if err := a.prekeys.load(ctx); err != nil {
+		return fmt.Errorf("agent %s: %w", a.Name, err)
+	}
+	busy, err := a.findPeers()
+	if err != nil {
+		return fmt.Errorf("agent %s: %w", a.Name, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for peer, sessions := range busy {
+		if sessions {
+			a.known[peer] = true
+		}
+	}
+	return nil
+}
+
+// Run serves until ctx ends; then it waits for every clerk. It returns nil after
+// ctx ended, and the error of the store when that failed.
+func (a *Agent) Run(ctx context.Context) error {
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	busy, err := a.findPeers()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.running = inner
+	a.mu.Unlock()
+	for peer := range busy {
+		a.clerk(peer)
+	}
+	a.wg.Go(func() { a.sweepLoop(inner) })
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-a.failed:
+	}
+	stop()
+	a.mu.Lock()
+	a.running = nil
+	a.mu.Unlock()
+	a.wg.Wait()
+	return failure
+}
+
+// fail ends Run with an error of the store.
+func (a *Agent) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+// findPeers lists the peers that have state, and whether it includes a session.
+func (a *Agent) findPeers() (map[identity.AMID]bool, error) {
+	found := make(map[identity.AMID]bool)
+	err := a.Store.View(func(r store.Reader) error {
+		for _, kind := range []byte{rowPeer, rowSession} {
+			prefix := a.key(kind)
+			err := r.Scan(prefix, nil, func(k, _ []byte) bool {
+				if len(k) >= len(prefix)+identity.AMIDSize {
+					peer := identity.AMID(k[len(prefix):][:identity.AMIDSize])
+					found[peer] = found[peer] || kind == rowSession
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// clerk returns the running clerk of a peer, hiring one if needed. It returns nil
+// when the agent is not running.
+func (a *Agent) clerk(peer identity.AMID) *clerk {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.running == nil || a.running.Err() != nil {
+		return nil
+	}
+	if c := a.clerks[peer]; c != nil {
+		return c
+	}
+	c := newClerk(a, peer)
+	a.clerks[peer] = c
+	ctx := a.running
+	a.wg.Go(func() { c.run(ctx) })
+	return c
+}
+
+// dismiss takes a clerk off the list when it has nothing to do; it reports whether
+// the clerk may go home.
+func (a *Agent) dismiss(c *clerk) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.incoming)+len(c.outcomes)+len(c.jobs) > 0 || len(c.wake) > 0 {
+		return false
+	}
+	c.gone = true
+	delete(a.clerks, c.peer)
+	return true
+}
+
+func (a *Agent) isKnown(peer identity.AMID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known[peer]
+}
+
+func (a *Agent) setKnown(peer identity.AMID, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known {
+		a.known[peer] = true
+		return
+	}
+	delete(a.known, peer)
+}
+
+// Kick makes every clerk try again at once what waits for a path: the carrier calls
+// it when a relay or a peer came within reach.
+func (a *Agent) Kick() {
+	for _, c := range a.allClerks() {
+		c.do(c.retryNow)
+	}
+}
+
+// KickPeer is Kick for one peer.
+func (a *Agent) KickPeer(peer identity.AMID) {
+	a.mu.Lock()
+	c := a.clerks[peer]
+	a.mu.Unlock()
+	if c != nil {
+		c.do(c.retryNow)
+	}
+}
+
+func (a *Agent) allClerks() []*clerk {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make([]*clerk, 0, len(a.clerks))
+	for _, c := range a.clerks {
+		all = append(all, c)
+	}
+	return all
+}
+
+// signal tells any number of waiters that something changed.
+type signal struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (s *signal) init() { s.ch = make(chan struct{}) }
+
+// wait returns a channel that closes at the next change.
+func (s *signal) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ch
+}
+
+func (s *signal) broadcast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.ch)
+	s.ch = make(chan struct{})
+}

@@ -1,0 +1,265 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/knock"
+	"amesh/node/api"
+)
+
+// switchboard is a network in memory: it carries envelopes between the agents that
+// are plugged in, and keeps those for agents that are not, as a relay does.
+type switchboard struct {
+	t       *testing.T
+	mu      sync.Mutex
+	agents  map[identity.AMID]*Agent
+	mailbox map[identity.AMID][]Envelope
+	// meddle, if set, sees every envelope and says how often it arrives.
+	meddle func(e Envelope) int
+	wire   [][]byte // every byte that passed
+	wg     sync.WaitGroup
+}
+
+func newSwitchboard(t *testing.T) *switchboard {
+	s := &switchboard{t: t, agents: make(map[identity.AMID]*Agent), mailbox: make(map[identity.AMID][]Envelope)}
+	t.Cleanup(s.wg.Wait)
+	return s
+}
+
+// line is one agent's connection to the switchboard; it is its Carrier.
+type line struct{ s *switchboard }
+
+func (l line) Carry(e Envelope, report func(Outcome)) {
+	s := l.s
+	s.mu.Lock()
+	times := 1
+	if s.meddle != nil {
+		times = s.meddle(e)
+	}
+	s.wire = append(s.wire, bytes.Clone(e.Data))
+	to := s.agents[e.To]
+	if to == nil {
+		for range times {
+			s.mailbox[e.To] = append(s.mailbox[e.To], e)
+		}
+	}
+	s.mu.Unlock()
+	if to != nil {
+		for range times {
+			s.deliver(to, e)
+		}
+	}
+	report(Outcome{Path: api.PathRelayed, Promise: time.Now().Add(72 * time.Hour), Where: "switchboard"})
+}
+
+func (s *switchboard) deliver(to *Agent, e Envelope) {
+	s.wg.Go(func() {
+		to.Receive(Incoming{From: e.From, Data: e.Data, Path: api.PathRelayed, Ack: func() {}})
+	})
+}
+
+func (l line) Learn(identity.AMID, Places, bool) {}
+
+func (l line) Seen(identity.AMID, string) {}
+
+func (l line) Places() Places { return Places{Relays: []string{"ws://127.0.0.1:1/v1/connect"}} }
+
+func (s *switchboard) plug(a *Agent) {
+	s.mu.Lock()
+	s.agents[a.AMID()] = a
+	waiting := s.mailbox[a.AMID()]
+	delete(s.mailbox, a.AMID())
+	s.mu.Unlock()
+	for _, e := range waiting {
+		s.deliver(a, e)
+	}
+}
+
+func (s *switchboard) unplug(a *Agent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.agents, a.AMID())
+}
+
+// book is a Directory of everybody on the switchboard.
+type book struct {
+	mu   sync.Mutex
+	recs map[identity.AMID][]byte
+}
+
+func (b *book) put(t *testing.T, a *Agent) {
+	raw, err := a.Record(t.Context(), line{}.Places())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recs[a.AMID()] = raw
+}
+
+func (b *book) Find(_ context.Context, peer identity.AMID) (*identity.AgentRecord, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	raw := b.recs[peer]
+	if raw == nil {
+		return nil, errors.New("not in the book")
+	}
+	return identity.ParseAgentRecord(raw)
+}
+
+// person is an agent with what outlives its process.
+type person struct {
+	*Agent
+	name   string
+	key    identity.PrivateKey
+	mem    *store.Memory
+	state  *store.StateKey
+	policy knock.Policy
+	stop   context.CancelFunc
+	done   chan error
+}
+
+type world struct {
+	limits Limits
+	t      *testing.T
+	sb     *switchboard
+	book   *book
+}
+
+func newWorld(t *testing.T) *world {
+	l := DefaultLimits()
+	l.ResendFirst, l.ResendMost, l.RepeatEvery, l.LookupFirst = 50*time.Millisecond, time.Second, 20*time.Millisecond, 5*time.Millisecond
+	return &world{t: t, limits: l, sb: newSwitchboard(t), book: &book{recs: make(map[identity.AMID][]byte)}}
+}
+
+func (w *world) person(name, strangers string) *person {
+	w.t.Helper()
+	key, err := identity.GenerateKey(rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	state, err := store.LoadStateKey(filepath.Join(w.t.TempDir(), "state.key"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p := &person{name: name, key: key, mem: store.NewMemory(), state: state, policy: knock.DefaultPolicy()}
+	if p.policy, err = p.policy.Set("strangers", strangers); err != nil {
+		w.t.Fatal(err)
+	}
+	w.start(p)
+	w.t.Cleanup(func() { w.end(p) })
+	return p
+}
+
+func (w *world) start(p *person) {
+	w.t.Helper()
+	a, err := New(Config{
+		Name: p.name, Key: p.key, Store: p.mem, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
+		Policy: func() *knock.Policy { return &p.policy }, Limits: w.limits,
+		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := a.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.Agent, p.stop, p.done = a, stop, make(chan error, 1)
+	go func() { p.done <- a.Run(ctx) }()
+	waitRunning(a)
+	w.book.put(w.t, a)
+	w.sb.plug(a)
+}
+
+func waitRunning(a *Agent) {
+	for a.clerk(identity.AMID{1}) == nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// end stops a person's process in good order.
+func (w *world) end(p *person) {
+	if p.stop == nil {
+		return
+	}
+	w.sb.unplug(p.Agent)
+	p.stop()
+	if err := <-p.done; err != nil && !errors.Is(err, store.ErrCrashed) {
+		w.t.Errorf("%s ended with %v", p.name, err)
+	}
+	p.stop = nil
+}
+
+type testWriter struct {
+	t    *testing.T
+	name string
+}
+
+func (w testWriter) Write(b []byte) (int, error) {
+	if testing.Verbose() {
+		fmt.Printf("%s %s", w.name, b)
+	}
+	return len(b), nil
+}
+
+func (w *world) send(from *person, to *person, text string, wait api.State) api.Message {
+	w.t.Helper()
+	m, err := from.Send(w.t.Context(), api.SendRequest{
+		To: to.AMID().String(), Body: []byte(text), Wait: wait, TimeoutMS: 10_000,
+	}, "")
+	if err != nil {
+		w.t.Fatalf("send %q: %v", text, err)
+	}
+	return m
+}
+
+func (w *world) take(p *person, n int) []api.InboxMessage {
+	w.t.Helper()
+	var got []api.InboxMessage
+	for len(got) < n {
+		more, err := p.Lease(w.t.Context(), api.LeaseRequest{Max: n - len(got), WaitSeconds: 10})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(more) == 0 {
+			w.t.Fatalf("%d messages of %d came", len(got), n)
+		}
+		got = append(got, more...)
+	}
+	return got
+}
+
+func TestFirstMessage(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
+	m := w.send(ann, bob, "hello bob", api.StateDelivered)
+	if m.State != api.StateDelivered {
+		t.Fatalf("state %s (%s)", m.State, m.Reason)
+	}
+	got := w.take(bob, 1)[0]
+	if string(got.Body) != "hello bob" || got.From != ann.AMID() || got.ID != m.ID {
+		t.Fatalf("got %q from %s as %s", got.Body, got.From, got.ID)
+	}
+	if _, err := bob.Ack(t.Context(), got.ID, api.AckRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := ann.Message(t.Context(), m.ID, api.StateHandled, 10*time.Second)
+	if err != nil || m.State != api.StateHandled {
+		t.Fatalf("state %s, %v", m.State, err)
+	}
+	if m := w.send(bob, ann, "hello ann", api.StateDelivered); m.State != api.StateDelivered {
+		t.Fatalf("answer: state %s (%s)", m.State, m.Reason)
+	}
+}

@@ -1,0 +1,19 @@
+// Package agent is one agent's mailroom: who it may talk to, the sessions it
+// holds, what it wants to send and what it received.
+//
+// Everything about one peer is done by one goroutine, the peer's clerk, so that a
+// session has one owner and needs no lock. A clerk works in batches: it opens or
+// seals on copies of its sessions, commits rows and sessions in one transaction
+// of the store, and only then swaps the copies in, acknowledges and sends. What
+// it has not committed never leaves the process, and a crash at any moment leaves
+// a state from which Run goes on (docs/protocol/session.md §9).
+//
+// The package does no networking. Envelopes leave through a Carrier and arrive by
+// Receive; keys of strangers are found through a Directory. The node implements
+// both on real paths, tests on a switchboard in memory.
+//
+// The files: agent.go builds and runs it, rows.go has the rows and their keys,
+// outbox.go and inbox.go the two mailboxes, clerk.go the loop, receive.go and
+// contents.go what arrives, send.go what leaves, knocks.go asking and answering,
+// prekeys.go our own published keys, sweep.go what time takes away.
+package agent

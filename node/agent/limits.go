@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"amesh/knock"
+)
+
+// Limits are the numbers of an agent's mailroom. DefaultLimits has the values of
+// docs/protocol/session.md §12.
+type Limits struct {
+	MaxBody         int           // bytes of one message
+	MaxTTL          time.Duration // longest and default deadline of a message
+	DedupMemory     time.Duration // how long an incoming message id is remembered
+	RelayRetention  time.Duration // how long a relay keeps mail
+	Skew            time.Duration // clocks may differ by this much
+	SessionKeep     time.Duration // a session that only receives is kept this long after its last use
+	IdempotencyKeep time.Duration // answers to idempotency keys
+	HistoryKeep     time.Duration // rows of messages in a terminal state
+
+	BundleLife  time.Duration // expires of a bundle after created
+	BundleRenew time.Duration // a new bundle is made at this age
+	BundleUse   time.Duration // a fetched bundle is used this long
+	PrekeyGrace time.Duration // private parts live this long after the bundle's expires
+	RecordLife  time.Duration // expires of an agent record
+	RecordRenew time.Duration // a new record is signed at this age
+	KnockLife   time.Duration // expires of a knock after issued
+
+	Window        int           // unconfirmed envelopes of messages in a chain, and as many of control
+	GapTimeout    time.Duration // a hole in the sequence is waited for this long
+	RepeatEvery   time.Duration // stored receipts and answers are sent again at most this often
+	ResendFirst   time.Duration // first wait for a receipt before the bytes go again; doubles
+	ResendMost    time.Duration // longest such wait
+	Batch         int           // envelopes of one peer in one transaction
+	QueuedPerPeer int           // envelopes that wait in memory for a peer's clerk
+	Held          int           // messages of a peer kept behind a hole
+	HoldEnvelopes int           // envelopes of a peer that wait in memory for a session to open them
+	HoldBytes     int           // their bytes
+	HoldFor       time.Duration // and how long
+	PartsPerPeer  int           // unfinished long messages of a peer
+	PartsBytes    int           // bytes reserved for unfinished long messages of all peers
+
+	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
+	LookupMost    time.Duration // longest such wait
+	LookupTimeout time.Duration // one lookup
+	IdleClerk     time.Duration // a clerk without work goes home after this
+}
+
+// DefaultLimits returns the values of docs/protocol/session.md §12.
+func DefaultLimits() Limits {
+	const day = 24 * time.Hour
+	return Limits{
+		MaxBody: 1 << 20, MaxTTL: 72 * time.Hour, DedupMemory: 240 * time.Hour, RelayRetention: 72 * time.Hour,
+		Skew: 10 * time.Minute, SessionKeep: 30 * day, IdempotencyKeep: 168 * time.Hour, HistoryKeep: 7 * day,
+		BundleLife: 14 * day, BundleRenew: 7 * day, BundleUse: day, PrekeyGrace: 8 * day,
+		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
+		Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
+		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,
+		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute,
+		PartsPerPeer: 4, PartsBytes: 64 << 20,
+		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, IdleClerk: 10 * time.Minute,
+	}
+}
+
+// Check returns an error that names the first pair of windows that do not nest
+// (docs/protocol/session.md §12); with such windows legal mail could not be opened
+// or could be shown twice.
+func (l Limits) Check() error {
+	longest := l.MaxTTL + l.RelayRetention + l.Skew
+	for _, c := range []struct {
+		name string
+		have time.Duration
+		need time.Duration
+	}{
+		{"dedup memory", l.DedupMemory, longest},
+		{"receive-only sessions", l.SessionKeep, longest},
+		{"private parts of a bundle", l.PrekeyGrace, l.BundleUse + longest},
+		{"a knock's life", l.KnockLife, knock.DefaultLimits().RelayWindow + l.RelayRetention},
+		{"a bundle's life", l.BundleLife, l.BundleRenew + l.BundleUse},
+	} {
+		if c.have < c.need {
+			return fmt.Errorf("config_invalid: %s is %s, needs at least %s", c.name, c.have, c.need)
+		}
+	}
+	if 2*l.Window >= 1000 {
+		return fmt.Errorf("config_invalid: window %d: twice of it must stay below the skip limit of 1000", l.Window)
+	}
+	return nil
+}

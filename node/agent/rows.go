@@ -1,0 +1,316 @@
+package agent
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"amesh/identity"
+	"amesh/internal/content"
+	"amesh/internal/store"
+	"amesh/node/api"
+	"amesh/ratchet"
+)
+
+// Every key starts with the local AMID, then one of these.
+const (
+	rowOut      = 'o' // peer 20, sequence 8           → outRow
+	rowOutBody  = 'O' // message id 16                 → body
+	rowOutIndex = 'n' // message id 16                 → peer 20, sequence 8
+	rowFlight   = 'e' // peer 20, order 8              → flightRow: sealed bytes that wait for a receipt
+	rowSession  = 's' // peer 20, sid 16               → sessionRow, sealed
+	rowOpened   = 'd' // envelope id 16                → openedRow: dedup of envelopes
+	rowDue      = 'r' // peer 20, UUIDv7 16            → dueRow: a receipt to be sealed
+	rowReceipt  = 'R' // envelope id 16                → receiptRow: bytes of a sealed receipt or answer
+	rowSeen     = 'm' // peer 20, message id 16        → seenRow: dedup of messages
+	rowParts    = 'P' // peer 20, message id 16        → partsRow
+	rowPart     = 'p' // peer 20, message id 16, index → slice
+	rowHeld     = 'h' // peer 20, sequence 8           → heldRow: behind a hole
+	rowIn       = 'i' // arrival 8                     → inRow
+	rowInBody   = 'B' // local id 16                   → body
+	rowInIndex  = 'j' // local id 16                   → arrival 8
+	rowPeer     = 'q' // peer 20                       → peerRow
+	rowKnock    = 'k' // knock hash 32                 → knockRow
+	rowReplay   = 'x' // th0 32                        → replayRow
+	rowGrant    = 'g' // peer 20                       → Grant
+	rowContact  = 'c' // peer 20                       → contactRow
+	rowPrekeys  = 'y' // bundle sequence 8             → prekeyRow, sealed
+	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
+	rowCounter  = 'u' // one byte of name              → u64
+)
+
+// Names of counters.
+const (
+	counterArrival  = 'a' // of the inbox
+	counterSequence = 's' // followed by the peer: last sequence given to it
+	counterRecord   = 'r' // of the agent record
+)
+
+// outRow is an outgoing message.
+type outRow struct {
+	ID       uuid.UUID     `json:"id"`
+	Peer     identity.AMID `json:"peer"`
+	Seq      uint64        `json:"seq"`
+	Created  time.Time     `json:"created"`
+	Changed  time.Time     `json:"changed"`
+	Deadline time.Time     `json:"deadline"`
+
+	Intent      string       `json:"intent,omitempty"`
+	ContentType string       `json:"ctype,omitempty"`
+	FileName    string       `json:"file,omitempty"`
+	Thread      string       `json:"thread,omitempty"`
+	ReplyTo     uuid.UUID    `json:"reply_to"`
+	Via         api.PathKind `json:"via,omitempty"`
+	Size        int          `json:"size"`
+	SHA256      string       `json:"sha256"`
+
+	State  api.State    `json:"state"`
+	Reason string       `json:"reason,omitempty"`
+	Text   string       `json:"text,omitempty"`
+	Path   api.PathKind `json:"path"`
+	Where  string       `json:"where,omitempty"`
+
+	// Session is the session the row was last sealed in, empty before that; a new
+	// session may seal it again.
+	Session string `json:"session,omitempty"`
+}
+
+// flightRow is a sealed envelope that is sent again until its end.
+type flightRow struct {
+	ID      ratchet.ID   `json:"id"`
+	Class   flightClass  `json:"class"`
+	Msg     uuid.UUID    `json:"msg"` // for messages and parts
+	Sid     string       `json:"sid"`
+	Chain   uint64       `json:"chain"` // the sending chain it was sealed in
+	At      time.Time    `json:"at"`
+	Until   time.Time    `json:"until"` // not sent after this
+	Via     api.PathKind `json:"via,omitempty"`
+	Promise time.Time    `json:"promise"` // a relay keeps it until then
+	Data    []byte       `json:"data"`
+}
+
+type flightClass string
+
+const (
+	flightKnock   flightClass = "knock"   // until an answer opens
+	flightAnswer  flightClass = "answer"  // pending, reject: until it was handed over
+	flightMessage flightClass = "message" // until its receipt
+	flightControl flightClass = "control" // accept, skip, paths: until its receipt
+	flightReceipt flightClass = "receipt" // until it was handed over
+)
+
+// wantsReceipt says whether the peer will name the envelope in a receipt.
+func (c flightClass) wantsReceipt() bool { return c == flightMessage || c == flightControl }
+
+type openedRow struct {
+	Peer identity.AMID `json:"peer"`
+	At   time.Time     `json:"at"`
+	// Receipt is the envelope that named this one; zero until it was sealed.
+	Receipt ratchet.ID `json:"receipt"`
+}
+
+// dueRow is one line of a receipt that is to be sealed.
+type dueRow struct {
+	Envelope ratchet.ID     `json:"env"` // zero: only about the message
+	Message  uuid.UUID      `json:"msg"` // zero: only about the envelope
+	State    content.State  `json:"state,omitempty"`
+	Reason   content.Reason `json:"reason,omitempty"`
+	Text     string         `json:"text,omitempty"`
+	At       time.Time      `json:"at"`
+}
+
+type receiptRow struct {
+	Peer identity.AMID `json:"peer"`
+	At   time.Time     `json:"at"`
+	Data []byte        `json:"data"`
+}
+
+type seenRow struct {
+	Hash  [32]byte  `json:"hash"`
+	Local uuid.UUID `json:"local"`
+	At    time.Time `json:"at"`
+	// Refused is the reason sent back when the message was not taken.
+	Refused content.Reason `json:"refused,omitempty"`
+}
+
+type partsRow struct {
+	Count    int       `json:"count"`
+	Total    int       `json:"total"`
+	Hash     [32]byte  `json:"hash"`
+	Got      uint32    `json:"got"`     // bit i: part i is here
+	Content  [32]byte  `json:"content"` // content hash of the message
+	Seq      uint64    `json:"seq"`
+	Deadline time.Time `json:"deadline"`
+}
+
+type heldRow struct {
+	SkipTo uint64 `json:"skip_to,omitempty"` // not 0: sequences up to this never come
+	Msg    *inRow `json:"msg,omitempty"`
+}
+
+// inRow is an incoming message.
+type inRow struct {
+	Local uuid.UUID     `json:"local"` // its id here: the message id, unless another peer used the same
+	ID    uuid.UUID     `json:"id"`
+	Peer  identity.AMID `json:"peer"`
+	Seq   uint64        `json:"seq"`
+
+	Intent      string       `json:"intent,omitempty"`
+	ContentType string       `json:"ctype,omitempty"`
+	FileName    string       `json:"file,omitempty"`
+	Thread      string       `json:"thread,omitempty"`
+	ReplyTo     uuid.UUID    `json:"reply_to"`
+	Size        int          `json:"size"`
+	SHA256      string       `json:"sha256"`
+	Sent        time.Time    `json:"sent"`
+	Deadline    time.Time    `json:"deadline"`
+	Received    time.Time    `json:"received"`
+	Path        api.PathKind `json:"path"`
+
+	State   api.InboxState `json:"state"`
+	Lease   time.Time      `json:"lease"`
+	Attempt int            `json:"attempt"`
+	Late    bool           `json:"late,omitempty"`
+	Gap     uint64         `json:"gap,omitempty"`
+}
+
+// peerRow is what outlives a clerk: counters and what the peer said of its places.
+type peerRow struct {
+	InNext    uint64    `json:"in_next"`  // next sequence to be shown; 0: nothing known yet
+	InEpoch   uint32    `json:"in_epoch"` // the peer's epoch that InNext belongs to
+	HoleSince time.Time `json:"hole_since"`
+	Order     uint64    `json:"order"` // last order given to a flight
+	LastSeen  time.Time `json:"last_seen"`
+	Places    Places    `json:"places"`
+	PlacesAt  time.Time `json:"places_at"` // stamp of the places
+	Told      string    `json:"told"`      // fingerprint of our places as told last
+}
+
+// Places is where a peer's node can be reached.
+type Places struct {
+	PeerIDs   []string `json:"peer_ids,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
+	Relays    []string `json:"relays,omitempty"`
+}
+
+type knockRow struct {
+	Hash    [32]byte      `json:"hash"`
+	Peer    identity.AMID `json:"peer"`
+	Out     bool          `json:"out"`
+	Intent  string        `json:"intent"`
+	State   string        `json:"state"` // sent, pending, accepted, rejected, expired
+	Rule    string        `json:"rule,omitempty"`
+	Sid     string        `json:"sid,omitempty"`
+	Answer  ratchet.ID    `json:"answer"` // our newest answer
+	At      time.Time     `json:"at"`
+	Expires time.Time     `json:"expires"`
+}
+
+// Grant is the remembered yes to a peer. It outlives sessions.
+type Grant struct {
+	Peer    identity.AMID `json:"peer"`
+	Intents []string      `json:"intents,omitempty"` // empty: every intent
+	Since   time.Time     `json:"since"`
+	Expires time.Time     `json:"expires"` // zero: until taken back
+	Policy  string        `json:"policy"`  // version of the policy that gave it
+	Return  bool          `json:"return"`  // we asked, the peer said yes
+}
+
+// Valid reports whether the grant holds at a time.
+func (g *Grant) Valid(now time.Time) bool {
+	return g != nil && (g.Expires.IsZero() || now.Before(g.Expires))
+}
+
+// replayRow keeps a knock from being taken twice, as long as the prekeys that it
+// named can open it.
+type replayRow struct {
+	Hash  [32]byte  `json:"hash"`
+	Until time.Time `json:"until"`
+}
+
+type contactRow struct {
+	Epoch    uint32    `json:"epoch"`
+	Sequence uint64    `json:"sequence"`
+	BundleID [32]byte  `json:"bundle_id"`
+	Record   []byte    `json:"record,omitempty"`
+	Fetched  time.Time `json:"fetched"`
+}
+
+type idemRow struct {
+	Request [32]byte  `json:"request"`
+	ID      uuid.UUID `json:"id"`
+	At      time.Time `json:"at"`
+}
+
+// key builds a row key of this agent.
+func (a *Agent) key(kind byte, parts ...[]byte) []byte {
+	k := make([]byte, 0, identity.AMIDSize+1+64)
+	k = append(k, a.amid[:]...)
+	k = append(k, kind)
+	for _, p := range parts {
+		k = append(k, p...)
+	}
+	return k
+}
+
+func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
+
+// getJSON reads a row; found is false when there is none.
+func getJSON[T any](r store.Reader, key []byte) (row T, found bool, err error) {
+	b, err := r.Get(key)
+	if errors.Is(err, store.ErrNotFound) {
+		return row, false, nil
+	}
+	if err != nil {
+		return row, false, err
+	}
+	if err := json.Unmarshal(b, &row); err != nil {
+		return row, false, fmt.Errorf("row %q: %w", key[identity.AMIDSize], err)
+	}
+	return row, true, nil
+}
+
+func setJSON(tx store.Tx, key []byte, row any) error {
+	b, err := json.Marshal(row)
+	if err != nil {
+		return err
+	}
+	return tx.Set(key, b)
+}
+
+// scanJSON calls f for each row under a prefix until f returns false.
+func scanJSON[T any](r store.Reader, prefix, from []byte, f func(key []byte, row T) bool) error {
+	var bad error
+	err := r.Scan(prefix, from, func(k, v []byte) bool {
+		var row T
+		if bad = json.Unmarshal(v, &row); bad != nil {
+			bad = fmt.Errorf("row %q: %w", k[identity.AMIDSize], bad)
+			return false
+		}
+		return f(k, row)
+	})
+	return errors.Join(err, bad)
+}
+
+// nextCounter adds one to a counter and returns it.
+func (a *Agent) nextCounter(tx store.Tx, name byte, of []byte) (uint64, error) {
+	key := a.key(rowCounter, []byte{name}, of)
+	var v uint64
+	switch b, err := tx.Get(key); {
+	case err == nil && len(b) == 8:
+		v = binary.BigEndian.Uint64(b)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return 0, err
+	}
+	v++
+	return v, tx.Set(key, be64(v))
+}
+
+// String is a fingerprint for comparing places, not for reading them back.
+func (p Places) String() string {
+	return fmt.Sprintf("%q %q %q", p.PeerIDs, p.Addresses, p.Relays)
+}

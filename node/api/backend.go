@@ -1,0 +1,56 @@
+package api
+
+import (
+	"context"
+	"time"
+)
+
+// Backend is what a node does for its local callers. The node implements it; the
+// HTTP server in node/httpapi offers it. Every method is safe for concurrent use
+// and returns *Problem for whatever a caller can mend.
+//
+// agent names one of the node's agents; empty means the only one, and with
+// several agents a Problem that says so.
+type Backend interface {
+	// Status is for owner and agent. With an agent it shows only that agent's view.
+	Status(ctx context.Context, agent string) (Status, error)
+	// Identity is for owner and agent.
+	Identity(ctx context.Context, agent string) (Identity, error)
+	// Peers is for owner and agent.
+	Peers(ctx context.Context, agent string) ([]Peer, error)
+
+	// Send is for owner and agent. The message is on disk when it returns. With an
+	// idempotency key (at most 128 bytes, kept 168 h) the same request gets the
+	// first answer again and another request under the same key CodeConflict. It
+	// answers when r.Wait is reached or can no longer be, or r.TimeoutMS is over.
+	Send(ctx context.Context, agent string, r SendRequest, idempotencyKey string) (Message, error)
+	// Message is for owner and agent. With a wait state it answers like Send.
+	Message(ctx context.Context, agent, id string, wait State, timeout time.Duration) (Message, error)
+	// Messages lists outgoing messages, newest first, at most limit (0: 100).
+	Messages(ctx context.Context, agent string, limit int) ([]Message, error)
+	// Cancel is for owner and agent; CodeConflict when the message is terminal.
+	Cancel(ctx context.Context, agent, id string) (Message, error)
+
+	// Inbox lists incoming messages, oldest first. Owner and agent.
+	Inbox(ctx context.Context, agent string, q InboxQuery) (InboxPage, error)
+	// Lease hands out new messages, oldest first. Owner and agent.
+	Lease(ctx context.Context, agent string, r LeaseRequest) ([]InboxMessage, error)
+	// Read returns one message with its body and, when lease is positive and the
+	// message is not terminal, leases it. Owner and agent.
+	Read(ctx context.Context, agent, id string, lease time.Duration) (InboxMessage, error)
+	// Ack ends the work on a message. Repeating the same outcome is no error,
+	// another outcome is CodeConflict. Owner and agent.
+	Ack(ctx context.Context, agent, id string, r AckRequest) (InboxItem, error)
+	// Nack gives a leased message back at once. Owner and agent.
+	Nack(ctx context.Context, agent, id string) (InboxItem, error)
+
+	// Knocks lists requests to talk, newest first. Owner only.
+	Knocks(ctx context.Context, agent string) ([]Knock, error)
+	// Decide answers a pending knock; CodeConflict when it was answered. Owner only.
+	Decide(ctx context.Context, agent, id string, approve bool, r DecideRequest) (Knock, error)
+
+	// Policy shows the policy in force. Owner and agent.
+	Policy(ctx context.Context, agent string) (Policy, error)
+	// SetPolicy changes one key, on disk and in force when it returns. Owner only.
+	SetPolicy(ctx context.Context, agent string, c PolicyChange) (Policy, error)
+}

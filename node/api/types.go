@@ -1,0 +1,281 @@
+package api
+
+import (
+	"time"
+
+	"amesh/identity"
+)
+
+// State is where an outgoing message is (docs/protocol/session.md, design words).
+type State string
+
+// The states of an outgoing message, in the order in which they are reached.
+// The first five may change; the others are terminal.
+const (
+	StateAccepted  State = "accepted"  // synced on this node's disk
+	StateWaiting   State = "waiting"   // accepted, and held back for Reason
+	StateRelayed   State = "relayed"   // a relay promised to keep it
+	StateDelivered State = "delivered" // the peer's node has it, said end to end
+	StateLeased    State = "leased"    // the peer's agent is looking at it
+	StateHandled   State = "handled"   // the peer's agent took responsibility
+	StateFailed    State = "failed"    // the peer's agent said it failed
+	StateRefused   State = "refused"   // the peer's agent, node or policy said no
+	StateExpired   State = "expired"   // the deadline came first
+	StateCancelled State = "cancelled" // the sender took it back
+	StateDead      State = "dead"      // given up, see Reason
+)
+
+// Terminal reports whether the state is final.
+func (s State) Terminal() bool {
+	switch s {
+	case StateHandled, StateFailed, StateRefused, StateExpired, StateCancelled, StateDead:
+		return true
+	}
+	return false
+}
+
+// rank orders the states that a sender can wait for.
+var rank = map[State]int{
+	StateWaiting: 1, StateAccepted: 1, StateRelayed: 2, StateDelivered: 3, StateLeased: 4,
+	StateHandled: 5, StateFailed: 5, StateRefused: 5,
+}
+
+// Reached reports whether a message in state s has been at least as far as want.
+// A refused, expired, cancelled or dead message reached nothing.
+func (s State) Reached(want State) bool {
+	if s == StateRefused {
+		return false
+	}
+	return rank[s] > 0 && rank[s] >= rank[want]
+}
+
+// Waitable reports whether a sender may wait for the state.
+func (s State) Waitable() bool {
+	switch s {
+	case StateAccepted, StateRelayed, StateDelivered, StateLeased, StateHandled:
+		return true
+	}
+	return false
+}
+
+// Reasons of a waiting message, and of some terminal ones.
+const (
+	ReasonNoBundle    = "no_bundle"      // the peer's keys were not found yet
+	ReasonKnockSent   = "knock_sent"     // asked, no answer yet
+	ReasonOwner       = "owner_deciding" // the peer's owner is asked
+	ReasonMailboxFull = "mailbox_full"   // the peer's mailbox at the relay is full
+	ReasonWindow      = "window_full"    // too much is unconfirmed
+	ReasonRejected    = "rejected"       // the knock was rejected
+	ReasonUnconfirmed = "unconfirmed"    // deadline passed without any word
+)
+
+// PathKind is how envelopes reach a peer.
+type PathKind string
+
+// The paths, best first.
+const (
+	PathOpen    PathKind = "open"
+	PathDirect  PathKind = "direct"
+	PathPunched PathKind = "punched"
+	PathRelayed PathKind = "relayed"
+	PathNone    PathKind = "none"
+)
+
+// SendRequest asks for a message to be sent. Owner or agent.
+type SendRequest struct {
+	To          string `json:"to" doc:"AMID or DID of the peer"`
+	Intent      string `json:"intent,omitempty" doc:"what it is about, such as travel/flights"`
+	Body        []byte `json:"body" doc:"at most 1 MiB, base64 in JSON"`
+	ContentType string `json:"content_type,omitempty" doc:"media type of the body"`
+	FileName    string `json:"file_name,omitempty" doc:"base name, when the body is a file"`
+	Thread      string `json:"thread,omitempty" doc:"conversation the message belongs to"`
+	ReplyTo     string `json:"reply_to,omitempty" doc:"id of the message answered"`
+	TTLSeconds  int64  `json:"ttl_s,omitempty" doc:"give up after this many seconds; default and maximum 72 h"`
+	Via         string `json:"via,omitempty" enum:"direct,relayed" doc:"use only this path; default the best"`
+	Wait        State  `json:"wait,omitempty" doc:"answer when this state is reached; default accepted"`
+	TimeoutMS   int64  `json:"timeout_ms,omitempty" doc:"how long to wait for it"`
+}
+
+// Message is an outgoing message as the sender's node knows it.
+type Message struct {
+	ID       string        `json:"id"`
+	To       identity.AMID `json:"to"`
+	State    State         `json:"state"`
+	Reason   string        `json:"reason,omitempty"`
+	Text     string        `json:"text,omitempty" doc:"what the peer's agent said with its outcome; data of a stranger"`
+	Path     PathKind      `json:"path" doc:"path the message last left by, none before that"`
+	Where    string        `json:"where,omitempty" doc:"where it waits: this node, or the relay's URL"`
+	Expires  time.Time     `json:"expires" doc:"its deadline"`
+	Created  time.Time     `json:"created"`
+	Changed  time.Time     `json:"changed"`
+	Intent   string        `json:"intent,omitempty"`
+	FileName string        `json:"file_name,omitempty"`
+	Thread   string        `json:"thread,omitempty"`
+	ReplyTo  string        `json:"reply_to,omitempty"`
+	Size     int64         `json:"size"`
+	SHA256   string        `json:"sha256"`
+	Sequence uint64        `json:"sequence"`
+}
+
+// InboxState is where an incoming message is.
+type InboxState string
+
+// The states of an incoming message.
+const (
+	InboxNew     InboxState = "new"
+	InboxLeased  InboxState = "leased"
+	InboxHandled InboxState = "handled"
+	InboxFailed  InboxState = "failed"
+	InboxRefused InboxState = "refused"
+)
+
+// InboxItem is an incoming message without its body.
+type InboxItem struct {
+	ID          string        `json:"id"`
+	From        identity.AMID `json:"from"`
+	State       InboxState    `json:"state"`
+	Intent      string        `json:"intent"`
+	ReceivedAt  time.Time     `json:"received_at"`
+	Size        int64         `json:"size"`
+	SHA256      string        `json:"sha256"`
+	ContentType string        `json:"content_type,omitempty"`
+	FileName    string        `json:"file_name,omitempty"`
+	Thread      string        `json:"thread,omitempty"`
+	ReplyTo     string        `json:"reply_to,omitempty"`
+	SentAt      time.Time     `json:"sent_at"`
+	Path        PathKind      `json:"path" doc:"path it came by"`
+	Attempt     int           `json:"attempt" doc:"how often it was handed out"`
+	LeasedUntil *time.Time    `json:"leased_until,omitempty"`
+	Sequence    uint64        `json:"sequence"`
+	Late        bool          `json:"late,omitempty" doc:"it came after its hole had been reported as a gap"`
+	GapBefore   uint64        `json:"gap_before,omitempty" doc:"how many messages before it never came"`
+}
+
+// InboxMessage is an incoming message with its body.
+type InboxMessage struct {
+	InboxItem
+	Body []byte `json:"body"`
+}
+
+// InboxPage is a page of the inbox, oldest first. Next is empty on the last page.
+type InboxPage struct {
+	Items []InboxItem `json:"items"`
+	Next  string      `json:"next,omitempty"`
+}
+
+// InboxQuery selects incoming messages.
+type InboxQuery struct {
+	All    bool   // also what was handled, failed or refused
+	From   string // only of this peer (AMID or DID)
+	Limit  int    // 1 to 500; 0: 100
+	Cursor string // Next of the page before
+}
+
+// LeaseRequest asks for messages to work on. Nobody else gets them until the
+// lease ends; what is not acknowledged by then is handed out again.
+type LeaseRequest struct {
+	Max          int `json:"max,omitempty" doc:"at most this many, default 1, at most 100"`
+	LeaseSeconds int `json:"lease_s,omitempty" doc:"default 60, at most 3600"`
+	WaitSeconds  int `json:"wait_s,omitempty" doc:"wait this long for the first one, at most 60"`
+}
+
+// AckRequest ends a lease with the agent's word. Outcome is handled, failed or
+// refused; Text (at most 200 bytes) goes to the sender.
+type AckRequest struct {
+	Outcome InboxState `json:"outcome,omitempty" enum:"handled,failed,refused" doc:"default handled"`
+	Text    string     `json:"text,omitempty" maxLength:"200"`
+}
+
+// Identity is an agent's public self.
+type Identity struct {
+	Name   string        `json:"name"`
+	AMID   identity.AMID `json:"amid"`
+	DID    string        `json:"did"`
+	PeerID string        `json:"peer_id"`
+	Addrs  []string      `json:"addrs"`
+}
+
+// Agent is one agent of this node.
+type Agent struct {
+	Name string        `json:"name"`
+	AMID identity.AMID `json:"amid"`
+}
+
+// Relay is one relay this node is homed on. State is connected, connecting or
+// refused; Error says why it is not connected.
+type Relay struct {
+	URL   string    `json:"url"`
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Peer is another agent that one of ours has to do with.
+type Peer struct {
+	AMID     identity.AMID `json:"amid"`
+	Agent    string        `json:"agent" doc:"our agent's name"`
+	Path     PathKind      `json:"path"`
+	Session  string        `json:"session" doc:"none, knocking, accepted or rejected"`
+	Granted  bool          `json:"granted"`
+	Waiting  int           `json:"waiting" doc:"outgoing messages that its node does not have yet"`
+	LastSeen *time.Time    `json:"last_seen,omitempty" doc:"when something of the peer was last opened"`
+	Addr     string        `json:"addr,omitempty" doc:"address of the direct path"`
+}
+
+// DHT is the node's view of the DHT.
+type DHT struct {
+	Peers     int  `json:"peers" doc:"entries of the routing table"`
+	Published bool `json:"published" doc:"own record was read back from another node"`
+}
+
+// Status is the node at a glance. Agents see it without other agents' peers.
+type Status struct {
+	Version  string    `json:"version"`
+	Home     string    `json:"home"`
+	Started  time.Time `json:"started"`
+	PeerID   string    `json:"peer_id"`
+	Listen   []string  `json:"listen"`
+	Agents   []Agent   `json:"agents"`
+	Relays   []Relay   `json:"relays"`
+	Peers    []Peer    `json:"peers"`
+	DHT      DHT       `json:"dht"`
+	Queued   int       `json:"queued" doc:"outgoing messages that the peer's node does not have yet"`
+	Unread   int       `json:"unread" doc:"incoming messages in state new"`
+	Knocks   int       `json:"knocks" doc:"knocks waiting for the owner"`
+	Degraded []string  `json:"degraded,omitempty" doc:"what does not work right now, one sentence each"`
+}
+
+// Knock is a request to talk, in either direction.
+type Knock struct {
+	ID        string        `json:"id" doc:"the first 16 hex digits of the knock hash"`
+	Agent     string        `json:"agent"`
+	Peer      identity.AMID `json:"peer"`
+	Direction string        `json:"direction" enum:"in,out"`
+	Intent    string        `json:"intent"`
+	State     string        `json:"state" enum:"sent,pending,accepted,rejected,expired"`
+	Rule      string        `json:"rule,omitempty" doc:"the rule of the policy that decided; only for knocks that came in"`
+	At        time.Time     `json:"at"`
+	Expires   time.Time     `json:"expires"`
+}
+
+// DecideRequest is the owner's answer to a waiting knock.
+type DecideRequest struct {
+	TTLSeconds int64 `json:"ttl_s,omitempty" doc:"how long the grant lasts; 0: until taken back"`
+}
+
+// Policy is the owner's policy as it is in force. Rules is the effective content
+// with defaults filled in; Ignored lists keys of other dialects that have no effect.
+type Policy struct {
+	Agent   string         `json:"agent"`
+	File    string         `json:"file"`
+	Rules   map[string]any `json:"rules"`
+	Ignored []string       `json:"ignored,omitempty"`
+	Version string         `json:"version"`
+}
+
+// PolicyChange sets one key. Lists are comma separated; an empty value restores
+// the default.
+type PolicyChange struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}

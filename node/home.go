@@ -1,0 +1,202 @@
+package node
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"amesh/identity"
+	"amesh/internal/store"
+)
+
+// The home folder:
+//
+//	agents/<name>/identity.json   an agent's signing key (0600)
+//	agents/<name>/token           the agent's credential for the local API (0600)
+//	owner.token                   the owner's credential on TCP (0600)
+//	node.key                      the node's own key, for its peer id (0600)
+//	state/                        the store; state.key beside it seals its secrets (0600)
+//	policy.json                   who may talk to us
+//	config.yaml                   read by the command line
+//	node.sock, node.json, lock    while a node runs
+const (
+	agentsDir   = "agents"
+	nodeKeyFile = "node.key"
+	stateDir    = "state"
+	stateKey    = "state.key"
+	policyName  = "policy.json"
+	socketName  = "node.sock"
+	infoName    = "node.json"
+	lockName    = "lock"
+)
+
+// maxSocketPath is what fits into a socket address on every system, with some room.
+const maxSocketPath = 100
+
+// home is a home folder that belongs to this process until close.
+type home struct {
+	dir  string
+	lock *os.File
+}
+
+// openHome makes the folder private and takes it. A second process gets
+// ErrHomeInUse, and nothing of its attempt stays.
+func openHome(dir string) (*home, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("home: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("home: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		// Key files have modes of their own; the socket relies on the folder.
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("home: others can enter %s: %w", dir, err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("home: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s", ErrHomeInUse, dir)
+	}
+	return &home{dir: dir, lock: f}, nil
+}
+
+func (h *home) path(parts ...string) string {
+	return filepath.Join(append([]string{h.dir}, parts...)...)
+}
+
+// close gives the folder back.
+func (h *home) close() error {
+	return errors.Join(removeIfThere(h.path(infoName)), h.lock.Close())
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// identities loads every agent of the home, or makes the first one. An SDK's
+// identity that nobody imported stops the node: silently making another one would
+// give the owner a second name.
+func (h *home) identities(first string) (map[string]*identity.Identity, error) {
+	entries, err := os.ReadDir(h.path(agentsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("agents: %w", err)
+	}
+	found := make(map[string]*identity.Identity)
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		id, err := identity.LoadIdentity(h.path(agentsDir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a folder with a token and no key is no agent
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[e.Name()] = id
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, sdk := range []string{h.path("keys", identity.IdentityFile), h.path(identity.IdentityFile)} {
+		if _, err := os.Stat(sdk); err == nil {
+			return nil, fmt.Errorf("%w: %s", ErrSDKIdentity, sdk)
+		}
+	}
+	id, err := identity.CreateIdentity(h.path(agentsDir, first), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*identity.Identity{first: id}, nil
+}
+
+// state opens the store and the key that seals its secrets.
+func (h *home) state(opt store.Options) (store.Store, *store.StateKey, error) {
+	st, err := store.Open(h.path(stateDir), opt)
+	if errors.Is(err, store.ErrLocked) {
+		return nil, nil, fmt.Errorf("%w: %s", ErrHomeInUse, h.dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := store.LoadStateKey(h.path(stateKey))
+	if err != nil {
+		return nil, nil, errors.Join(err, st.Close())
+	}
+	return st, key, nil
+}
+
+// socketPath is where the unix socket goes: into the home, or where its path would
+// be too long for the system, into a private folder of XDG_RUNTIME_DIR.
+func (h *home) socketPath() (string, error) {
+	path := h.path(socketName)
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if len(abs) <= maxSocketPath {
+		return abs, nil
+	}
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	if runtime == "" {
+		return "", fmt.Errorf("%w: %s has %d bytes, at most %d", ErrSocketPath, abs, len(abs), maxSocketPath)
+	}
+	sum := sha256.Sum256([]byte(abs))
+	dir := filepath.Join(runtime, "amesh-"+hex.EncodeToString(sum[:6]))
+	if path = filepath.Join(dir, socketName); len(path) > maxSocketPath {
+		return "", fmt.Errorf("%w: %s has %d bytes, at most %d", ErrSocketPath, path, len(path), maxSocketPath)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("folder for the socket: %w", err)
+	}
+	return path, nil
+}
+
+// announce tells local clients where the node listens, until close.
+func (h *home) announce(a Addrs) error {
+	raw, err := json.Marshal(struct {
+		PID int `json:"pid"`
+		Addrs
+	}{os.Getpid(), a})
+	if err != nil {
+		return err
+	}
+	return writeFile(h.path(infoName), append(raw, '\n'))
+}
+
+// writeFile replaces a file in one step: a reader sees the old content or the new.
+func writeFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,187 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+
+	"amesh/dht"
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/knock"
+	"amesh/node/agent"
+	"amesh/node/api"
+	"amesh/node/direct"
+	"amesh/relay"
+)
+
+// mesh is a running node: its agents' mailrooms with their paths, and what they
+// share. It is also the backend of the local API (backend.go).
+type mesh struct {
+	node      *Node
+	host      host.Host
+	transport *direct.Transport
+	dht       *dht.Node
+	policy    *policyFile
+	started   time.Time
+	rooms     []*room
+	changed   chan struct{} // our places may have changed; the records are made anew
+}
+
+// room is one agent with its paths.
+type room struct {
+	agent  *agent.Agent
+	paths  *paths
+	relays *relays
+}
+
+// add makes the mailroom of an agent. Nothing of it runs yet.
+func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st store.Store, key *store.StateKey) error {
+	r := &room{}
+	cfg := &m.node.cfg
+	var err error
+	r.relays, err = newRelays(id.Key, cfg.Relays, cfg.Logger,
+		func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
+		func() {
+			r.agent.Kick()
+			m.republish()
+		})
+	if err != nil {
+		return err
+	}
+	r.paths = &paths{
+		direct: m.transport, relays: r.relays, roads: make(map[identity.AMID]*road),
+		places: func() agent.Places { return m.places(r) },
+		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
+	}
+	r.agent, err = agent.New(agent.Config{
+		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.dht,
+		Policy: func() *knock.Policy { return m.policy.get() }, Clock: cfg.Clock, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.agent.Start(ctx); err != nil {
+		return err
+	}
+	m.rooms = append(m.rooms, r)
+	return nil
+}
+
+// fromRelay takes what a relay hands out. It is acknowledged there only when it is
+// on disk here, or will never be opened.
+func (r *room) fromRelay(d relay.Delivery, c *relay.Client) {
+	if d.Legacy {
+		c.Ack(d.ID) // a 0.2 client's text; nothing here can read it
+		return
+	}
+	r.agent.Receive(agent.Incoming{
+		From: d.From, Data: d.Payload, Path: api.PathRelayed, Ack: func() { c.Ack(d.ID) },
+	})
+}
+
+// fromDirect takes what came over a direct connection, for whichever of our agents
+// it names.
+func (m *mesh) fromDirect(d direct.Delivery) {
+	for _, r := range m.rooms {
+		if r.agent.AMID() == d.To {
+			r.agent.Receive(agent.Incoming{
+				From: d.From, Data: d.Data, Path: api.PathDirect, PeerID: d.PeerID, Ack: d.Ack,
+			})
+			return
+		}
+	}
+	d.Ack() // nobody here; keeping it would not change that
+}
+
+// onPeer hears that a direct connection came or went.
+func (m *mesh) onPeer(_ string, up bool) {
+	if !up {
+		return
+	}
+	for _, r := range m.rooms {
+		r.agent.Kick()
+	}
+}
+
+// places is what an accepted peer of an agent is told, sealed: everything.
+func (m *mesh) places(r *room) agent.Places {
+	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.homes}
+	for _, a := range m.host.Addrs() {
+		if s := a.String(); len(s) <= maxAddressText && len(p.Addresses) < identity.MaxAddresses {
+			p.Addresses = append(p.Addresses, s)
+		}
+	}
+	return p
+}
+
+// public is what everybody may read in the agent's record. Addresses stand there
+// only where the owner said so.
+func (m *mesh) public(r *room) agent.Places {
+	p := m.places(r)
+	var addrs []string
+	if m.node.cfg.Announce == AnnouncePublic {
+		addrs = announceable(m.host.Addrs(), m.node.bootstrap)
+	}
+	p.Addresses = addrs
+	return p
+}
+
+// republish has the records made anew soon.
+func (m *mesh) republish() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// publish keeps every agent's record in the DHT. The DHT service itself puts it
+// again when a server comes back.
+func (m *mesh) publish(ctx context.Context) error {
+	if len(m.node.bootstrap) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	every := agent.DefaultLimits().RecordRenew
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	told := make(map[*room]string)
+	for {
+		renew := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.changed:
+		case <-timer.C:
+			renew = true
+			timer.Reset(every)
+		}
+		for _, r := range m.rooms {
+			places := m.public(r)
+			if !renew && told[r] == places.String() {
+				continue
+			}
+			if err := m.publishOne(ctx, r, places); err != nil {
+				return err
+			}
+			told[r] = places.String()
+		}
+	}
+}
+
+// publishOne signs and puts one record; only an error of the store is returned.
+func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
+	raw, err := r.agent.Record(ctx, p)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, store.ErrNoSpace) {
+			return nil
+		}
+		return err
+	}
+	if err := m.dht.Publish(ctx, raw); err != nil && ctx.Err() == nil {
+		m.node.cfg.Logger.Info("record is not in the DHT yet", "agent", r.agent.Name, "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+// Package node is the daemon beside an agent: it composes identities, mailrooms,
+// the paths to other nodes and the local API. Reading Run from top to bottom is
+// reading what a node is.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"amesh/dht"
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/node/direct"
+	"amesh/node/httpapi"
+	"amesh/relay"
+)
+
+var (
+	// ErrHomeInUse is returned by Run when another daemon has the home folder.
+	ErrHomeInUse = errors.New("another node is running on this home")
+	// ErrSDKIdentity is returned by Run when the home holds an SDK's identity that
+	// was not imported (`amesh agent import`).
+	ErrSDKIdentity = errors.New("an identity of an SDK is in this home")
+	// ErrSocketPath is returned by Run when no place for the unix socket has a path
+	// that is short enough.
+	ErrSocketPath = errors.New("socket path too long")
+	// ErrAddrInUse is returned by Run when an address that was asked for is taken.
+	ErrAddrInUse = errors.New("address in use")
+)
+
+// Values of Config.Announce.
+const (
+	AnnounceNone   = "none"
+	AnnouncePublic = "public"
+)
+
+const (
+	defaultAgent = "default"
+	defaultAPI   = "127.0.0.1:7777"
+	freeAPI      = "127.0.0.1:0"
+)
+
+var (
+	defaultListen = []string{"/ip4/0.0.0.0/udp/47777/quic-v1", "/ip4/0.0.0.0/tcp/47777"}
+	freeListen    = []string{"/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"}
+)
+
+// schema is the version of what is in the store.
+var schema = store.Schema{Name: "amesh-node", Version: 1}
+
+// Config is everything a node is told from outside. Zero values are defaults.
+type Config struct {
+	Home      string   // state folder; made with mode 0700 if missing
+	Agent     string   // name of the agent to create if there is none; default "default"
+	Relays    []string // ws:// or wss:// URLs
+	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
+	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
+	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
+	Announce  string   // AnnounceNone (default) or AnnouncePublic: put addresses into the public record
+	Version   string
+	Logger    *slog.Logger
+	Notice    func(line string) // lines for the owner's terminal, such as a fallback port
+	Clock     func() time.Time  // default time.Now
+}
+
+// Addrs are the places where a running node can be reached.
+type Addrs struct {
+	API    string   `json:"api"`              // http URL
+	Socket string   `json:"socket"`           // path of the unix socket
+	Libp2p []string `json:"libp2p,omitempty"` // multiaddrs with /p2p/
+}
+
+// Node is one daemon. New checks the configuration; Run does the rest.
+type Node struct {
+	cfg       Config
+	bootstrap []peer.AddrInfo
+	ready     chan struct{}
+	addrs     Addrs // set before ready closes
+}
+
+// New checks the configuration. It opens nothing.
+func New(cfg Config) (*Node, error) {
+	if cfg.Home == "" {
+		return nil, errors.New("node: no home folder")
+	}
+	if cfg.Agent == "" {
+		cfg.Agent = defaultAgent
+	}
+	switch cfg.Announce {
+	case "":
+		cfg.Announce = AnnounceNone
+	case AnnounceNone, AnnouncePublic:
+	default:
+		return nil, fmt.Errorf("node: announce %q is neither none nor public", cfg.Announce)
+	}
+	if cfg.API != "" {
+		if _, _, err := net.SplitHostPort(cfg.API); err != nil {
+			return nil, fmt.Errorf("node: api address: %w", err)
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Notice == nil {
+		cfg.Notice = func(string) {}
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	boot, err := dht.ParseBootstrap(cfg.Bootstrap)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	for _, url := range cfg.Relays {
+		if _, err := relay.ParseURL(url); err != nil {
+			return nil, fmt.Errorf("node: %w", err)
+		}
+	}
+	return &Node{cfg: cfg, bootstrap: boot, ready: make(chan struct{})}, nil
+}
+
+// Ready closes when the node serves: the API answers and messages can be sent.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Addrs is where the node can be reached; it is complete once Ready closed.
+func (n *Node) Addrs() Addrs { return n.addrs }
+
+// Run is the node: it opens everything, serves until ctx ends, and closes
+// everything in the order doors, mesh, mailrooms, host, store. It returns nil after
+// ctx ended, and otherwise the first thing that failed, with all that failed in
+// closing.
+func (n *Node) Run(ctx context.Context) (err error) {
+	h, err := openHome(n.cfg.Home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	ids, err := h.identities(n.cfg.Agent)
+	if err != nil {
+		return err
+	}
+	policy, err := openPolicy(h.path(policyName), n.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	socket, err := h.socketPath()
+	if err != nil {
+		return err
+	}
+	nodeKey, err := identity.LoadNodeKey(h.path(nodeKeyFile), rand.Reader)
+	if err != nil {
+		return err
+	}
+	st, stateKey, err := h.state(store.Options{Logger: n.cfg.Logger, Schema: schema})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	lh, err := n.listen(nodeKey)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lh.Close()) }()
+
+	m := &mesh{node: n, host: lh, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1)}
+	if m.transport, err = direct.New(lh, direct.Config{Deliver: m.fromDirect, OnPeer: m.onPeer, Logger: n.cfg.Logger}); err != nil {
+		return err
+	}
+	if m.dht, err = dht.New(lh, dht.Config{Mode: dht.ModeClient, Bootstrap: n.bootstrap, Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(ids)) {
+		if err := m.add(ctx, name, ids[name], st, stateKey); err != nil {
+			return err
+		}
+	}
+	tcp, err := n.listenAPI()
+	if err != nil {
+		return err
+	}
+	defer tcp.Close()
+	unix, err := httpapi.ListenSocket(socket)
+	if err != nil {
+		return err
+	}
+	defer unix.Close()
+	creds, err := httpapi.LoadCredentials(n.cfg.Home, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return err
+	}
+	door, err := httpapi.New(httpapi.Config{
+		Backend: m, Credentials: creds, Hosts: hostNames(tcp.Addr()), Version: n.cfg.Version, Logger: n.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+
+	inner, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	rooms, meshLayer, doors := newLayer(inner, failed), newLayer(inner, failed), newLayer(inner, failed)
+	defer rooms.end()
+	for _, r := range m.rooms {
+		rooms.run("mailroom", r.agent.Run)
+	}
+	defer meshLayer.end()
+	meshLayer.run("direct", m.transport.Run)
+	meshLayer.run("dht", m.dht.Run)
+	meshLayer.run("records", m.publish)
+	for _, r := range m.rooms {
+		meshLayer.run("paths", r.paths.run)
+		meshLayer.run("relays", r.relays.run)
+	}
+	defer doors.end()
+	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, unix, door.SocketHandler()) })
+	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, tcp, door.TCPHandler()) })
+
+	n.addrs = Addrs{API: "http://" + tcp.Addr().String(), Socket: socket, Libp2p: dht.Multiaddrs(lh)}
+	if err := h.announce(n.addrs); err != nil {
+		return err
+	}
+	close(n.ready)
+	<-inner.Done()
+	if cause := context.Cause(inner); ctx.Err() == nil {
+		return cause
+	}
+	return nil
+}
+
+// listen opens the libp2p host: on what was asked for, or on the default port, or on
+// a free one when that is taken.
+func (n *Node) listen(key identity.PrivateKey) (host.Host, error) {
+	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap}
+	if len(cfg.Listen) == 0 {
+		cfg.Listen = defaultListen
+	}
+	h, err := dht.NewHost(cfg)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return h, err
+	}
+	if len(n.cfg.Listen) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrAddrInUse, err)
+	}
+	cfg.Listen = freeListen
+	if h, err = dht.NewHost(cfg); err == nil {
+		n.cfg.Notice("port 47777 is taken; listening on another one")
+	}
+	return h, err
+}
+
+func (n *Node) listenAPI() (net.Listener, error) {
+	if n.cfg.API != "" {
+		l, err := net.Listen("tcp", n.cfg.API)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("%w: %w", ErrAddrInUse, err)
+		}
+		return l, err
+	}
+	l, err := net.Listen("tcp", defaultAPI)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	if l, err = net.Listen("tcp", freeAPI); err == nil {
+		n.cfg.Notice(fmt.Sprintf("%s is taken; the local API listens on %s", defaultAPI, l.Addr()))
+	}
+	return l, err
+}
+
+// hostNames are the Host values under which the TCP door answers.
+func hostNames(a net.Addr) []string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return nil
+	}
+	names := []string{net.JoinHostPort(host, port)}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		names = append(names, net.JoinHostPort("localhost", port))
+	}
+	return names
+}
+
+// layer is a set of services that end together: end stops them and comes back when
+// the last one is home. The first one that fails ends the node.
+type layer struct {
+	ctx    context.Context
+	stop   context.CancelFunc
+	failed context.CancelCauseFunc
+	wg     sync.WaitGroup
+}
+
+func newLayer(ctx context.Context, failed context.CancelCauseFunc) *layer {
+	// The layer outlives ctx until end is called, so that the order of closing is
+	// the one written in Run.
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	return &layer{ctx: own, stop: stop, failed: failed}
+}
+
+func (l *layer) run(name string, service func(context.Context) error) {
+	l.wg.Go(func() {
+		if err := service(l.ctx); err != nil && l.ctx.Err() == nil {
+			l.failed(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+func (l *layer) end() {
+	l.stop()
+	l.wg.Wait()
+}
