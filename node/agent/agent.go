@@ -136,7 +136,7 @@ func New(cfg Config) (*Agent, error) {
 		failed: make(chan error, 1),
 	}
 	a.prekeys = &prekeys{a: a}
-	a.guard.limiter = knock.NewLimiter(cfg.KnockLimits)
+	a.guard.limits = cfg.KnockLimits
 	a.changed.init()
 	return a, nil
 }

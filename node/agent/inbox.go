@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/content"
 	"amesh/internal/store"
+	"amesh/knock"
 	"amesh/node/api"
 )
 
@@ -54,7 +54,11 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), now time.Time,
 	if found {
 		return c.storeAgain(tx, now, id, hash, seen)
 	}
-	if reason := c.objection(m, now); reason != 0 {
+	reason, err := c.objection(tx, m, now)
+	if err != nil {
+		return err
+	}
+	if reason != 0 {
 		err := setJSON(tx, seenKey, seenRow{Hash: hash, At: now, Refused: reason})
 		if err != nil {
 			return err
@@ -116,18 +120,21 @@ func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]by
 	return c.a.putDue(tx, c.peer, due)
 }
 
-// objection is the reason for which a message is not taken, 0 when it is.
-func (c *clerk) objection(m incomingMessage, now time.Time) content.Reason {
+// objection is the reason for which a message is not taken, 0 when it is. The grant
+// and the policy of this moment decide, not those of the knock.
+func (c *clerk) objection(r store.Reader, m incomingMessage, now time.Time) (content.Reason, error) {
 	if now.After(m.desc.Deadline.Add(c.a.Limits.Skew)) {
-		return content.ReasonExpired
+		return content.ReasonExpired, nil
 	}
-	if g := m.session.Intents; len(g) > 0 && !slices.Contains(g, m.desc.Intent) {
-		return content.ReasonPolicy
+	grant, err := c.a.grant(r, c.peer)
+	if err != nil {
+		return 0, err
 	}
-	if max := m.session.Limits.Bytes; max > 0 && uint64(len(m.body)) > max {
-		return content.ReasonPolicy
+	d := c.a.Policy().Evaluate(knock.Facts{Peer: c.peer, Intent: m.desc.Intent, Granted: grant.Valid(now)})
+	if d.Verdict != knock.Accept || !grant.Covers(m.desc.Intent) {
+		return content.ReasonPolicy, nil
 	}
-	return 0
+	return 0, nil
 }
 
 // localID is the message's id in our inbox: its own, unless another peer has used

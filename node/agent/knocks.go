@@ -27,13 +27,21 @@ const (
 
 // knockGuard bounds how many knocks get as far as the check of a signature.
 type knockGuard struct {
+	limits knock.Limits
+
 	mu      sync.Mutex
 	limiter *knock.Limiter
 }
 
-func (g *knockGuard) allow(peer identity.AMID, now time.Time) bool {
+// allow counts a knock. The owner's policy says how many of one sender are taken; a
+// change of it starts the count anew.
+func (g *knockGuard) allow(peer identity.AMID, perSender int, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.limiter == nil || g.limits.PerSender != perSender {
+		g.limits.PerSender = perSender
+		g.limiter = knock.NewLimiter(g.limits)
+	}
 	return g.limiter.Allow(peer, now)
 }
 
@@ -51,10 +59,11 @@ func (a *Agent) screen(data []byte) (*knock.Knock, error) {
 	if err := k.CheckTimes(now); err != nil {
 		return nil, err
 	}
-	if a.Policy().Blocked(k.From) {
+	policy := a.Policy()
+	if policy.Blocked(k.From) {
 		return nil, errors.New("blocked")
 	}
-	if !a.guard.allow(k.From, now) {
+	if !a.guard.allow(k.From, policy.KnocksPerMinute, now) {
 		return nil, errors.New("rate_limited")
 	}
 	return k, k.VerifySignature()
@@ -86,7 +95,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	d := c.a.Policy().Evaluate(knock.Facts{
-		Peer: c.peer, Intent: opened.Request.Intent, Granted: facts.grant.Valid(b.now),
+		Peer: c.peer, Intent: opened.Request.Intent, Granted: facts.grant.Valid(b.now) && facts.grant.Covers(opened.Request.Intent),
 		NoOneTimeKey: k.NoOneTimeKey(), Mode: opened.Request.Mode,
 	})
 	event := map[knock.Verdict]knock.AnswerEvent{
@@ -107,6 +116,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	if err := c.answer(b, s, &row, event, time.Time{}); err != nil {
 		return err
 	}
+	b.prune()
 	until := set.bundle.Expires.Add(c.a.Limits.PrekeyGrace)
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		opened := openedRow{Peer: c.peer, At: b.now, Receipt: row.Answer}
@@ -407,6 +417,7 @@ func (c *clerk) knockAt(rec *identity.AgentRecord) error {
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
 	b.add(s)
+	b.prune()
 	f := b.fly(flightKnock, asked.Bytes, b.now.Add(c.a.KnockLimits.RelayWindow))
 	f.Sid = s.Sid
 	row := knockRow{

@@ -18,6 +18,7 @@ type Limits struct {
 	SessionKeep     time.Duration // a session that only receives is kept this long after its last use
 	IdempotencyKeep time.Duration // answers to idempotency keys
 	HistoryKeep     time.Duration // rows of messages in a terminal state
+	KnockHistory    int           // knocks that were rejected or expired, for the owner to see
 
 	BundleLife  time.Duration // expires of a bundle after created
 	BundleRenew time.Duration // a new bundle is made at this age
@@ -27,6 +28,8 @@ type Limits struct {
 	RecordRenew time.Duration // a new record is signed at this age
 	KnockLife   time.Duration // expires of a knock after issued
 
+	Receiving     int           // sessions with a peer that only receive
+	SkippedKeep   time.Duration // message keys of envelopes that did not come
 	Window        int           // unconfirmed envelopes of messages in a chain, and as many of control
 	GapTimeout    time.Duration // a hole in the sequence is waited for this long
 	RepeatEvery   time.Duration // stored receipts and answers are sent again at most this often
@@ -52,10 +55,10 @@ func DefaultLimits() Limits {
 	const day = 24 * time.Hour
 	return Limits{
 		MaxBody: 1 << 20, MaxTTL: 72 * time.Hour, DedupMemory: 240 * time.Hour, RelayRetention: 72 * time.Hour,
-		Skew: 10 * time.Minute, SessionKeep: 30 * day, IdempotencyKeep: 168 * time.Hour, HistoryKeep: 7 * day,
+		Skew: 10 * time.Minute, SessionKeep: 30 * day, IdempotencyKeep: 168 * time.Hour, HistoryKeep: 7 * day, KnockHistory: 1000,
 		BundleLife: 14 * day, BundleRenew: 7 * day, BundleUse: day, PrekeyGrace: 8 * day,
 		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
-		Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
+		Receiving: 8, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,
 		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute,
 		PartsPerPeer: 4, PartsBytes: 64 << 20,

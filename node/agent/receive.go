@@ -256,6 +256,7 @@ func (c *clerk) cameBy(b *batch, arr arrival) {
 // stepped notes what an opened envelope means for our own sending.
 func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 	s.Used = b.now
+	s.r.Expire(b.now.Add(-c.a.Limits.SkippedKeep))
 	if !o.NewChain {
 		return
 	}

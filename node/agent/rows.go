@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -223,6 +224,12 @@ type Grant struct {
 // Valid reports whether the grant holds at a time.
 func (g *Grant) Valid(now time.Time) bool {
 	return g != nil && (g.Expires.IsZero() || now.Before(g.Expires))
+}
+
+// Covers reports whether messages with an intent may come. Nobody's grant covers
+// every intent, so that the policy alone decides then.
+func (g *Grant) Covers(intent string) bool {
+	return g == nil || len(g.Intents) == 0 || slices.Contains(g.Intents, intent)
 }
 
 // replayRow keeps a knock from being taken twice, as long as the prekeys that it

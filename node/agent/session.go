@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"amesh/identity"
@@ -380,6 +381,24 @@ func findSession(list []*session, sid string) *session {
 }
 
 func (c *clerk) find(sid string) *session { return findSession(c.sess, sid) }
+
+// prune erases the oldest of the sessions that we only receive on when there are too
+// many of them, and stored message keys that are too old.
+func (b *batch) prune() {
+	var idle []*session
+	best := sender(b.list())
+	for _, s := range b.list() {
+		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) {
+			idle = append(idle, s)
+		}
+	}
+	slices.SortFunc(idle, func(x, y *session) int { return y.Used.Compare(x.Used) })
+	for i, s := range idle {
+		if i >= b.c.a.Limits.Receiving {
+			b.erase(s)
+		}
+	}
+}
 
 // sender is the session we send on: of the accepted ones the winner of
 // docs/protocol/session.md §8.4.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -83,9 +84,7 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 			scanJSON(r, a.key(rowIdem), nil, func(k []byte, row idemRow) bool {
 				return add(k, row.At.Before(now.Add(-a.Limits.IdempotencyKeep)))
 			}),
-			scanJSON(r, a.key(rowKnock), nil, func(k []byte, row knockRow) bool {
-				return add(k, now.After(row.Expires.Add(a.Limits.SessionKeep)))
-			}),
+			a.doomedKnocks(r, now, add),
 			a.doomedParts(r, now, add),
 			a.doomedOut(r, now, add),
 			a.doomedIn(r, now, add),
@@ -93,6 +92,30 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 		)
 	})
 	return keys, err
+}
+
+// doomedKnocks finds knocks that ended long ago, and of the refused ones, of which
+// strangers can make as many as they like, all but the newest.
+func (a *Agent) doomedKnocks(r store.Reader, now time.Time, add func([]byte, bool) bool) error {
+	type old struct {
+		key []byte
+		at  time.Time
+	}
+	var refused []old
+	err := scanJSON(r, a.key(rowKnock), nil, func(k []byte, row knockRow) bool {
+		if now.After(row.Expires.Add(a.Limits.SessionKeep)) {
+			return add(k, true)
+		}
+		if row.State == knockRejected || row.State == knockExpired {
+			refused = append(refused, old{bytes.Clone(k), row.At})
+		}
+		return true
+	})
+	slices.SortFunc(refused, func(x, y old) int { return y.at.Compare(x.at) })
+	for i, x := range refused {
+		add(x.key, i >= a.Limits.KnockHistory)
+	}
+	return err
 }
 
 // doomedParts finds long messages that were never completed.
