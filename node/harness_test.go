@@ -1,0 +1,221 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+
+	"amesh/dht"
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/node/api"
+	"amesh/relay"
+)
+
+// station is a relay with its DHT server that can be stopped and started again on
+// the same ports and data.
+type station struct {
+	t       *testing.T
+	key     identity.PrivateKey
+	mem     *store.Memory
+	listen  string
+	libp2p  string
+	url     string
+	boot    string
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+func newStation(t *testing.T) *station {
+	t.Helper()
+	key, err := identity.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &station{t: t, key: key, mem: store.NewMemory(), listen: "127.0.0.1:0", libp2p: "/ip4/127.0.0.1/udp/0/quic-v1"}
+	s.start()
+	t.Cleanup(s.end)
+	return s
+}
+
+func (s *station) start() {
+	s.t.Helper()
+	box, err := relay.NewMailbox(s.mem, relay.DefaultLimits())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	h, err := dht.NewHost(dht.HostConfig{Key: s.key, Listen: []string{s.libp2p}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d, err := dht.New(h, dht.Config{Mode: dht.ModeServer})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.listen, s.libp2p = l.Addr().String(), h.Addrs()[0].String()
+	s.url, s.boot = "ws://"+s.listen+"/v1/connect", dht.Multiaddrs(h)[0]
+	s.serve(srv, l, h, d)
+}
+
+func (s *station) serve(srv *relay.Server, l net.Listener, h host.Host, d *dht.Node) {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop, s.stopped = stop, make(chan struct{})
+	web := &http.Server{Handler: srv, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{}, 3)
+	go func() { _ = web.Serve(l); done <- struct{}{} }()
+	go func() { _ = srv.Run(ctx); done <- struct{}{} }()
+	go func() { _ = d.Run(ctx); done <- struct{}{} }()
+	go func() {
+		<-ctx.Done()
+		web.Close()
+		for range 3 {
+			<-done
+		}
+		h.Close()
+		close(s.stopped)
+	}()
+}
+
+func (s *station) end() {
+	if s.stop != nil {
+		s.stop()
+		<-s.stopped
+		s.stop = nil
+	}
+}
+
+// running is a node in this process.
+type running struct {
+	t    *testing.T
+	cfg  Config
+	node *Node
+	api  *api.Client
+	amid identity.AMID
+	stop context.CancelFunc
+	done chan error
+}
+
+// home makes a short folder: the path of a socket may have 100 bytes.
+func homeFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "am")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func startNode(t *testing.T, cfg Config) *running {
+	t.Helper()
+	r := &running{t: t, cfg: cfg}
+	if r.cfg.Home == "" {
+		r.cfg.Home = homeFolder(t)
+	}
+	if r.cfg.API == "" {
+		r.cfg.API = "127.0.0.1:0"
+	}
+	if len(r.cfg.Listen) == 0 {
+		r.cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
+	}
+	r.start()
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *running) start() {
+	r.t.Helper()
+	n, err := New(r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r.node, r.stop, r.done = n, stop, make(chan error, 1)
+	go func() { r.done <- n.Run(ctx) }()
+	select {
+	case <-n.Ready():
+	case err := <-r.done:
+		r.t.Fatalf("node ended: %v", err)
+	}
+	r.api = api.NewClient(api.ClientConfig{Socket: n.Addrs().Socket})
+	id, err := r.api.Identity(r.t.Context(), "")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.amid = id.AMID
+}
+
+func (r *running) end() {
+	if r.stop == nil {
+		return
+	}
+	r.api.Close()
+	r.stop()
+	if err := <-r.done; err != nil {
+		r.t.Errorf("node ended with %v", err)
+	}
+	r.stop = nil
+}
+
+func (r *running) set(key, value string) {
+	r.t.Helper()
+	if _, err := r.api.SetPolicy(r.t.Context(), "", api.PolicyChange{Key: key, Value: value}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *running) send(to *running, body string, req api.SendRequest) api.Message {
+	r.t.Helper()
+	req.To, req.Body = to.amid.String(), []byte(body)
+	if req.Wait == "" {
+		req.Wait = api.StateDelivered
+	}
+	if req.TimeoutMS == 0 {
+		req.TimeoutMS = 20_000
+	}
+	m, err := r.api.Send(r.t.Context(), "", req, "")
+	if err != nil {
+		r.t.Fatalf("send %q: %v", body, err)
+	}
+	return m
+}
+
+func (r *running) bodies() []string {
+	r.t.Helper()
+	page, err := r.api.Inbox(r.t.Context(), "", api.InboxQuery{All: true})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var list []string
+	for _, item := range page.Items {
+		m, err := r.api.Read(r.t.Context(), "", item.ID, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		list = append(list, string(m.Body))
+	}
+	return list
+}
+
+func problemCode(err error) api.Code {
+	var p *api.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return ""
+}
