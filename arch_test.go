@@ -35,6 +35,8 @@ var rooms = []room{
 
 	{dir: "internal/ice", may: []string{"internal/..."}, libp2p: true, pion: true},
 	{dir: "internal/store/storetest", may: []string{"internal/..."}, testing: true},
+	// What is sealed names envelopes by their id, which is ratchet's type.
+	{dir: "internal/content", may: []string{"ratchet", "internal/..."}},
 	{dir: "internal/...", may: []string{"internal/..."}},
 	{dir: "identity", may: []string{"internal/..."}},
 
@@ -49,7 +51,8 @@ var rooms = []room{
 	{dir: "node/mcp", may: []string{"node/api", "identity"}},
 	{dir: "node/httpapi", may: []string{"node/api", "identity", "internal/..."}},
 	{dir: "node/agent", may: []string{"identity", "ratchet", "knock", "node/api", "internal/..."}},
-	{dir: "node/direct", may: []string{"identity", "internal/..."}, libp2p: true},
+	// dht owns the host, its address rules and its dial back-off.
+	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
 		"identity", "ratchet", "knock", "dht", "relay", "registry", "internal/...", "node/..."}},
 	{dir: "gateway/...", may: []string{

@@ -13,8 +13,9 @@
 // at once, so that the same bytes can go by the next path. Nothing is resent here.
 //
 // When two nodes dial each other at the same moment there are two streams. Both
-// stay open for receiving. Each side sends on the one that was proven to it first
-// and changes only when that one dies, so frames leave in the order of the calls.
+// stay open for receiving. Each side sends on the one that was proven to it last,
+// because a peer that was killed and came back has a newer connection than the one
+// that still looks alive.
 //
 // A peer id authorises nothing: who speaks is proven inside the envelopes.
 package direct

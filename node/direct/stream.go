@@ -49,6 +49,7 @@ type stream struct {
 	raw    rawStream
 	peer   string
 	addr   string
+	conn   string // names its connection; streams of one share their fate
 	limits Limits
 	hooks  hooks
 	wake   chan struct{} // the writer has something to do or to reconsider

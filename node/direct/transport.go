@@ -198,7 +198,8 @@ func (t *Transport) add(raw network.Stream, dialled bool) (*stream, error) {
 			}
 		},
 	})
-	l.streams = append(l.streams, s)
+	s.conn = conn.ID()
+	l.streams = append(l.streams, s) // in the order in which they came
 	t.wg.Add(1)
 	return s, nil
 }
@@ -207,8 +208,16 @@ func (t *Transport) proven(id peer.ID, s *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.links[id]
-	if l == nil || l.send != nil || !slices.Contains(l.streams, s) {
-		return // a second stream, or dead already
+	if l == nil || !slices.Contains(l.streams, s) {
+		return // dead already
+	}
+	if old := l.send; old != nil {
+		if old.conn != s.conn {
+			// A peer that was killed and came back has a new connection, and the old
+			// one looks alive until an acknowledgement stays out.
+			l.send = s
+		}
+		return
 	}
 	l.send = s
 	t.events.add(s.peer, true)
@@ -217,7 +226,8 @@ func (t *Transport) proven(id peer.ID, s *stream) {
 
 // ended takes a dead stream out. When the peer was silent, its other streams die
 // with it, each with its connection: they would swallow what is sent next, and
-// the next dial would be answered with one of them.
+// the next dial would be answered with one of them. Only those that came later on
+// a connection of their own stay: the peer was killed and is back.
 func (t *Transport) ended(id peer.ID, s *stream, cause error) {
 	t.log.Debug("stream ended", "peer", s.peer, "err", cause)
 	silent := errors.Is(cause, errDead)
@@ -235,20 +245,24 @@ func (t *Transport) remove(id peer.ID, s *stream, silent bool) []*stream {
 	if l == nil {
 		return nil
 	}
+	var doomed []*stream
+	if silent {
+		doomed = sharers(l.streams, s)
+	}
 	l.streams = slices.DeleteFunc(l.streams, func(o *stream) bool { return o == s })
-	if l.send == s || (silent && l.send != nil) {
+	if l.send == s || slices.Contains(doomed, l.send) {
 		l.send = nil
-		if i := slices.IndexFunc(l.streams, (*stream).isProven); i >= 0 && !silent {
-			l.send = l.streams[i]
-		} else {
+		for _, o := range l.streams {
+			if o.isProven() && !slices.Contains(doomed, o) {
+				l.send = o
+			}
+		}
+		if l.send == nil {
 			t.events.add(s.peer, false)
 		}
 	}
 	if len(l.streams) > 0 {
-		if silent {
-			return slices.Clone(l.streams)
-		}
-		return nil
+		return doomed
 	}
 	delete(t.links, id)
 	if l.dialled {
@@ -257,6 +271,22 @@ func (t *Transport) remove(id peer.ID, s *stream, silent bool) []*stream {
 		t.strangers--
 	}
 	return nil
+}
+
+// sharers are the streams that share the fate of a silent one: those of its
+// connection, and those that are older.
+func sharers(all []*stream, s *stream) []*stream {
+	var list []*stream
+	later := false
+	for _, o := range all {
+		switch {
+		case o == s:
+			later = true
+		case !later || o.conn == s.conn:
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 func (t *Transport) sending(id peer.ID) *stream {
