@@ -1,0 +1,155 @@
+package testnet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+)
+
+// processConfig says what to start.
+type processConfig struct {
+	Name   string // for people: alice, relay
+	Binary string
+	Args   []string
+	Env    []string
+	Dir    string
+	Log    string // file that output and errors are appended to
+}
+
+// process is a child that runs until it is stopped or ends by itself. Its methods
+// may be called from any goroutine.
+type process struct {
+	name string
+	log  string
+	proc *os.Process
+	done chan struct{}
+	err  error // how it ended, readable when done is closed
+}
+
+// startProcess starts a child. The caller stops or kills it.
+func startProcess(c processConfig) (*process, error) {
+	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	defer log.Close() // the child has its own handle then
+	cmd := exec.Command(c.Binary, c.Args...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, log, log
+	cmd.SysProcAttr = dieWithParent()
+
+	p := &process{name: c.Name, log: c.Log, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The thread must live as long as the child, see dieWithParent.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	p.proc = cmd.Process
+	return p, nil
+}
+
+// ready waits for the file that a child writes when it is ready, and decodes it.
+// It ends early when the child does.
+func (p *process) ready(ctx context.Context, file string, every time.Duration, into any) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		raw, err := os.ReadFile(file)
+		if err == nil {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return fmt.Errorf("addresses of %s: %w", p.name, err)
+			}
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("addresses of %s: %w", p.name, err)
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended before it was ready (%s)", p.name, p.ended())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s to be ready: %w", p.name, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// ended says how the child ended; only after done.
+func (p *process) ended() string {
+	if p.err == nil {
+		return "exit status 0"
+	}
+	return p.err.Error()
+}
+
+// stop asks the child to end and waits. One that does not end in time is killed,
+// and one that ends with an error has not ended well: both are errors.
+func (p *process) stop(grace time.Duration) error {
+	if err := p.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return errors.Join(fmt.Errorf("stop %s: %w", p.name, err), p.kill())
+	}
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	select {
+	case <-p.done:
+		if p.err != nil {
+			return fmt.Errorf("stop %s: %w", p.name, p.err)
+		}
+		return nil
+	case <-late.C:
+		return errors.Join(fmt.Errorf("stop %s: still there %s after SIGTERM, killed", p.name, grace), p.kill())
+	}
+}
+
+// kill ends the child with SIGKILL and waits until it is gone. Killing a dead
+// child is no error.
+func (p *process) kill() error {
+	if err := p.proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.done
+	return nil
+}
+
+// tail returns the last lines of the child's log, made harmless for a terminal.
+func (p *process) tail(lines int) []string {
+	raw, err := os.ReadFile(p.log)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	all := strings.Split(string(bytes.TrimRight(raw, "\n")), "\n")
+	all = all[max(0, len(all)-lines):]
+	for i := range all {
+		all[i] = harmless(all[i])
+	}
+	return all
+}
+
+// harmless replaces what a terminal would obey instead of show.
+func harmless(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || unicode.IsGraphic(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, line)
+}
