@@ -1,0 +1,111 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+// settle runs what comes before "up" and returns the flags it would see.
+func settle(t *testing.T, file string, env map[string]string, args ...string) (*upFlags, error) {
+	t.Helper()
+	home := t.TempDir()
+	if file != "" {
+		if err := os.WriteFile(filepath.Join(home, configFile), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := &app{getenv: func(k string) string { return env[k] }, verb: "up", out: os.Stderr, err: os.Stderr}
+	root := a.root()
+	cmd, rest, err := root.Find(append([]string{"up", "--home", home}, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.prepare(cmd, nil); err != nil {
+		return nil, err
+	}
+	return readFlags(t, cmd), nil
+}
+
+type upFlags struct {
+	Relay, Bootstrap, Listen       []string
+	API, Announce, Agent, LogLevel string
+}
+
+func readFlags(t *testing.T, cmd *cobra.Command) *upFlags {
+	t.Helper()
+	list := func(name string) []string {
+		v, err := cmd.Flags().GetStringSlice(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(v) == 0 {
+			return nil
+		}
+		return v
+	}
+	text := func(name string) string { return cmd.Flag(name).Value.String() }
+	return &upFlags{list("relay"), list("bootstrap"), list("listen"), text("api"), text("announce"), text("agent"), text("log-level")}
+}
+
+func TestFlagsBeatEnvironmentBeatsFile(t *testing.T) {
+	const file = "relay: [ws://file/v1/connect, ws://file2/v1/connect]\nannounce: public\nlog_level: warn\nagent: filed\napi: 127.0.0.1:1\n"
+	env := map[string]string{"AMESH_RELAY": "ws://env/v1/connect, ws://env2/v1/connect", "AMESH_LOG_LEVEL": "error", "AMESH_API": "127.0.0.1:2"}
+	got, err := settle(t, file, env, "--relay", "ws://flag/v1/connect", "--relay", "ws://flag2/v1/connect", "--api", "127.0.0.1:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &upFlags{Relay: []string{"ws://flag/v1/connect", "ws://flag2/v1/connect"}, API: "127.0.0.1:3", Announce: "public", Agent: "filed", LogLevel: "error"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	got, err = settle(t, file, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = &upFlags{Relay: []string{"ws://env/v1/connect", "ws://env2/v1/connect"}, API: "127.0.0.1:2", Announce: "public", Agent: "filed", LogLevel: "error"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	got, err = settle(t, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = &upFlags{Relay: []string{"ws://file/v1/connect", "ws://file2/v1/connect"}, API: "127.0.0.1:1", Announce: "public", Agent: "filed", LogLevel: "warn"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestConfigIsStrict(t *testing.T) {
+	for _, c := range []struct{ name, file, says string }{
+		{"misspelt key", "relays: ws://x/v1/connect\n", `unknown key "relays", did you mean relay?`},
+		{"key of nothing", "colour: red\n", `unknown key "colour"`},
+		{"the same key twice", "api: a\napi: b\n", "already"},
+		{"no YAML", "{", "config.yaml"},
+		{"number for a text", "relay: 5\n", "want a text"},
+		{"number in a list", "relay: [5]\n", "list of texts"},
+		{"list for one value", "api: [a, b]\n", "not a list"},
+		{"map for a text", "api: {host: x}\n", "want a text"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := settle(t, c.file, nil)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("%v, want %q", err, c.says)
+			}
+			if f := explain(err); f.exit != exitUsage {
+				t.Errorf("exit %d, want %d", f.exit, exitUsage)
+			}
+		})
+	}
+	if _, err := settle(t, "# nothing\n", nil); err != nil {
+		t.Errorf("file of comments: %v", err)
+	}
+}

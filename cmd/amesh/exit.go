@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/node"
+	"amesh/node/api"
+	"amesh/relay"
+)
+
+// The exit codes. They are an interface: scripts depend on them.
+const (
+	exitOK           = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitDaemon       = 3
+	exitNotFound     = 4
+	exitRefused      = 5
+	exitTimeout      = 6
+	exitUnauthorized = 7
+	exitUndelivered  = 8
+	exitConflict     = 9
+	exitDegraded     = 10
+	exitStorage      = 11
+	exitInterrupted  = 130
+)
+
+// failure is an error as it is shown: to people, to programs and as an exit code.
+type failure struct {
+	exit    int
+	code    string // for programs
+	message string
+	hint    string // the next step
+	rule    string // the rule that refused
+	usage   string // how the verb is used, after a usage error
+	data    any    // what --json shows beside the error
+	shown   bool   // standard output has said it already
+}
+
+func (f *failure) Error() string { return f.message }
+
+// usagef reports something that was typed wrong.
+func usagef(format string, args ...any) *failure {
+	return &failure{exit: exitUsage, code: "usage", message: fmt.Sprintf(format, args...)}
+}
+
+func (f *failure) next(format string, args ...any) *failure {
+	f.hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// exits says how the problems of the local API end. A code that is not here ends
+// in exitFailed.
+var exits = map[api.Code]int{
+	api.CodeInvalid:      exitUsage,
+	api.CodeTooLarge:     exitUsage,
+	api.CodeUnreachable:  exitDaemon,
+	api.CodeNotFound:     exitNotFound,
+	api.CodePolicy:       exitRefused,
+	api.CodeUnauthorized: exitUnauthorized,
+	api.CodeForbidden:    exitUnauthorized,
+	api.CodeHost:         exitUnauthorized,
+	api.CodeOrigin:       exitUnauthorized,
+	api.CodeConflict:     exitConflict,
+	api.CodeStorage:      exitStorage,
+	api.CodeBusy:         exitFailed,
+	api.CodeInternal:     exitFailed,
+}
+
+const permissionsHint = "chmod 600 that file; if somebody else may have read it, do not use the key any more"
+
+// causes says how the errors of our own packages end; the first that is in the
+// error counts, so the narrow ones stand above the wide ones.
+var causes = []struct {
+	err  error
+	exit int
+	code string
+	hint string
+}{
+	{context.Canceled, exitInterrupted, "interrupted", ""},
+	{context.DeadlineExceeded, exitTimeout, "timeout", ""},
+	{node.ErrHomeInUse, exitConflict, "home_in_use", "use that one (amesh status), or stop it, or give another --home"},
+	{node.ErrSDKIdentity, exitConflict, "sdk_identity", "amesh agent import takes it over, or give another --home"},
+	{node.ErrSocketPath, exitFailed, "socket_path_too_long", "give a shorter --home, or set XDG_RUNTIME_DIR to a private folder with a short path"},
+	{store.ErrLocked, exitConflict, "data_in_use", "stop the process that has it, or give another folder"},
+	{store.ErrTooNew, exitStorage, "state_too_new", "use the newer amesh; nothing was changed"},
+	{store.ErrSchema, exitStorage, "state_foreign", "give another folder; nothing was changed"},
+	{store.ErrNoSpace, exitStorage, "no_space", "make room on the disk"},
+	{store.ErrPoisoned, exitStorage, "storage_failed", "look at the disk and the system's log before starting again"},
+	{relay.ErrBroken, exitStorage, "storage_failed", "look at the disk and the system's log before starting again"},
+	{identity.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
+	{store.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
+	{identity.ErrExists, exitConflict, "exists", "give another --name"},
+	{identity.ErrAMID, exitUsage, "not_an_amid", "an AMID looks like 2wCNe4X9e…; the other side sees it with: amesh id"},
+	{node.ErrAddrInUse, exitConflict, "address_in_use", "give another port, or 0 for a free one"},
+	{syscall.EADDRINUSE, exitConflict, "address_in_use", "give another port, or 0 for a free one"},
+	{fs.ErrNotExist, exitNotFound, "no_such_file", ""},
+	{fs.ErrPermission, exitUnauthorized, "permission", ""},
+}
+
+// explain finds out how an error is shown.
+func explain(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
+	if p, ok := errors.AsType[*api.Problem](err); ok {
+		return explainProblem(err, p)
+	}
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			return &failure{exit: c.exit, code: c.code, message: err.Error(), hint: c.hint}
+		}
+	}
+	return &failure{exit: exitFailed, code: "failed", message: err.Error()}
+}
+
+func explainProblem(err error, p *api.Problem) *failure {
+	exit, known := exits[p.Code]
+	if !known {
+		exit = exitFailed
+	}
+	return &failure{exit: exit, code: string(p.Code), message: err.Error(), hint: p.Hint, rule: p.Rule}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"amesh/identity"
+	"amesh/node/api"
+)
+
+var expires = time.Date(2026, 11, 23, 9, 14, 0, 0, time.UTC)
+
+// fakeNode is a small node in memory: what verbs ask of it, it does.
+type fakeNode struct {
+	mu     sync.Mutex
+	self   api.Identity
+	state  api.State // of whatever is sent
+	reason string
+	sent   []api.SendRequest
+	keys   []string
+	inbox  []api.InboxMessage
+	acks   map[string]api.AckRequest
+	leases map[string]time.Duration
+	knocks []api.Knock
+	policy map[string]any
+	status api.Status
+	calls  []string // of Send, Ack and Message, in their order
+}
+
+var _ api.Backend = (*fakeNode)(nil)
+
+func newFakeNode() *fakeNode {
+	return &fakeNode{
+		self:   api.Identity{Name: "default", AMID: peer(1), DID: peer(1).DID(), PeerID: "12D3KooWfake", Addrs: []string{"/ip4/127.0.0.1/tcp/1"}},
+		state:  api.StateDelivered,
+		acks:   map[string]api.AckRequest{},
+		leases: map[string]time.Duration{},
+		policy: map[string]any{"strangers": "ask"},
+	}
+}
+
+func peer(n byte) identity.AMID { return identity.AMID{0: n, 19: n} }
+
+func (f *fakeNode) Status(context.Context, string) (api.Status, error)     { return f.status, nil }
+func (f *fakeNode) Identity(context.Context, string) (api.Identity, error) { return f.self, nil }
+func (f *fakeNode) Peers(context.Context, string) ([]api.Peer, error)      { return f.status.Peers, nil }
+
+func (f *fakeNode) Send(_ context.Context, _ string, r api.SendRequest, key string) (api.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "send "+string(r.Wait))
+	f.sent, f.keys = append(f.sent, r), append(f.keys, key)
+	return f.message(r.To)
+}
+
+func (f *fakeNode) message(to string) (api.Message, error) {
+	amid, err := identity.ParseAMID(to)
+	if err != nil {
+		return api.Message{}, api.Problemf(400, api.CodeInvalid, "%v", err)
+	}
+	return api.Message{ID: "m1", To: amid, State: f.state, Reason: f.reason, Path: api.PathRelayed,
+		Where: "ws://relay.example/v1/connect", Expires: expires}, nil
+}
+
+func (f *fakeNode) Message(_ context.Context, _, id string, wait api.State, timeout time.Duration) (api.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "message "+id+" "+string(wait)+" "+timeout.String())
+	return f.message(f.sent[len(f.sent)-1].To)
+}
+
+func (f *fakeNode) Messages(context.Context, string, int) ([]api.Message, error) { return nil, nil }
+
+func (f *fakeNode) Cancel(context.Context, string, string) (api.Message, error) {
+	return api.Message{}, api.Problemf(404, api.CodeNotFound, "no such message")
+}
+
+// Inbox gives pages of q.Limit; the cursor is the last page's last id.
+func (f *fakeNode) Inbox(_ context.Context, _ string, q api.InboxQuery) (api.InboxPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var page api.InboxPage
+	for _, m := range f.inbox {
+		done := m.State != api.InboxNew && m.State != api.InboxLeased
+		if done && !q.All || q.Cursor != "" && m.ID <= q.Cursor || q.From != "" && q.From != m.From.String() {
+			continue
+		}
+		if q.Limit > 0 && len(page.Items) == q.Limit {
+			page.Next = page.Items[len(page.Items)-1].ID
+			break
+		}
+		page.Items = append(page.Items, m.InboxItem)
+	}
+	return page, nil
+}
+
+func (f *fakeNode) Lease(context.Context, string, api.LeaseRequest) ([]api.InboxMessage, error) {
+	return nil, nil
+}
+
+func (f *fakeNode) find(id string) (*api.InboxMessage, error) {
+	i := slices.IndexFunc(f.inbox, func(m api.InboxMessage) bool { return m.ID == id })
+	if i < 0 {
+		return nil, api.Problemf(404, api.CodeNotFound, "no message %s", id).WithHint("amesh inbox --all")
+	}
+	return &f.inbox[i], nil
+}
+
+func (f *fakeNode) Read(_ context.Context, _, id string, lease time.Duration) (api.InboxMessage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, err := f.find(id)
+	if err != nil {
+		return api.InboxMessage{}, err
+	}
+	f.leases[id] = lease
+	return *m, nil
+}
+
+func (f *fakeNode) Ack(_ context.Context, _, id string, r api.AckRequest) (api.InboxItem, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "ack "+id)
+	m, err := f.find(id)
+	if err != nil {
+		return api.InboxItem{}, err
+	}
+	if m.State != api.InboxNew && m.State != api.InboxLeased && m.State != r.Outcome {
+		return api.InboxItem{}, api.Problemf(409, api.CodeConflict, "%s is %s", id, m.State)
+	}
+	m.State, f.acks[id] = r.Outcome, r
+	return m.InboxItem, nil
+}
+
+func (f *fakeNode) Nack(context.Context, string, string) (api.InboxItem, error) {
+	return api.InboxItem{}, nil
+}
+
+func (f *fakeNode) Knocks(context.Context, string) ([]api.Knock, error) { return f.knocks, nil }
+
+func (f *fakeNode) Decide(_ context.Context, _, id string, approve bool, r api.DecideRequest) (api.Knock, error) {
+	for i := range f.knocks {
+		if f.knocks[i].ID != id {
+			continue
+		}
+		f.knocks[i].State = "rejected"
+		if approve {
+			f.knocks[i].State = "accepted"
+			f.knocks[i].Expires = expires.Add(time.Duration(r.TTLSeconds) * time.Second)
+		}
+		return f.knocks[i], nil
+	}
+	return api.Knock{}, api.Problemf(404, api.CodeNotFound, "no knock %s", id)
+}
+
+func (f *fakeNode) Policy(context.Context, string) (api.Policy, error) {
+	return api.Policy{File: "policy.json", Rules: f.policy, Version: "v1"}, nil
+}
+
+func (f *fakeNode) SetPolicy(ctx context.Context, agent string, c api.PolicyChange) (api.Policy, error) {
+	if c.Key != "strangers" {
+		return api.Policy{}, api.Problemf(400, api.CodeInvalid, "unknown key %q", c.Key)
+	}
+	f.policy[c.Key] = strings.ToLower(c.Value)
+	return f.Policy(ctx, agent)
+}

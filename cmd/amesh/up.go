@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"amesh/node"
+	"amesh/node/api"
+
+	"github.com/spf13/cobra"
+)
+
+type upOptions struct {
+	relays, bootstrap, listen           []string
+	api, announce, name, printAddresses string
+}
+
+func (a *app) upCommand() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the node beside an agent",
+		Long: `Runs the node that hosts the agent: its identity and mailbox, the lines to other
+agents, and the local API. The first run makes an identity. The node ends on
+SIGTERM or Ctrl-C; what was accepted is on disk and goes on next time.
+
+What is not given as a flag is taken from the environment (AMESH_RELAY and so on,
+lists with commas), then from config.yaml in the home.`,
+		Example: `  amesh up --name travel-bot
+  amesh up --relay wss://relay.example/v1/connect
+  amesh up --home /tmp/b --api 127.0.0.1:0 --listen /ip4/127.0.0.1/tcp/0 --print-addrs /tmp/b.json`,
+		Args: words(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.relays, "relay", nil, "ws:// or wss:// `URL` of a relay to be homed on (repeatable)")
+	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
+	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
+	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
+	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
+	f.StringVar(&o.name, "name", "", "`NAME` of the agent that is made when there is none (default \"default\")")
+	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
+	return cmd
+}
+
+func (a *app) up(ctx context.Context, o upOptions) error {
+	started := time.Now()
+	if o.announce != "none" && o.announce != "public" {
+		return usagef("--announce %s: want none or public", o.announce)
+	}
+	if err := checkListen("--listen", o.listen); err != nil {
+		return err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	if err := dropFile(o.printAddresses); err != nil {
+		return err
+	}
+	name := o.name
+	if name == "" {
+		name = a.agent
+	}
+	n, err := node.New(node.Config{
+		Home: a.home, Agent: name, Relays: o.relays, Bootstrap: o.bootstrap, Listen: o.listen,
+		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
+		Notice: func(line string) { fmt.Fprintln(a.err, line) },
+	})
+	if err != nil {
+		return usagef("%v", err)
+	}
+	return together(ctx, n.Run, func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.Ready():
+		}
+		if err := a.welcome(ctx, n.Addrs(), o, started); err != nil && ctx.Err() == nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// ready is what up says with --json.
+type ready struct {
+	Home      string         `json:"home"`
+	Agents    []api.Identity `json:"agents"`
+	Relays    []string       `json:"relays"`
+	Strangers string         `json:"strangers,omitempty"`
+	node.Addrs
+}
+
+// welcome tells the owner who and where the node is, once it is ready, and writes
+// the addresses for scripts: they wait for that file, so it comes last.
+func (a *app) welcome(ctx context.Context, addrs node.Addrs, o upOptions, started time.Time) error {
+	own := api.NewClient(api.ClientConfig{Socket: addrs.Socket})
+	defer own.Close()
+	r := ready{Home: a.home, Relays: append([]string{}, o.relays...), Addrs: addrs}
+	status, err := own.Status(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, agent := range status.Agents {
+		id, err := own.Identity(ctx, agent.Name)
+		if err != nil {
+			return err
+		}
+		p, err := own.Policy(ctx, agent.Name)
+		if err != nil {
+			return err
+		}
+		r.Agents = append(r.Agents, id)
+		r.Strangers = fmt.Sprint(p.Rules["strangers"])
+	}
+	if err := a.show(r, func(w io.Writer) { writeReady(w, r, time.Since(started)) }); err != nil {
+		return err
+	}
+	return writeAddresses(o.printAddresses, addrs)
+}
+
+// strangersDo says what the policy does with somebody it does not name.
+var strangersDo = map[string]string{
+	"ask":    "strangers wait for you: amesh knocks",
+	"accept": "strangers are let in",
+	"reject": "strangers are refused",
+}
+
+func writeReady(w io.Writer, r ready, took time.Duration) {
+	for _, id := range r.Agents {
+		fmt.Fprintf(w, "identity   %s  (%s)\n           %s\n", id.AMID, id.Name, id.DID)
+	}
+	fmt.Fprintf(w, "home       %s\n", r.Home)
+	for _, addr := range r.Libp2p {
+		fmt.Fprintf(w, "listening  %s\n", addr)
+	}
+	for _, url := range r.Relays {
+		fmt.Fprintf(w, "relay      %s\n", url)
+	}
+	if len(r.Relays) == 0 {
+		fmt.Fprintln(w, "relay      none: messages reach only agents that can be connected to directly")
+	}
+	fmt.Fprintf(w, "api        unix:%s  %s\n", r.Socket, r.API)
+	if says, ok := strangersDo[r.Strangers]; ok {
+		fmt.Fprintf(w, "policy     %s\n", says)
+	}
+	fmt.Fprintf(w, "ready in %.1f s\n", took.Seconds())
+}
+
+// dropFile removes what an earlier run wrote, so that nobody takes its addresses
+// for ours.
+func dropFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("print addresses: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// withUsage adds the verb's one usage line and where the rest is.
+func withUsage(cmd *cobra.Command, f *failure) *failure {
+	f.usage = cmd.UseLine()
+	if f.hint == "" {
+		f.hint = cmd.CommandPath() + " --help"
+	}
+	return f
+}
+
+// words accepts between min and max arguments.
+func words(least, most int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return withUsage(cmd, usagef("missing argument: want %s", want))
+		case len(args) > most && most == 0:
+			return withUsage(cmd, usagef("unexpected argument %q", args[0]))
+		case len(args) > most:
+			return withUsage(cmd, usagef("unexpected argument %q: want %s (text with spaces needs quotes)", args[most], want))
+		}
+		return nil
+	}
+}
+
+// verbs accepts no arguments, because a word that is still there when the verbs
+// were matched is a verb that does not exist.
+func verbs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownVerb(cmd, args[0])
+}
+
+func unknownVerb(cmd *cobra.Command, word string) *failure {
+	var known []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			known = append(known, c.Name())
+		}
+	}
+	return withUsage(cmd, usagef("unknown verb %q%s", word, didYouMean("", word, known)))
+}
+
+// flagError makes a usage error of a flag that could not be parsed.
+func (a *app) flagError(cmd *cobra.Command, err error) error {
+	// "amesh sned X --wait handled" is a mistyped verb, although what the parser
+	// stumbles over is the flag.
+	if cmd.HasAvailableSubCommands() {
+		if _, rest, findErr := cmd.Root().Find(a.args); findErr == nil {
+			if word := firstWord(cmd, rest); word != "" {
+				return unknownVerb(cmd, word)
+			}
+		}
+	}
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		text = fmt.Sprintf("unknown flag --%s%s", name, didYouMean("--", name, known))
+	}
+	return withUsage(cmd, usagef("%s", text))
+}
+
+// firstWord is the first argument that is neither a flag nor a flag's value.
+func firstWord(cmd *cobra.Command, args []string) string {
+	for i := 0; i < len(args); i++ {
+		name, isFlag := strings.CutPrefix(args[i], "--")
+		if !isFlag {
+			if strings.HasPrefix(args[i], "-") {
+				continue
+			}
+			return args[i]
+		}
+		f := cmd.Flag(name)
+		if f != nil && f.NoOptDefVal == "" {
+			i++
+		}
+	}
+	return ""
+}
+
+// didYouMean is a question that names the nearest of the known words, or nothing
+// if none is near.
+func didYouMean(prefix, word string, known []string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if d := edits(word, k); d < distance || len(word) > 2 && best == "" && strings.HasPrefix(k, word) {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %s%s?", prefix, best)
+}
+
+// edits is the number of letters to insert, delete, replace or swap with the
+// next to make b of a.
+func edits(a, b string) int {
+	s, t := []rune(a), []rune(b)
+	before, last, row := make([]int, len(t)+1), make([]int, len(t)+1), make([]int, len(t)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(s); i++ {
+		before, last, row = last, row, before
+		row[0] = i
+		for j := 1; j <= len(t); j++ {
+			cost := 1
+			if s[i-1] == t[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return row[len(t)]
+}

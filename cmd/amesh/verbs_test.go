@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"amesh/node/api"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// outcomeOf is what a run of the program leaves behind.
+type outcomeOf struct {
+	exit     int
+	out, err string
+}
+
+// runFake runs the program against a node in memory.
+func runFake(t *testing.T, n *fakeNode, change func(*app), args ...string) outcomeOf {
+	t.Helper()
+	var out, errs bytes.Buffer
+	env := map[string]string{"AMESH_HOME": t.TempDir()}
+	a := &app{in: strings.NewReader(""), out: &out, err: &errs, args: args, backend: n,
+		getenv: func(k string) string { return env[k] }}
+	if n == nil {
+		a.backend = nil
+	}
+	if change != nil {
+		change(a)
+	}
+	exit := a.main(context.Background())
+	return outcomeOf{exit, out.String(), errs.String()}
+}
+
+func message(id, body string) api.InboxMessage {
+	return api.InboxMessage{Body: []byte(body), InboxItem: api.InboxItem{ID: id, From: peer(2), State: api.InboxNew,
+		Intent: "travel/flights", Size: int64(len(body)), Path: api.PathDirect}}
+}
+
+func TestSendPassesOnWhatWasAsked(t *testing.T) {
+	n := newFakeNode()
+	r := runFake(t, n, nil, "send", peer(2).DID(), "hello", "--intent", "travel/flights", "--thread", "t1",
+		"--wait", "handled", "--timeout", "3s", "--ttl", "2d", "--via", "direct", "--idempotency-key", "k1")
+	if r.exit != exitUndelivered { // delivered is not handled
+		t.Fatalf("exit %d, %s", r.exit, r.err)
+	}
+	want := []api.SendRequest{{To: peer(2).String(), Intent: "travel/flights", Body: []byte("hello"),
+		ContentType: "text/plain; charset=utf-8", Thread: "t1", TTLSeconds: 2 * 24 * 3600, Via: "direct",
+		Wait: api.StateHandled, TimeoutMS: 3000}}
+	if d := cmp.Diff(want, n.sent); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"k1"}, n.keys); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestSendFromStandardInputAndFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "notes.json")
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := newFakeNode()
+	feed := func(a *app) { a.in = strings.NewReader("from a pipe\n") }
+	for _, args := range [][]string{{"send", peer(2).String(), "-"}, {"send", peer(2).String(), "--file", file}} {
+		if r := runFake(t, n, feed, args...); r.exit != exitOK {
+			t.Fatalf("%v: exit %d, %s", args, r.exit, r.err)
+		}
+	}
+	if got := string(n.sent[0].Body); got != "from a pipe\n" {
+		t.Errorf("standard input arrived as %q", got)
+	}
+	if got := n.sent[1]; got.FileName != "notes.json" || string(got.Body) != "{}" || got.ContentType != "application/json" {
+		t.Errorf("file arrived as %q, %q, %q", got.FileName, got.Body, got.ContentType)
+	}
+}
+
+// What is accepted but not there yet has to show everything a script needs.
+func TestSendNotThereYet(t *testing.T) {
+	n := newFakeNode()
+	n.state = api.StateRelayed
+	r := runFake(t, n, nil, "send", peer(2).String(), "hello")
+	want := outcomeOf{exitUndelivered, "m1  relayed  relayed\n",
+		"amesh send: accepted, not delivered yet: waits at ws://relay.example/v1/connect until 2026-11-23T09:14:00Z; peer " +
+			peer(2).Short() + " (a relay keeps it, the peer has not come for it)\n" +
+			"next: nothing to do, it goes out by itself; see how far it is with: amesh peers\n"}
+	if d := cmp.Diff(want, r, cmp.AllowUnexported(outcomeOf{})); d != "" {
+		t.Error(d)
+	}
+	r = runFake(t, n, nil, "send", peer(2).String(), "hello", "--json")
+	var got struct {
+		Schema string
+		OK     bool
+		Data   struct{ ID, State, Path string }
+		Error  struct{ Code string }
+	}
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatalf("%v in %q", err, r.out)
+	}
+	if got.Schema != "amesh.send/1" || got.OK || got.Data.ID != "m1" || got.Data.State != "relayed" || got.Error.Code != "not_there_yet" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTypedWrong(t *testing.T) {
+	big := filepath.Join(t.TempDir(), "big")
+	if err := os.WriteFile(big, make([]byte, maxBody+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := peer(2).String()
+	for _, c := range []struct {
+		name string
+		args []string
+		exit int
+		says []string
+	}{
+		{"unknown verb", []string{"sned", to, "--wait", "handled"}, 2, []string{`unknown verb "sned", did you mean send?`, "usage: amesh VERB", "next: amesh --help"}},
+		{"unknown second verb", []string{"knocks", "aprove", "x", "--for", "1h"}, 2, []string{"did you mean approve?"}},
+		{"unknown flag", []string{"send", "--wiat", "handled"}, 2, []string{"unknown flag --wiat, did you mean --wait?", "usage: amesh send AMID [TEXT|-] [flags]"}},
+		{"flag of nothing", []string{"--quux"}, 2, []string{"unknown flag --quux\n"}},
+		{"no text", []string{"send", to}, 2, []string{"nothing to send"}},
+		{"no argument", []string{"send"}, 2, []string{"amesh send: missing argument"}},
+		{"unquoted text", []string{"send", to, "hello", "world"}, 2, []string{"needs quotes"}},
+		{"text and file", []string{"send", to, "x", "--file", big}, 2, []string{"want one of them"}},
+		{"file too big", []string{"send", to, "--file", big}, 2, []string{"longer than 1 MiB", "next: compress it"}},
+		{"no such file", []string{"send", to, "--file", big + "ger"}, 4, []string{"no such file"}},
+		{"no AMID", []string{"send", "bob", "x"}, 2, []string{"not an AMID", "next:"}},
+		{"wait for what", []string{"send", to, "x", "--wait", "forever"}, 2, []string{"--wait forever"}},
+		{"path of what kind", []string{"send", to, "x", "--via", "pigeon"}, 2, []string{"--via pigeon"}},
+		{"time of what kind", []string{"send", to, "x", "--timeout", "soon"}, 2, []string{"soon"}},
+		{"no life at all", []string{"send", to, "x", "--ttl", "0s"}, 2, []string{"--ttl 0s"}},
+		{"done both ways", []string{"done", "m1", "--failed", "--refused"}, 2, []string{"want one of them"}},
+		{"page too big", []string{"inbox", "--limit", "9999"}, 2, []string{"--limit 9999"}},
+		{"grant of no time", []string{"knocks", "approve", "k1", "--for", "0s"}, 2, []string{"--for 0s"}},
+		{"word too many", []string{"id", "me"}, 2, []string{`unexpected argument "me"`}},
+		{"no such message", []string{"read", "m9"}, 4, []string{"no message m9", "next: amesh inbox --all"}},
+		{"no such knock", []string{"knocks", "refuse", "k9"}, 4, []string{"no knock k9"}},
+		{"no such policy key", []string{"policy", "set", "color", "red"}, 2, []string{`unknown key "color"`}},
+		{"announce what", []string{"up", "--announce", "loudly"}, 2, []string{"want none or public"}},
+		{"level of what", []string{"relay", "--log-level", "loud"}, 2, []string{`log level "loud"`}},
+		{"agent with a path for a name", []string{"agent", "import", big, "--name", "../x"}, 2, []string{"a folder's"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := runFake(t, newFakeNode(), nil, c.args...)
+			if r.exit != c.exit {
+				t.Errorf("exit %d, want %d: %s", r.exit, c.exit, r.err)
+			}
+			for _, s := range c.says {
+				if !strings.Contains(r.err, s) {
+					t.Errorf("standard error lacks %q:\n%s", s, r.err)
+				}
+			}
+			if r.out != "" {
+				t.Errorf("standard output has %q", r.out)
+			}
+			r = runFake(t, newFakeNode(), nil, append([]string{"--json"}, c.args...)...)
+			var got answer
+			if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.OK || got.Error == nil || r.exit != c.exit {
+				t.Errorf("with --json: exit %d, %v, %s", r.exit, err, r.out)
+			}
+		})
+	}
+}
+
+func TestReadOnATerminalAndElsewhere(t *testing.T) {
+	n := newFakeNode()
+	n.inbox = []api.InboxMessage{message("m1", "red \x1b[31malert\u202e")}
+	n.inbox[0].FileName = "\u200bbill\x1b[2J.pdf"
+	body := func(r outcomeOf) string {
+		_, b, _ := strings.Cut(r.out, "\n\n")
+		return b
+	}
+	r := runFake(t, n, nil, "read", "m1")
+	if got := body(r); got != "red \x1b[31malert\u202e" {
+		t.Errorf("into a pipe the body went as %q", got)
+	}
+	if !strings.Contains(r.out, `file: \u{200b}bill\x1b[2J.pdf`) {
+		t.Errorf("headers are not escaped: %q", r.out)
+	}
+	r = runFake(t, n, func(a *app) { a.tty = true }, "read", "m1")
+	if got := body(r); got != `red \x1b[31malert\u{202e}`+"\n" {
+		t.Errorf("on a terminal the body was shown as %q", got)
+	}
+	r = runFake(t, n, func(a *app) { a.tty = true }, "read", "m1", "--raw")
+	if r.out != "red \x1b[31malert\u202e" {
+		t.Errorf("raw: %q", r.out)
+	}
+	if n.leases["m1"] != time.Minute {
+		t.Errorf("leased for %s, want a minute", n.leases["m1"])
+	}
+	file := filepath.Join(t.TempDir(), "out")
+	r = runFake(t, n, nil, "read", "m1", "--output", file, "--lease", "0s")
+	if b, err := os.ReadFile(file); err != nil || string(b) != string(n.inbox[0].Body) || strings.Contains(r.out, "alert") {
+		t.Errorf("%v, file %q, output %q", err, b, r.out)
+	}
+	if n.leases["m1"] != 0 {
+		t.Errorf("leased for %s although told not to", n.leases["m1"])
+	}
+}
+
+// The answer is on disk before the message leaves the inbox, and only then is its
+// delivery waited for.
+func TestReplyOrder(t *testing.T) {
+	n := newFakeNode()
+	n.inbox = []api.InboxMessage{message("m7", "question")}
+	r := runFake(t, n, nil, "reply", "m7", "answer", "--wait", "handled", "--timeout", "5s")
+	if r.exit != exitUndelivered {
+		t.Fatalf("exit %d: %s", r.exit, r.err)
+	}
+	if d := cmp.Diff([]string{"send accepted", "ack m7", "message m1 handled 5s"}, n.calls); d != "" {
+		t.Error(d)
+	}
+	want := api.SendRequest{To: peer(2).String(), Intent: "travel/flights", Body: []byte("answer"),
+		ContentType: "text/plain; charset=utf-8", Thread: "m7", ReplyTo: "m7", Wait: api.StateAccepted}
+	if d := cmp.Diff(want, n.sent[0]); d != "" {
+		t.Error(d)
+	}
+	// A second answer neither fails nor changes what was said first.
+	n.inbox[0].State, n.inbox[0].Thread = api.InboxFailed, "t3"
+	if r := runFake(t, n, nil, "reply", "m7", "once more"); r.exit != exitOK {
+		t.Errorf("second answer: exit %d: %s", r.exit, r.err)
+	}
+	if n.sent[1].Thread != "t3" || n.inbox[0].State != api.InboxFailed {
+		t.Errorf("thread %q, state %s", n.sent[1].Thread, n.inbox[0].State)
+	}
+}
+
+func TestDoneTellsTheOutcome(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		want  api.AckRequest
+	}{
+		{nil, api.AckRequest{Outcome: api.InboxHandled}},
+		{[]string{"--failed", "--text", "no such flight"}, api.AckRequest{Outcome: api.InboxFailed, Text: "no such flight"}},
+		{[]string{"--refused"}, api.AckRequest{Outcome: api.InboxRefused}},
+	} {
+		n := newFakeNode()
+		n.inbox = []api.InboxMessage{message("m1", "x")}
+		r := runFake(t, n, nil, append([]string{"done", "m1"}, c.flags...)...)
+		if d := cmp.Diff(c.want, n.acks["m1"]); d != "" || r.exit != exitOK {
+			t.Errorf("exit %d, %s%s", r.exit, r.err, d)
+		}
+	}
+}
+
+func TestInboxListsAndFollows(t *testing.T) {
+	n := newFakeNode()
+	n.inbox = []api.InboxMessage{message("m1", "a"), message("m2", "b"), message("m3", "c")}
+	n.inbox[0].State = api.InboxHandled
+	r := runFake(t, n, nil, "inbox", "--json")
+	var got struct{ Data api.InboxPage }
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || len(got.Data.Items) != 2 || got.Data.Items[0].ID != "m2" {
+		t.Errorf("%v in %s", err, r.out)
+	}
+	r = runFake(t, n, nil, "inbox", "--all", "--limit", "1")
+	if !strings.HasPrefix(r.out, "m1  "+peer(2).String()+"  handled") || !strings.Contains(r.out, "more: --cursor m1") {
+		t.Error(r.out)
+	}
+	r = runFake(t, newFakeNode(), nil, "inbox")
+	if r.out != "no messages\n" {
+		t.Error(r.out)
+	}
+}
+
+// writerFunc lets a test see each line as it comes.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestFollowShowsEachMessageOnce(t *testing.T) {
+	n := newFakeNode()
+	for i := range followPage + 2 { // more than one page
+		n.inbox = append(n.inbox, message("m"+string(rune('a'+i/26/26))+string(rune('a'+i/26%26))+string(rune('a'+i%26)), "x"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	lines := 0
+	a := &app{args: []string{"inbox", "--follow", "--json", "--home", t.TempDir()}, backend: n, err: os.Stderr,
+		getenv: func(string) string { return "" }}
+	a.out = writerFunc(func(p []byte) (int, error) {
+		var got struct{ Data api.InboxItem }
+		if err := json.Unmarshal(p, &got); err != nil || got.Data.ID != n.inbox[lines].ID {
+			t.Errorf("line %d: %v, %s", lines, err, p)
+		}
+		if lines++; lines == followPage+2 { // one more comes while it is watching
+			n.mu.Lock()
+			n.inbox = append(n.inbox, message("mz", "late"))
+			n.mu.Unlock()
+		}
+		if lines == followPage+3 {
+			cancel()
+		}
+		return len(p), nil
+	})
+	if exit := a.main(ctx); exit != exitOK {
+		t.Errorf("exit %d", exit)
+	}
+	if lines != followPage+3 {
+		t.Errorf("%d lines, want %d", lines, followPage+3)
+	}
+}
+
+func TestStatusCheck(t *testing.T) {
+	n := newFakeNode()
+	n.status = api.Status{Home: "/h", Agents: []api.Agent{{Name: "default", AMID: peer(1)}}, Peers: []api.Peer{{AMID: peer(2), Path: api.PathDirect}}}
+	if r := runFake(t, n, nil, "status", "--check"); r.exit != exitOK || !strings.Contains(r.out, peer(2).String()+"  direct") {
+		t.Errorf("exit %d: %s", r.exit, r.out)
+	}
+	n.status.Degraded = []string{"no relay is connected"}
+	if r := runFake(t, n, nil, "status"); r.exit != exitOK || !strings.Contains(r.out, "problem  no relay is connected") {
+		t.Errorf("exit %d: %s", r.exit, r.out)
+	}
+	if r := runFake(t, n, nil, "status", "--check"); r.exit != exitDegraded || !strings.Contains(r.err, "no relay is connected") {
+		t.Errorf("exit %d: %s", r.exit, r.err)
+	}
+}
+
+func TestKnocksAreDecided(t *testing.T) {
+	n := newFakeNode()
+	n.knocks = []api.Knock{{ID: "k1", Peer: peer(2), Direction: "in", State: "pending", Rule: "strangers-ask\x1b[1m"}}
+	if r := runFake(t, n, nil, "knocks"); !strings.Contains(r.out, `rule: strangers-ask\x1b[1m`) {
+		t.Error(r.out)
+	}
+	if r := runFake(t, n, nil, "knocks", "approve", "k1", "--for", "7d"); r.exit != exitOK || !strings.Contains(r.out, "accepted") {
+		t.Error(r)
+	}
+	if want := expires.Add(7 * 24 * time.Hour); !n.knocks[0].Expires.Equal(want) {
+		t.Errorf("grant until %s, want %s", n.knocks[0].Expires, want)
+	}
+	if r := runFake(t, n, nil, "knocks", "refuse", "k1"); r.exit != exitOK || n.knocks[0].State != "rejected" {
+		t.Error(r)
+	}
+	if r := runFake(t, newFakeNode(), nil, "knocks", "--json"); r.out != `{"schema":"amesh.knocks/1","ok":true,"data":{"items":[]}}`+"\n" {
+		t.Error(r.out)
+	}
+}
