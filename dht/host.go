@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -168,7 +170,8 @@ func bounded(list []rcmgr.NetworkPrefixLimit, conns int) []rcmgr.NetworkPrefixLi
 }
 
 // Multiaddrs are the addresses under which h listens, wildcards resolved to the
-// interfaces, each ending in /p2p/ and the peer id.
+// interfaces, each ending in /p2p/ and the peer id. Those of QUIC come first, and the
+// order is the same every time.
 func Multiaddrs(h host.Host) []string {
 	addrs, err := h.Network().InterfaceListenAddresses()
 	if err != nil {
@@ -178,6 +181,15 @@ func Multiaddrs(h host.Host) []string {
 	for _, a := range addrs {
 		list = append(list, a.String()+"/p2p/"+h.ID().String())
 	}
+	slices.SortFunc(list, func(x, y string) int {
+		if qx, qy := strings.Contains(x, "/quic"), strings.Contains(y, "/quic"); qx != qy {
+			if qx {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x, y)
+	})
 	return list
 }
 

@@ -33,9 +33,6 @@ const (
 	headerWait = 10 * time.Second
 )
 
-// relaySchema names the rows in the relay's mailbox folder.
-var relaySchema = store.Schema{Name: "amesh-relay", Version: 1}
-
 type relayOptions struct {
 	listen, data, name, printAddresses string
 	libp2p                             []string
@@ -84,7 +81,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if o.data == "" {
 		o.data = filepath.Join(a.home, "relay")
 	}
-	data, err := store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: relaySchema, Logger: log})
+	data, err := store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: relay.Schema(), Logger: log})
 	if err != nil {
 		return err
 	}
