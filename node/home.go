@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"amesh/identity"
 	"amesh/internal/store"
@@ -25,7 +24,7 @@ import (
 //	state/                        the store; state.key beside it seals its secrets (0600)
 //	policy.json                   who may talk to us
 //	config.yaml                   read by the command line
-//	node.sock, node.json, lock    while a node runs
+//	node.sock, node.json          while a node runs
 const (
 	agentsDir   = "agents"
 	nodeKeyFile = "node.key"
@@ -34,7 +33,6 @@ const (
 	policyName  = "policy.json"
 	socketName  = "node.sock"
 	infoName    = "node.json"
-	lockName    = "lock"
 )
 
 // maxSocketPath is what fits into a socket address on every system, with some room.
@@ -62,13 +60,12 @@ func openHome(dir string) (*home, error) {
 			return nil, fmt.Errorf("home: others can enter %s: %w", dir, err)
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := store.LockFolder(dir)
+	if errors.Is(err, store.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", ErrHomeInUse, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("home: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%w: %s", ErrHomeInUse, dir)
 	}
 	return &home{dir: dir, lock: f}, nil
 }

@@ -45,7 +45,7 @@ func Open(dir string, opt Options) (Store, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	lock, err := lockFolder(dir)
+	lock, err := LockFolder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// lockFolder takes the folder for this process; closing the file gives it back,
+// LockFolder takes a folder for this process, or returns ErrLocked; closing the file gives it back,
 // and so does the end of the process, however it ends. The lock is on the folder
 // itself, so that a folder which must not be touched gets no file.
-func lockFolder(dir string) (*os.File, error) {
+func LockFolder(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
