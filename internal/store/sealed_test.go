@@ -50,7 +50,7 @@ func TestSealedRows(t *testing.T) {
 	row := []byte("amid/session/7")
 	for _, plain := range [][]byte{{}, []byte("x"), bytes.Repeat([]byte("s"), 1<<20)} {
 		sealed := k.Seal(row, plain)
-		if bytes.Contains(sealed, []byte("sss")) {
+		if bytes.Contains(sealed, bytes.Repeat([]byte("s"), 16)) {
 			t.Error("the secret is readable")
 		}
 		got, err := k.Open(row, sealed)

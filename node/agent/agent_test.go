@@ -131,6 +131,7 @@ type person struct {
 }
 
 type world struct {
+	clock  func() time.Time // nil: the real one
 	limits Limits
 	t      *testing.T
 	sb     *switchboard
@@ -166,7 +167,7 @@ func (w *world) start(p *person) {
 	w.t.Helper()
 	a, err := New(Config{
 		Name: p.name, Key: p.key, Store: p.mem, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
-		Policy: func() *knock.Policy { return &p.policy }, Limits: w.limits,
+		Policy: func() *knock.Policy { return &p.policy }, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -133,14 +133,22 @@ func leaseTime(d time.Duration) time.Duration {
 	return min(d, longestLease)
 }
 
-// free lists messages that nobody works on.
+// free lists messages that nobody works on. While somebody works on a message of a
+// peer, the later ones of that peer wait: the order is a promise to the agent too,
+// also when the answer to a lease was lost.
 func (a *Agent) free(most int) ([][]byte, error) {
 	var keys [][]byte
 	now := a.Clock()
+	busy := make(map[identity.AMID]bool)
 	err := a.Store.View(func(r store.Reader) error {
 		return scanJSON(r, a.key(rowIn), nil, func(k []byte, in inRow) bool {
-			if in.item(now).State == api.InboxNew {
-				keys = append(keys, bytes.Clone(k))
+			switch in.item(now).State {
+			case api.InboxLeased:
+				busy[in.Peer] = true
+			case api.InboxNew:
+				if !busy[in.Peer] {
+					keys = append(keys, bytes.Clone(k))
+				}
 			}
 			return len(keys) < most
 		})

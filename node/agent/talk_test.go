@@ -297,3 +297,43 @@ func restart(t *testing.T, w *world, p *person) {
 	p.mem = p.mem.Reopen()
 	w.start(p)
 }
+
+// CP 24: what was leased and not acknowledged is shown again when the lease ends, and
+// nothing of the same peer overtakes it meanwhile.
+func TestLeaseKeepsTheOrder(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	var mu sync.Mutex
+	w.clock = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	ann, bob, cid := w.person("ann", "ask"), w.person("bob", "accept"), w.person("cid", "ask")
+	w.send(ann, bob, "one", api.StateDelivered)
+	w.send(ann, bob, "two", api.StateDelivered)
+	first := w.take(bob, 1)[0]
+	if string(first.Body) != "one" || first.Attempt != 1 {
+		t.Fatalf("first lease: %q, attempt %d", first.Body, first.Attempt)
+	}
+	w.send(cid, bob, "from cid", api.StateDelivered)
+	if other := w.take(bob, 1)[0]; string(other.Body) != "from cid" {
+		t.Fatalf("while ann's first is worked on, %q comes", other.Body)
+	}
+	if more, err := bob.Lease(t.Context(), api.LeaseRequest{Max: 5}); err != nil || len(more) != 0 {
+		t.Fatalf("%d messages overtook, %v", len(more), err)
+	}
+	mu.Lock()
+	now = now.Add(2 * time.Minute)
+	mu.Unlock()
+	again := w.take(bob, 2)
+	if again[0].ID != first.ID || again[0].Attempt != 2 || string(again[1].Body) != "two" {
+		t.Fatalf("after the lease: %q attempt %d, then %q", again[0].Body, again[0].Attempt, again[1].Body)
+	}
+	if _, err := bob.Nack(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if back := w.take(bob, 1)[0]; back.ID != first.ID || back.Attempt != 3 {
+		t.Fatalf("after giving it back: %q attempt %d", back.Body, back.Attempt)
+	}
+}

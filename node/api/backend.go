@@ -33,7 +33,9 @@ type Backend interface {
 
 	// Inbox lists incoming messages, oldest first. Owner and agent.
 	Inbox(ctx context.Context, agent string, q InboxQuery) (InboxPage, error)
-	// Lease hands out new messages, oldest first. Owner and agent.
+	// Lease hands out new messages, oldest first. While a message of a peer is leased,
+	// later ones of that peer wait, so that they stay in order whatever happens to the
+	// answer; other peers' do not. Owner and agent.
 	Lease(ctx context.Context, agent string, r LeaseRequest) ([]InboxMessage, error)
 	// Read returns one message with its body and, when lease is positive and the
 	// message is not terminal, leases it. Owner and agent.
