@@ -101,6 +101,7 @@ type Agent struct {
 	clerks  map[identity.AMID]*clerk
 	known   map[identity.AMID]bool // peers with a session
 	running context.Context
+	started chan struct{} // closed when Run works
 	wg      sync.WaitGroup
 	failed  chan error // the first error that ends Run
 }
@@ -133,10 +134,10 @@ func New(cfg Config) (*Agent, error) {
 		amid:   cfg.Key.AMID(),
 		clerks: make(map[identity.AMID]*clerk),
 		known:  make(map[identity.AMID]bool),
-		failed: make(chan error, 1),
+		failed: make(chan error, 1), started: make(chan struct{}),
 	}
 	a.prekeys = &prekeys{a: a}
-	a.guard.limits = cfg.KnockLimits
+	a.guard.init(cfg.KnockLimits)
 	a.changed.init()
 	return a, nil
 }
@@ -169,16 +170,18 @@ func (a *Agent) Start(ctx context.Context) error {
 func (a *Agent) Run(ctx context.Context) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
-	busy, err := a.findPeers()
-	if err != nil {
-		return err
-	}
+	// From here on every submit finds a clerk; what was submitted before is listed.
 	a.mu.Lock()
 	a.running = inner
 	a.mu.Unlock()
+	busy, err := a.busyPeers()
+	if err != nil {
+		return err
+	}
 	for peer := range busy {
 		a.clerk(peer)
 	}
+	close(a.started)
 	a.wg.Go(func() { a.sweepLoop(inner) })
 
 	var failure error
@@ -193,6 +196,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.wg.Wait()
 	return failure
 }
+
+// Running closes when Run works: from then on Receive takes what arrives. Whoever
+// connects the mailroom to the mesh waits for it, since what arrives before is not
+// taken and would come again only on another connection.
+func (a *Agent) Running() <-chan struct{} { return a.started }
 
 // fail ends Run with an error of the store.
 func (a *Agent) fail(err error) {
@@ -222,6 +230,40 @@ func (a *Agent) findPeers() (map[identity.AMID]bool, error) {
 		return nil
 	})
 	return found, err
+}
+
+// busyPeers lists the peers for whom something is to be done.
+func (a *Agent) busyPeers() (map[identity.AMID]bool, error) {
+	busy := make(map[identity.AMID]bool)
+	err := a.Store.View(func(r store.Reader) error {
+		for _, kind := range []byte{rowFlight, rowDue, rowSkip, rowHeld} {
+			prefix := a.key(kind)
+			err := r.Scan(prefix, nil, func(k, _ []byte) bool {
+				busy[identity.AMID(k[len(prefix):][:identity.AMIDSize])] = true
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return scanJSON(r, a.key(rowOut), nil, func(_ []byte, o outRow) bool {
+			if !o.State.Terminal() {
+				busy[o.Peer] = true
+			}
+			return true
+		})
+	})
+	return busy, err
+}
+
+// wake has a peer's clerk look for new rows.
+func (a *Agent) wake(peer identity.AMID) {
+	for {
+		c := a.clerk(peer)
+		if c == nil || c.nudge() {
+			return
+		}
+	}
 }
 
 // clerk returns the running clerk of a peer, hiring one if needed. It returns nil

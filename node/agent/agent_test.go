@@ -135,6 +135,7 @@ type world struct {
 	limits Limits
 	t      *testing.T
 	sb     *switchboard
+	wrap   func(p *person) store.Store // stands between an agent and its store
 	book   *book
 }
 
@@ -165,8 +166,12 @@ func (w *world) person(name, strangers string) *person {
 
 func (w *world) start(p *person) {
 	w.t.Helper()
+	var st store.Store = p.mem
+	if w.wrap != nil {
+		st = w.wrap(p)
+	}
 	a, err := New(Config{
-		Name: p.name, Key: p.key, Store: p.mem, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
+		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
 		Policy: func() *knock.Policy { return &p.policy }, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
@@ -179,15 +184,9 @@ func (w *world) start(p *person) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.Agent, p.stop, p.done = a, stop, make(chan error, 1)
 	go func() { p.done <- a.Run(ctx) }()
-	waitRunning(a)
+	<-a.Running()
 	w.book.put(w.t, a)
 	w.sb.plug(a)
-}
-
-func waitRunning(a *Agent) {
-	for a.clerk(identity.AMID{1}) == nil {
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // end stops a person's process in good order.
@@ -226,18 +225,34 @@ func (w *world) send(from *person, to *person, text string, wait api.State) api.
 	return m
 }
 
+// take waits until n messages are there and leases them.
 func (w *world) take(p *person, n int) []api.InboxMessage {
 	w.t.Helper()
-	var got []api.InboxMessage
-	for len(got) < n {
-		more, err := p.Lease(w.t.Context(), api.LeaseRequest{Max: n - len(got), WaitSeconds: 10})
+	late := time.After(10 * time.Second)
+	for {
+		changed := p.changed.wait()
+		page, err := p.Inbox(api.InboxQuery{Limit: 500})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if len(more) == 0 {
-			w.t.Fatalf("%d messages of %d came", len(got), n)
+		fresh := 0
+		for _, item := range page.Items {
+			if item.State == api.InboxNew {
+				fresh++
+			}
 		}
-		got = append(got, more...)
+		if fresh >= n {
+			break
+		}
+		select {
+		case <-changed:
+		case <-late:
+			w.t.Fatalf("%d messages of %d came", fresh, n)
+		}
+	}
+	got, err := p.Lease(w.t.Context(), api.LeaseRequest{Max: n})
+	if err != nil || len(got) != n {
+		w.t.Fatalf("leased %d of %d messages, %v", len(got), n, err)
 	}
 	return got
 }

@@ -31,29 +31,28 @@ type clerk struct {
 	lastPath api.PathKind // path of the last envelope in either direction
 
 	ctx     context.Context
+	batch   int // how much is taken on at a time
 	loaded  bool
 	row     peerRow
 	sess    []*session
 	flights []*flight              // in order
 	byID    map[ratchet.ID]*flight // the same by envelope id
-	open    map[uint64]*openRow    // unfinished outgoing messages by sequence
+	open    map[uint64]*outRow     // unfinished outgoing messages by sequence
 	seen    uint64                 // outgoing rows up to this sequence are in open or finished
+	refused uint64                 // unsealed rows up to this sequence were refused with a knock
 	lookup  lookup
+	mute    bool // receipts are due that no session can carry
 	hold    hold
 	paused  time.Time // the relay asked us to wait until then
 	repeats map[ratchet.ID]time.Time
-}
-
-// openRow is what the clerk remembers of an unfinished outgoing message.
-type openRow struct {
-	row outRow
 }
 
 // flight is a flightRow with what only matters while the process lives.
 type flight struct {
 	flightRow
 	order   uint64
-	carried bool // handed over, no outcome yet
+	data    []byte // the sealed bytes, until they were handed over once
+	carried bool   // handed over, no outcome yet
 	tries   int
 	next    time.Time // zero: as soon as possible
 }
@@ -66,14 +65,24 @@ type outcome struct {
 func newClerk(a *Agent, peer identity.AMID) *clerk {
 	c := &clerk{
 		a: a, peer: peer, wake: make(chan struct{}, 1),
-		byID: make(map[ratchet.ID]*flight), open: make(map[uint64]*openRow),
-		repeats: make(map[ratchet.ID]time.Time), lastPath: api.PathNone,
+		byID: make(map[ratchet.ID]*flight), open: make(map[uint64]*outRow),
+		repeats: make(map[ratchet.ID]time.Time), lastPath: api.PathNone, batch: a.Limits.Batch,
 	}
 	c.room.L = &c.mu
 	return c
 }
 
-// poke wakes the clerk.
+// nudge wakes the clerk; it reports false when the clerk went home.
+func (c *clerk) nudge() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone {
+		c.poke()
+	}
+	return !c.gone
+}
+
+// poke wakes the clerk; c.mu is held, or it would go home unseen.
 func (c *clerk) poke() {
 	select {
 	case c.wake <- struct{}{}:
@@ -129,26 +138,22 @@ func (c *clerk) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		worked, err := c.work()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case errors.Is(err, store.ErrNoSpace):
-			// Nothing was changed and nothing left the process; the disk may get
-			// room again, so the clerk keeps its queue and tries later.
-			c.a.Logger.Error("no space to store messages", "peer", c.peer.Short())
-			c.loaded = false
-		case err != nil:
+		}
+		if err != nil && !c.bear(err) {
 			c.a.fail(err)
 			return
 		}
 		now := c.a.Clock()
-		if worked {
+		if worked && err == nil {
 			idleSince = now
+			c.batch = c.a.Limits.Batch
 			continue
 		}
 		next := c.nextTime(now)
 		if err != nil {
-			next = now.Add(time.Second)
+			next = now.Add(c.a.Limits.StorePause)
 		}
 		if next.IsZero() {
 			next = idleSince.Add(c.a.Limits.IdleClerk)
@@ -157,13 +162,34 @@ func (c *clerk) run(ctx context.Context) {
 			}
 		}
 		timer.Reset(max(next.Sub(now), time.Millisecond))
+		wake := c.wake
+		if err != nil {
+			wake = nil // what comes in meanwhile could not be stored either
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.wake:
+		case <-wake:
 		case <-timer.C:
 		}
 	}
+}
+
+// bear says whether the clerk can go on after an error of the store: nothing was
+// changed and nothing left the process. It tries again, with less at a time where it
+// was too much.
+func (c *clerk) bear(err error) bool {
+	switch {
+	case errors.Is(err, store.ErrNoSpace):
+		c.a.Logger.Error("no space to store messages", "peer", c.peer.Short())
+	case errors.Is(err, store.ErrTooBig):
+		c.a.Logger.Error("too much for one transaction", "peer", c.peer.Short(), "batch", c.batch)
+		c.batch = max(1, c.batch/2)
+	default:
+		return false
+	}
+	c.loaded = false
+	return true
 }
 
 func (c *clerk) goHome() {
@@ -173,49 +199,71 @@ func (c *clerk) goHome() {
 	c.room.Broadcast()
 }
 
-// work does one round and reports whether it did anything.
+// round is what a clerk takes on in one round. What is done leaves it.
+type round struct {
+	jobs     []func() error
+	outcomes []outcome
+	incoming []arrival
+}
+
+// work does one round and reports whether it did anything. What it could not do
+// because of an error stays queued: nothing that arrived is acknowledged before it is
+// on disk, and whoever brought it will not bring it again on the same connection.
 func (c *clerk) work() (bool, error) {
 	if !c.loaded {
 		if err := c.load(); err != nil {
 			return false, err
 		}
 	}
-	c.mu.Lock()
-	jobs := c.jobs
-	c.jobs = nil
-	n := min(len(c.incoming), c.a.Limits.Batch)
-	incoming := c.incoming[:n:n]
-	c.incoming = c.incoming[n:]
-	outcomes := c.outcomes
-	c.outcomes = nil
-	c.room.Broadcast()
-	c.mu.Unlock()
+	r := c.takeRound()
+	took := len(r.jobs)+len(r.outcomes)+len(r.incoming) > 0
+	did, err := c.doRound(&r)
+	if err != nil {
+		c.putBack(r)
+	}
+	return took || did, err
+}
 
-	for _, f := range jobs {
+func (c *clerk) takeRound() round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, m := min(len(c.incoming), c.batch), min(len(c.outcomes), c.batch)
+	r := round{jobs: c.jobs, incoming: c.incoming[:n:n], outcomes: c.outcomes[:m:m]}
+	c.jobs, c.incoming, c.outcomes = nil, c.incoming[n:], c.outcomes[m:]
+	c.room.Broadcast()
+	return r
+}
+
+func (c *clerk) putBack(r round) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.jobs = append(r.jobs, c.jobs...)
+	c.incoming = append(r.incoming, c.incoming...)
+	c.outcomes = append(r.outcomes, c.outcomes...)
+}
+
+func (c *clerk) doRound(r *round) (bool, error) {
+	for len(r.jobs) > 0 {
+		f := r.jobs[0]
+		r.jobs = r.jobs[1:]
 		if err := f(); err != nil {
 			return true, err
 		}
 	}
-	if err := c.takeOutcomes(outcomes); err != nil {
+	if err := c.takeOutcomes(r.outcomes); err != nil {
 		return true, err
 	}
-	if err := c.receive(incoming); err != nil {
-		c.putBack(incoming)
+	r.outcomes = nil
+	if err := c.receive(r.incoming); err != nil {
 		return true, err
 	}
-	if err := c.endOverdue(); err != nil {
-		return true, err
+	r.incoming = nil
+	ended, err := c.endOverdue()
+	if err != nil {
+		return ended, err
 	}
 	sent, err := c.send()
-	return sent || len(jobs)+n+len(outcomes) > 0, err
-}
-
-// putBack queues again what could not be committed. It was not acknowledged, and
-// whoever brought it will not bring it again on the same connection.
-func (c *clerk) putBack(list []arrival) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.incoming = append(list[:len(list):len(list)], c.incoming...)
+	return ended || sent, err
 }
 
 // nextTime is when something is due; zero when nothing is.
@@ -239,15 +287,20 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		}
 	}
 	for _, o := range c.open {
-		soonest(c.endOf(&o.row))
-	}
-	if s := c.asked(); s != nil {
-		soonest(c.giveUpAt(s))
-		if !c.lookup.running {
-			soonest(c.lookup.next)
+		if o.Session == "" && o.Seq <= c.refused {
+			soonest(now)
 		}
-	} else if c.sender() == nil && !c.lookup.running && len(c.unsealed()) > 0 {
+		soonest(c.endOf(o))
+	}
+	knocking := c.asked()
+	if knocking != nil {
+		soonest(c.giveUpAt(knocking))
+	}
+	if c.sender() == nil && !c.lookup.running && (knocking != nil || c.needsSession()) {
 		soonest(c.lookup.next)
+	}
+	if c.row.Showing {
+		soonest(now)
 	}
 	if !c.row.HoleSince.IsZero() {
 		soonest(c.row.HoleSince.Add(c.a.Limits.GapTimeout))
@@ -261,6 +314,16 @@ func (c *clerk) giveUpAt(s *session) time.Time {
 		return s.Expires.Add(c.a.Limits.Skew)
 	}
 	return s.Created.Add(c.a.KnockLimits.RelayWindow)
+}
+
+// ready loads what a job needs to know.
+func (c *clerk) ready() error {
+	if !c.loaded {
+		if err := c.load(); err != nil {
+			return err
+		}
+	}
+	return c.readNewRows()
 }
 
 // load reads the peer's state. The clerk loads at its start and after a commit that
@@ -280,13 +343,13 @@ func (c *clerk) load() error {
 		}
 		prefix := c.a.key(rowFlight, c.peer[:])
 		return scanJSON(r, prefix, nil, func(k []byte, row flightRow) bool {
-			row.Data = nil // read again when it is carried again
 			f := &flight{flightRow: row, order: readOrder(k)}
 			if !f.Promise.IsZero() {
 				f.next = c.a.Clock().Add(c.a.Limits.ResendFirst)
 			}
 			c.flights = append(c.flights, f)
 			c.byID[f.ID] = f
+			c.row.Order = max(c.row.Order, f.order)
 			return true
 		})
 	})
@@ -320,7 +383,7 @@ func (c *clerk) readNewRows() error {
 		return scanJSON(r, prefix, from, func(k []byte, row outRow) bool {
 			c.seen = row.Seq
 			if !row.State.Terminal() {
-				c.open[row.Seq] = &openRow{row: row}
+				c.open[row.Seq] = &row
 			}
 			return true
 		})

@@ -109,7 +109,7 @@ func (a *Agent) Lease(ctx context.Context, r api.LeaseRequest) ([]api.InboxMessa
 				continue
 			}
 			if err != nil {
-				return got, err
+				return got, a.storageProblem(err)
 			}
 			got = append(got, m)
 		}
@@ -206,9 +206,7 @@ func (a *Agent) tell(peer identity.AMID) {
 	if peer.IsZero() {
 		return
 	}
-	if c := a.clerk(peer); c != nil {
-		c.poke()
-	}
+	a.wake(peer)
 	a.changed.broadcast()
 }
 

@@ -13,7 +13,9 @@
 // both on real paths, tests on a switchboard in memory.
 //
 // The files: agent.go builds and runs it, rows.go has the rows and their keys,
-// outbox.go and inbox.go the two mailboxes, clerk.go the loop, receive.go and
-// contents.go what arrives, send.go what leaves, knocks.go asking and answering,
-// prekeys.go our own published keys, sweep.go what time takes away.
+// limits.go the numbers. clerk.go is the loop of one peer, batch.go its transaction,
+// session.go what it keeps of a session. ask.go and answer.go are the two sides of a
+// knock, receive.go what arrives, send.go what leaves; outbox.go, inbox.go and parts.go
+// are the mailboxes, office.go and desk.go what local callers ask of them. prekeys.go
+// has our own published keys, sweep.go what time takes away.
 package agent

@@ -25,25 +25,22 @@ func (a *Agent) putDue(tx store.Tx, peer identity.AMID, d dueRow) error {
 }
 
 // takeMessage queues a whole message for the inbox.
-func (c *clerk) takeMessage(b *batch, s *session, arr arrival, m *content.Message) {
+func (c *clerk) takeMessage(b *batch, arr arrival, m *content.Message) {
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		return c.store(tx, row, after, b.now, incomingMessage{
-			session: s, desc: m.Description, body: m.Body, path: arr.Path,
-		})
+		return c.store(tx, row, after, b, incomingMessage{desc: m.Description, body: m.Body, path: arr.Path})
 	})
 }
 
 type incomingMessage struct {
-	session *session
-	desc    content.Description
-	body    []byte
-	path    api.PathKind
+	desc content.Description
+	body []byte
+	path api.PathKind
 }
 
 // store puts a message into the inbox, once: dedup, row, body and receipt are one
 // transaction (CP 21).
-func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), now time.Time, m incomingMessage) error {
-	d := &m.desc
+func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m incomingMessage) error {
+	d, now := &m.desc, b.now
 	id := d.ID
 	seenKey := c.a.key(rowSeen, c.peer[:], id[:])
 	hash := content.Hash(*d, m.body)
@@ -54,7 +51,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), now time.Time,
 	if found {
 		return c.storeAgain(tx, now, id, hash, seen)
 	}
-	reason, err := c.objection(tx, m, now)
+	reason, err := c.objection(tx, row, m, now)
 	if err != nil {
 		return err
 	}
@@ -64,7 +61,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), now time.Time,
 			return err
 		}
 		// Its place in the order is taken, or everything after it would wait.
-		if err := c.passOver(tx, row, after, now, d.Sequence); err != nil {
+		if err := c.skip(tx, row, after, b, d.Sequence, d.Sequence); err != nil {
 			return err
 		}
 		return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: now})
@@ -86,7 +83,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), now time.Time,
 	if err := setJSON(tx, seenKey, seenRow{Hash: hash, Local: local, At: now}); err != nil {
 		return err
 	}
-	if err := c.place(tx, row, after, now, in); err != nil {
+	if err := c.place(tx, row, after, b, in); err != nil {
 		return err
 	}
 	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: now})
@@ -120,21 +117,48 @@ func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]by
 	return c.a.putDue(tx, c.peer, due)
 }
 
-// objection is the reason for which a message is not taken, 0 when it is. The grant
-// and the policy of this moment decide, not those of the knock.
-func (c *clerk) objection(r store.Reader, m incomingMessage, now time.Time) (content.Reason, error) {
+// objection is the reason for which a message is not taken, 0 when it is. Grant and
+// policy of this moment decide, not those of the knock.
+func (c *clerk) objection(tx store.Tx, row *peerRow, m incomingMessage, now time.Time) (content.Reason, error) {
 	if now.After(m.desc.Deadline.Add(c.a.Limits.Skew)) {
 		return content.ReasonExpired, nil
 	}
-	grant, err := c.a.grant(r, c.peer)
+	granted, err := c.a.granted(tx, c.peer, m.desc.Intent, now)
 	if err != nil {
 		return 0, err
 	}
-	d := c.a.Policy().Evaluate(knock.Facts{Peer: c.peer, Intent: m.desc.Intent, Granted: grant.Valid(now)})
-	if d.Verdict != knock.Accept || !grant.Covers(m.desc.Intent) {
+	d := c.a.Policy().Evaluate(knock.Facts{Peer: c.peer, Intent: m.desc.Intent, Granted: granted})
+	if d.Verdict != knock.Accept {
 		return content.ReasonPolicy, nil
 	}
-	return 0, nil
+	if m.desc.Sequence <= row.InNext {
+		return 0, nil
+	}
+	return c.heldObjection(tx, m.desc.Sequence)
+}
+
+// heldObjection bounds what waits behind a hole, and keeps one message a sequence.
+func (c *clerk) heldObjection(r store.Reader, seq uint64) (content.Reason, error) {
+	at, found, err := getJSON[heldRow](r, c.a.key(rowHeld, c.peer[:], be64(seq)))
+	switch {
+	case err != nil:
+		return 0, err
+	case found && at.Msg != nil:
+		return content.ReasonConflict, nil
+	case found:
+		return 0, nil
+	}
+	full, err := c.heldFull(r)
+	if full {
+		return content.ReasonBusy, err
+	}
+	return 0, err
+}
+
+func (c *clerk) heldFull(r store.Reader) (bool, error) {
+	n := 0
+	err := r.Scan(c.a.key(rowHeld, c.peer[:]), nil, func(_, _ []byte) bool { n++; return n < c.a.Limits.Held })
+	return n >= c.a.Limits.Held, err
 }
 
 // localID is the message's id in our inbox: its own, unless another peer has used
@@ -151,26 +175,35 @@ func (c *clerk) localID(tx store.Tx, id uuid.UUID) (uuid.UUID, error) {
 }
 
 // place shows a message to the agent if it is its turn, or keeps it behind a hole.
-func (c *clerk) place(tx store.Tx, row *peerRow, after *[]func(), now time.Time, in inRow) error {
+func (c *clerk) place(tx store.Tx, row *peerRow, after *[]func(), b *batch, in inRow) error {
 	row.InNext = max(row.InNext, 1)
-	if in.Seq > row.InNext {
-		if row.HoleSince.IsZero() {
-			row.HoleSince = now
-		}
-		return setJSON(tx, c.a.key(rowHeld, c.peer[:], be64(in.Seq)), heldRow{Msg: &in})
+	if in.Seq < row.InNext {
+		in.Late = true
+		return c.show(tx, row, after, in)
 	}
-	in.Late = in.Seq < row.InNext
-	if err := c.show(tx, after, in); err != nil {
+	if in.Seq == row.InNext && b.shows > 0 && !row.Showing {
+		b.shows--
+		row.InNext++
+		if err := c.show(tx, row, after, in); err != nil {
+			return err
+		}
+		return c.release(tx, row, after, b)
+	}
+	key := c.a.key(rowHeld, c.peer[:], be64(in.Seq))
+	held, _, err := getJSON[heldRow](tx, key)
+	if err != nil {
 		return err
 	}
-	if !in.Late {
-		row.InNext++
+	held.Msg = &in
+	if err := setJSON(tx, key, held); err != nil {
+		return err
 	}
-	return c.release(tx, row, after, now)
+	return c.release(tx, row, after, b)
 }
 
 // show gives a message its arrival number: from now on the agent sees it.
-func (c *clerk) show(tx store.Tx, after *[]func(), in inRow) error {
+func (c *clerk) show(tx store.Tx, row *peerRow, after *[]func(), in inRow) error {
+	in.Gap, row.Gap = row.Gap, 0
 	n, err := c.a.nextCounter(tx, counterArrival, nil)
 	if err != nil {
 		return err
@@ -182,8 +215,10 @@ func (c *clerk) show(tx store.Tx, after *[]func(), in inRow) error {
 	return tx.Set(c.a.key(rowInIndex, in.Local[:]), be64(n))
 }
 
-// release shows what waited behind a hole that closed.
-func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), now time.Time) error {
+// release shows what waited behind a hole that closed, as much as fits into the
+// transaction. The clerk comes back for the rest.
+func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), b *batch) error {
+	row.Showing = false
 	for {
 		held, seq, err := c.firstHeld(tx)
 		if err != nil {
@@ -195,24 +230,29 @@ func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), now time.Tim
 		}
 		if seq > row.InNext {
 			if row.HoleSince.IsZero() {
-				row.HoleSince = now
+				row.HoleSince = b.now
 			}
 			return nil
 		}
+		row.HoleSince = time.Time{}
+		if b.shows == 0 {
+			row.Showing = true
+			return nil
+		}
+		b.shows--
 		if err := tx.Delete(c.a.key(rowHeld, c.peer[:], be64(seq))); err != nil {
 			return err
 		}
-		if held.SkipTo >= row.InNext {
-			row.InNext = held.SkipTo + 1
-		}
 		if held.Msg != nil {
 			held.Msg.Late = seq < row.InNext
-			if err := c.show(tx, after, *held.Msg); err != nil {
+			if err := c.show(tx, row, after, *held.Msg); err != nil {
 				return err
 			}
 			row.InNext = max(row.InNext, seq+1)
 		}
-		row.HoleSince = time.Time{}
+		if held.SkipTo >= row.InNext {
+			row.InNext = held.SkipTo + 1
+		}
 	}
 }
 
@@ -227,15 +267,11 @@ func (c *clerk) firstHeld(r store.Reader) (held *heldRow, seq uint64, err error)
 // takeSkip closes a hole that the sender knows will never be filled.
 func (c *clerk) takeSkip(b *batch, ct *content.Skip) {
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		return c.skip(tx, row, after, b.now, ct.From, ct.To)
+		return c.skip(tx, row, after, b, ct.From, ct.To)
 	})
 }
 
-func (c *clerk) passOver(tx store.Tx, row *peerRow, after *[]func(), now time.Time, seq uint64) error {
-	return c.skip(tx, row, after, now, seq, seq)
-}
-
-func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), now time.Time, from, to uint64) error {
+func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), b *batch, from, to uint64) error {
 	row.InNext = max(row.InNext, 1)
 	if to < row.InNext || to == ^uint64(0) {
 		return nil
@@ -246,9 +282,7 @@ func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), now time.Time, 
 		return err
 	}
 	if !found {
-		n := 0
-		err := tx.Scan(c.a.key(rowHeld, c.peer[:]), nil, func(_, _ []byte) bool { n++; return n < c.a.Limits.Held })
-		if err != nil || n >= c.a.Limits.Held {
+		if full, err := c.heldFull(tx); err != nil || full {
 			return err
 		}
 	}
@@ -256,32 +290,27 @@ func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), now time.Time, 
 	if err := setJSON(tx, key, held); err != nil {
 		return err
 	}
-	if row.HoleSince.IsZero() && from > row.InNext {
-		row.HoleSince = now
-	}
-	return c.release(tx, row, after, now)
+	return c.release(tx, row, after, b)
 }
 
-// giveUpHole shows what waits behind a hole that did not fill in time, and says how
-// much is missing.
-func (c *clerk) giveUpHole(b *batch) {
-	if h := c.row.HoleSince; h.IsZero() || b.now.Before(h.Add(c.a.Limits.GapTimeout)) {
+// showMore goes on with what waits: the rest of a release that did not fit into one
+// transaction, or what stands behind a hole that did not fill in time. How much is
+// missing is told with the next message.
+func (c *clerk) showMore(b *batch) {
+	late := !c.row.HoleSince.IsZero() && !b.now.Before(c.row.HoleSince.Add(c.a.Limits.GapTimeout))
+	if !late && !c.row.Showing {
 		return
 	}
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		held, seq, err := c.firstHeld(tx)
-		if err != nil || held == nil {
-			row.HoleSince = time.Time{}
+		if err != nil {
 			return err
 		}
-		if held.Msg != nil && seq > row.InNext {
-			held.Msg.Gap = seq - row.InNext
-			if err := setJSON(tx, c.a.key(rowHeld, c.peer[:], be64(seq)), held); err != nil {
-				return err
-			}
+		if held != nil && late && seq > row.InNext {
+			row.Gap += seq - row.InNext
+			row.InNext = seq
 		}
-		row.InNext = max(row.InNext, seq)
-		return c.release(tx, row, after, b.now)
+		return c.release(tx, row, after, b)
 	})
 }
 

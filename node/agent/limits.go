@@ -47,6 +47,7 @@ type Limits struct {
 	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
 	LookupMost    time.Duration // longest such wait
 	LookupTimeout time.Duration // one lookup
+	StorePause    time.Duration // pause after the store refused a commit
 	IdleClerk     time.Duration // a clerk without work goes home after this
 }
 
@@ -62,7 +63,7 @@ func DefaultLimits() Limits {
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,
 		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute,
 		PartsPerPeer: 4, PartsBytes: 64 << 20,
-		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, IdleClerk: 10 * time.Minute,
+		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
 	}
 }
 

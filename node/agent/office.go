@@ -198,18 +198,11 @@ func ask[T any](ctx context.Context, a *Agent, peer identity.AMID, f func(*clerk
 		}
 		select {
 		case got := <-done:
-			return got.v, a.problem(got.err)
+			return got.v, a.storageProblem(got.err)
 		case <-ctx.Done():
 			return none, ctx.Err()
 		}
 	}
-}
-
-func (a *Agent) problem(err error) error {
-	if err == nil {
-		return nil
-	}
-	return a.storageProblem(err)
 }
 
 // Knocks lists requests to talk, newest first.
@@ -265,10 +258,24 @@ func (a *Agent) Decide(ctx context.Context, id string, approve bool, r api.Decid
 	if row.Out {
 		return api.Knock{}, api.Problemf(http.StatusConflict, api.CodeConflict, "this is our own knock; its peer decides")
 	}
+	ttl, err := grantLife(r.TTLSeconds)
+	if err != nil {
+		return api.Knock{}, err
+	}
 	row, err = ask(ctx, a, row.Peer, func(c *clerk) (knockRow, error) {
-		return c.decide(row.Hash, approve, time.Duration(r.TTLSeconds)*time.Second)
+		return c.decide(row.Hash, approve, ttl)
 	})
 	return a.knock(row, a.Clock()), err
+}
+
+// grantLife checks how long a grant is to last; 0 is until it is taken back.
+func grantLife(seconds int64) (time.Duration, error) {
+	const longest = 100 * 365 * 24 * 60 * 60
+	if seconds < 0 || seconds > longest {
+		return 0, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "a grant of %d seconds", seconds).
+			WithHint("give a positive time, or none for a grant without an end")
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // Peers lists the agents that this one has to do with.
@@ -299,11 +306,13 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 		if !row.LastSeen.IsZero() {
 			p.LastSeen = &row.LastSeen
 		}
-		grant, err := a.grant(r, amid)
-		if err != nil {
-			return err
+		for _, kind := range []byte{rowGrant, rowReturn} {
+			grant, found, err := getJSON[Grant](r, a.key(kind, amid[:]))
+			if err != nil {
+				return err
+			}
+			p.Granted = p.Granted || found && grant.Valid(a.Clock())
 		}
-		p.Granted = grant.Valid(a.Clock())
 		sessions, err := a.loadSessions(r, amid)
 		if err != nil {
 			return err

@@ -78,9 +78,7 @@ func (a *Agent) submit(ctx context.Context, peer identity.AMID, r api.SendReques
 	if err != nil {
 		return outRow{}, a.storageProblem(err)
 	}
-	if c := a.clerk(peer); c != nil {
-		c.poke()
-	}
+	a.wake(peer)
 	return row, nil
 }
 
@@ -202,40 +200,36 @@ func (c *clerk) advance(tx store.Tx, o outRow, now time.Time, after *[]func()) e
 	*after = append(*after, func() {
 		if o.State.Terminal() {
 			delete(c.open, o.Seq)
-		} else if open := c.open[o.Seq]; open != nil {
-			open.row = o
+		} else if c.open[o.Seq] != nil {
+			c.open[o.Seq] = &o
 		}
 		c.a.changed.broadcast()
 	})
 	return nil
 }
 
-// landMessage ends the flights of a message.
-func (c *clerk) landMessage(b *batch, id uuid.UUID) {
+// flightsOf are the envelopes of a message that are under way.
+func (c *clerk) flightsOf(id uuid.UUID) []*flight {
+	var list []*flight
 	for _, f := range c.flights {
 		if f.Class == flightMessage && f.Msg == id {
-			b.land(f)
+			list = append(list, f)
 		}
 	}
+	return list
 }
 
 // takeReceipts believes the peer about envelopes and messages addressed to it.
 func (c *clerk) takeReceipts(b *batch, ct *content.Receipts) error {
 	for _, id := range ct.Envelopes {
-		f := c.byID[id]
-		if f == nil || b.landed[f.order] {
-			continue
-		}
-		if s := c.find(f.Sid); s != nil && f.Class == flightControl && f.Chain == s.Chain {
-			n := b.session(s)
-			n.Control = max(0, n.Control-1)
-		}
-		if f.Class.wantsReceipt() {
-			b.land(f)
+		if f := c.byID[id]; f != nil && f.Class.wantsReceipt() {
+			b.confirm(f)
 		}
 	}
 	for _, m := range ct.Messages {
-		c.landMessage(b, m.ID)
+		for _, f := range c.flightsOf(m.ID) {
+			b.confirm(f) // it has them all
+		}
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 			return c.believe(tx, b.now, m, after)
 		})
@@ -253,51 +247,60 @@ var reasonNames = map[content.Reason]string{
 	content.ReasonBusy: "busy", content.ReasonPolicy: "policy", content.ReasonExpired: "expired",
 }
 
-// believe moves a message to the state that a receipt names. A late receipt corrects
-// what we had given up.
+// believe moves a message to the state that a receipt names, never back. A late
+// receipt corrects what we had given up, but does not open it again.
 func (c *clerk) believe(tx store.Tx, now time.Time, m content.Receipt, after *[]func()) error {
 	o, found, err := c.a.outRow(tx, m.ID)
 	if err != nil || !found || o.Peer != c.peer {
 		return err
 	}
-	state := receiptStates[m.State]
-	if rankOf[state] <= rankOf[o.State] && !(o.State == api.StateDead || o.State == api.StateExpired) {
+	state, reason := receiptStates[m.State], reasonNames[m.Reason]
+	switch {
+	case o.State == api.StateDead && !state.Terminal():
+		state, reason = api.StateExpired, reasonUnhandled // it did arrive, at least
+	case o.State == api.StateDead, o.State == api.StateExpired && state.Terminal():
+	case rankOf[state] <= rankOf[o.State]:
 		return nil
 	}
-	if o.State == api.StateCancelled {
-		return nil
-	}
-	o.State, o.Reason, o.Text, o.Where = state, reasonNames[m.Reason], m.Text, ""
+	o.State, o.Reason, o.Text, o.Where = state, reason, m.Text, ""
 	return c.advance(tx, o, now, after)
 }
 
-// endOverdue ends what ran out of time, and tells the peer not to wait for it.
-func (c *clerk) endOverdue() error {
+// reasonUnhandled is the reason of an expired message that the peer's node has.
+const reasonUnhandled = "not handled in time"
+
+// endOverdue ends what ran out of time, as much as fits into one transaction, and
+// reports whether there was anything.
+func (c *clerk) endOverdue() (bool, error) {
 	b := c.begin()
-	c.giveUpHole(b)
+	c.showMore(b)
+	room := c.batch
 	for _, f := range c.flights {
-		if b.now.After(f.Until) {
+		if room > 0 && b.now.After(f.Until) {
 			b.land(f)
+			room--
 		}
 	}
 	for _, o := range c.open {
-		if b.now.Before(c.endOf(&o.row)) {
+		refused := o.Session == "" && o.Seq <= c.refused
+		if room == 0 || (!refused && b.now.Before(c.endOf(o))) {
 			continue
 		}
-		row := o.row
+		room--
+		row := *o
 		switch {
+		case refused:
+			row.State, row.Reason = api.StateRefused, api.ReasonRejected
 		case rankOf[row.State] >= rankOf[api.StateDelivered]:
-			row.State, row.Reason = api.StateExpired, "not handled in time"
+			row.State, row.Reason = api.StateExpired, reasonUnhandled
 		case row.Session != "":
 			row.State, row.Reason = api.StateDead, api.ReasonUnconfirmed
 		default:
 			row.State, row.Reason = api.StateExpired, ""
 		}
-		if err := c.finish(b, row); err != nil {
-			return err
-		}
+		c.finish(b, row)
 	}
-	return c.commit(b)
+	return !b.empty(), c.commit(b)
 }
 
 // endOf is when a message is given up. One that left gets some more time: the peer
@@ -309,63 +312,40 @@ func (c *clerk) endOf(o *outRow) time.Time {
 	return o.Deadline
 }
 
-// finish ends a message on our side and, in a live session, tells the peer that its
-// sequence will not come.
-func (c *clerk) finish(b *batch, row outRow) error {
-	c.landMessage(b, row.ID)
-	if s := c.sender(); s != nil && rankOf[row.State] != rankOf[api.StateHandled] {
-		if _, err := b.seal(s, flightControl, &content.Skip{From: row.Seq, To: row.Seq}); err != nil {
-			return err
-		}
+// finish ends a message on our side. Unless the peer has it, the peer is told that its
+// sequence will not come, in a row of its own: it leaves when the window lets it.
+func (c *clerk) finish(b *batch, row outRow) {
+	for _, f := range c.flightsOf(row.ID) {
+		b.land(f)
 	}
 	row.Where = ""
+	had := c.open[row.Seq]
+	untold := had == nil || rankOf[had.State] < rankOf[api.StateDelivered]
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
+		if untold {
+			if err := tx.Set(c.a.key(rowSkip, c.peer[:], be64(row.Seq)), nil); err != nil {
+				return err
+			}
+		}
 		return c.advance(tx, row, b.now, after)
 	})
-	return nil
 }
 
 // cancel takes a message back; it runs on the clerk's goroutine.
 func (c *clerk) cancel(id uuid.UUID) error {
-	if !c.loaded {
-		if err := c.load(); err != nil {
-			return err
-		}
-	}
-	if err := c.readNewRows(); err != nil {
+	if err := c.ready(); err != nil {
 		return err
 	}
 	for _, o := range c.open {
-		if o.row.ID != id {
+		if o.ID != id || rankOf[o.State] >= rankOf[api.StateDelivered] {
 			continue
 		}
-		row := o.row
+		row := *o
 		row.State, row.Reason = api.StateCancelled, ""
 		b := c.begin()
-		c.landMessage(b, id)
-		if s := c.sender(); s != nil {
-			if _, err := b.seal(s, flightControl, &content.Skip{From: row.Seq, To: row.Seq}); err != nil {
-				return err
-			}
-		}
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
-			return c.advance(tx, row, b.now, after)
-		})
+		c.finish(b, row)
 		return c.commit(b)
 	}
-	return api.Problemf(http.StatusConflict, api.CodeConflict, "the message has reached its end already")
-}
-
-// endWaiting ends every message that waited for an answer to a knock.
-func (c *clerk) endWaiting(b *batch, state api.State, reason string) {
-	for _, o := range c.open {
-		if o.row.Session != "" {
-			continue
-		}
-		row := o.row
-		row.State, row.Reason = state, reason
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
-			return c.advance(tx, row, b.now, after)
-		})
-	}
+	return api.Problemf(http.StatusConflict, api.CodeConflict, "the peer has the message, or it has reached its end").
+		WithHint("what was delivered cannot be taken back")
 }

@@ -13,18 +13,16 @@ import (
 
 // takePart keeps a part of a longer message. The message enters the inbox in the
 // transaction of the last part to come, if the whole fits its hash.
-func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
+func (c *clerk) takePart(b *batch, arr arrival, p *content.Part) {
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		whole, err := c.keepPart(tx, b.now, p)
 		if errors.Is(err, errParts) || errors.Is(err, errPartsBusy) {
-			return c.refuseParts(tx, row, after, b.now, p, err)
+			return c.refuseParts(tx, row, after, b, p, err)
 		}
 		if err != nil || whole == nil {
 			return err
 		}
-		return c.store(tx, row, after, b.now, incomingMessage{
-			session: s, desc: p.Description, body: whole, path: arr.Path,
-		})
+		return c.store(tx, row, after, b, incomingMessage{desc: p.Description, body: whole, path: arr.Path})
 	})
 }
 
@@ -36,19 +34,19 @@ var (
 // keepPart stores a slice and returns the whole body when it was the last one.
 func (c *clerk) keepPart(tx store.Tx, now time.Time, p *content.Part) ([]byte, error) {
 	id := p.Description.ID
-	if _, seen, err := getJSON[seenRow](tx, c.a.key(rowSeen, c.peer[:], id[:])); err != nil || seen {
-		// It was completed or refused before; its answer goes again.
-		if err == nil {
-			err = c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: now})
-		}
+	hash := content.HashOf(p.Description, p.Body)
+	seen, found, err := getJSON[seenRow](tx, c.a.key(rowSeen, c.peer[:], id[:]))
+	if err != nil {
 		return nil, err
+	}
+	if found { // it was completed or refused before; its answer goes again
+		return nil, c.storeAgain(tx, now, id, hash, seen)
 	}
 	key := c.a.key(rowParts, c.peer[:], id[:])
 	row, found, err := getJSON[partsRow](tx, key)
 	if err != nil {
 		return nil, err
 	}
-	hash := content.HashOf(p.Description, p.Body)
 	if !found {
 		if err := c.reserveParts(tx, int(p.Total)); err != nil {
 			return nil, err
@@ -125,7 +123,7 @@ func (c *clerk) reserveParts(tx store.Tx, total int) error {
 
 // refuseParts ends a long message that cannot be put together, or for which there
 // is no room.
-func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), now time.Time, p *content.Part, why error) error {
+func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch, p *content.Part, why error) error {
 	id := p.Description.ID
 	if err := c.dropParts(tx, id); err != nil {
 		return err
@@ -134,12 +132,13 @@ func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), now time
 	if errors.Is(why, errPartsBusy) {
 		reason = content.ReasonBusy
 	}
-	err := setJSON(tx, c.a.key(rowSeen, c.peer[:], id[:]), seenRow{Hash: content.HashOf(p.Description, p.Body), At: now, Refused: reason})
+	refused := seenRow{Hash: content.HashOf(p.Description, p.Body), At: b.now, Refused: reason}
+	err := setJSON(tx, c.a.key(rowSeen, c.peer[:], id[:]), refused)
 	if err != nil {
 		return err
 	}
-	if err := c.passOver(tx, row, after, now, p.Description.Sequence); err != nil {
+	if err := c.skip(tx, row, after, b, p.Description.Sequence, p.Description.Sequence); err != nil {
 		return err
 	}
-	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: now})
+	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: b.now})
 }

@@ -76,7 +76,9 @@ func (p *prekeys) rotate(ctx context.Context) error {
 	now := p.a.Clock()
 	p.mu.RLock()
 	n := len(p.sets)
-	fresh := n > 0 && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew))
+	// One made while the clock was ahead is of no use to anybody now.
+	fresh := n > 0 && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
+		!now.Add(p.a.Limits.Skew).Before(p.sets[n-1].bundle.Created)
 	var old []*prekeySet
 	for i, s := range p.sets {
 		if i < n-1 && now.After(s.bundle.Expires.Add(p.a.Limits.PrekeyGrace)) {

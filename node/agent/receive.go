@@ -135,6 +135,10 @@ type heldArrival struct {
 }
 
 func (h *hold) add(now time.Time, arr arrival, l Limits) {
+	for len(h.list) > 0 && now.Sub(h.list[0].since) >= l.HoldFor {
+		h.bytes -= len(h.list[0].Data)
+		h.list = h.list[1:]
+	}
 	if len(h.list) >= l.HoldEnvelopes || h.bytes+len(arr.Data) > l.HoldBytes {
 		return
 	}
@@ -207,7 +211,7 @@ func (c *clerk) forgetRepeats(now time.Time) {
 func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 	var why error
 	for _, s := range b.list() {
-		n := b.session(s)
+		n := b.try(s)
 		r := n.r
 		early := n.Asker && !n.accepted()
 		if early {
@@ -227,6 +231,7 @@ func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 			return errHeld // it overtook the accept; the ratchet is left as it was
 		}
 		n.r = r
+		n = b.session(n)
 		c.stepped(b, n, opened)
 		c.cameBy(b, arr)
 		return c.take(b, n, arr, ct)
@@ -261,7 +266,7 @@ func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 		return
 	}
 	s.Chain++
-	s.Control = 0
+	s.Messages, s.Control = 0, 0
 	// The peer answered our chain: what only had to reach it, did so or is of no
 	// use any more.
 	for _, f := range c.flights {
@@ -294,9 +299,9 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 	c.owe(b, dueRow{Envelope: arr.id, At: b.now})
 	switch ct := ct.(type) {
 	case *content.Message:
-		c.takeMessage(b, s, arr, ct)
+		c.takeMessage(b, arr, ct)
 	case *content.Part:
-		c.takePart(b, s, arr, ct)
+		c.takePart(b, arr, ct)
 	case *content.Skip:
 		c.takeSkip(b, ct)
 	case *content.Close:

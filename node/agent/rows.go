@@ -22,10 +22,12 @@ const (
 	rowOut      = 'o' // peer 20, sequence 8           → outRow
 	rowOutBody  = 'O' // message id 16                 → body
 	rowOutIndex = 'n' // message id 16                 → peer 20, sequence 8
-	rowFlight   = 'e' // peer 20, order 8              → flightRow: sealed bytes that wait for a receipt
+	rowFlight   = 'e' // peer 20, order 8              → flightRow: an envelope that is sent again until its end
+	rowSealed   = 'E' // peer 20, order 8              → its sealed bytes
 	rowSession  = 's' // peer 20, sid 16               → sessionRow, sealed
 	rowOpened   = 'd' // envelope id 16                → openedRow: dedup of envelopes
 	rowDue      = 'r' // peer 20, UUIDv7 16            → dueRow: a receipt to be sealed
+	rowSkip     = 'w' // peer 20, sequence 8           → nothing: the peer is to be told that it will not come
 	rowReceipt  = 'R' // envelope id 16                → receiptRow: bytes of a sealed receipt or answer
 	rowSeen     = 'm' // peer 20, message id 16        → seenRow: dedup of messages
 	rowParts    = 'P' // peer 20, message id 16        → partsRow
@@ -37,7 +39,8 @@ const (
 	rowPeer     = 'q' // peer 20                       → peerRow
 	rowKnock    = 'k' // knock hash 32                 → knockRow
 	rowReplay   = 'x' // th0 32                        → replayRow
-	rowGrant    = 'g' // peer 20                       → Grant
+	rowGrant    = 'g' // peer 20                       → Grant: our owner's or policy's yes
+	rowReturn   = 'G' // peer 20                       → Grant: the return of the peer's yes to us
 	rowContact  = 'c' // peer 20                       → contactRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeyRow, sealed
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
@@ -75,8 +78,7 @@ type outRow struct {
 	Path   api.PathKind `json:"path"`
 	Where  string       `json:"where,omitempty"`
 
-	// Session is the session the row was last sealed in, empty before that; a new
-	// session may seal it again.
+	// Session is the session the row was sealed in, empty before that.
 	Session string `json:"session,omitempty"`
 }
 
@@ -91,7 +93,6 @@ type flightRow struct {
 	Until   time.Time    `json:"until"` // not sent after this
 	Via     api.PathKind `json:"via,omitempty"`
 	Promise time.Time    `json:"promise"` // a relay keeps it until then
-	Data    []byte       `json:"data"`
 }
 
 type flightClass string
@@ -184,7 +185,9 @@ type peerRow struct {
 	InNext    uint64    `json:"in_next"`  // next sequence to be shown; 0: nothing known yet
 	InEpoch   uint32    `json:"in_epoch"` // the peer's epoch that InNext belongs to
 	HoleSince time.Time `json:"hole_since"`
-	Order     uint64    `json:"order"` // last order given to a flight
+	Gap       uint64    `json:"gap"`     // sequences given up, not yet told with a message
+	Showing   bool      `json:"showing"` // more is ready to be shown than fitted into a transaction
+	Order     uint64    `json:"order"`   // last order given to a flight
 	LastSeen  time.Time `json:"last_seen"`
 	Places    Places    `json:"places"`
 	PlacesAt  time.Time `json:"places_at"` // stamp of the places
@@ -199,16 +202,17 @@ type Places struct {
 }
 
 type knockRow struct {
-	Hash    [32]byte      `json:"hash"`
-	Peer    identity.AMID `json:"peer"`
-	Out     bool          `json:"out"`
-	Intent  string        `json:"intent"`
-	State   string        `json:"state"` // sent, pending, accepted, rejected, expired
-	Rule    string        `json:"rule,omitempty"`
-	Sid     string        `json:"sid,omitempty"`
-	Answer  ratchet.ID    `json:"answer"` // our newest answer
-	At      time.Time     `json:"at"`
-	Expires time.Time     `json:"expires"`
+	Hash     [32]byte      `json:"hash"`
+	Peer     identity.AMID `json:"peer"`
+	Out      bool          `json:"out"`
+	Intent   string        `json:"intent"`
+	State    string        `json:"state"` // sent, pending, accepted, rejected, expired
+	Rule     string        `json:"rule,omitempty"`
+	Sid      string        `json:"sid,omitempty"`
+	Answer   ratchet.ID    `json:"answer"`   // our newest answer
+	Envelope ratchet.ID    `json:"envelope"` // the knock's own
+	At       time.Time     `json:"at"`
+	Expires  time.Time     `json:"expires"`
 }
 
 // Grant is the remembered yes to a peer. It outlives sessions.
@@ -223,13 +227,28 @@ type Grant struct {
 
 // Valid reports whether the grant holds at a time.
 func (g *Grant) Valid(now time.Time) bool {
-	return g != nil && (g.Expires.IsZero() || now.Before(g.Expires))
+	return (g.Expires.IsZero() || now.Before(g.Expires))
 }
 
-// Covers reports whether messages with an intent may come. Nobody's grant covers
-// every intent, so that the policy alone decides then.
-func (g *Grant) Covers(intent string) bool {
-	return g == nil || len(g.Intents) == 0 || slices.Contains(g.Intents, intent)
+// Covers reports whether the grant holds at a time for messages with an intent.
+func (g *Grant) Covers(intent string, now time.Time) bool {
+	return g.Valid(now) && (len(g.Intents) == 0 || slices.Contains(g.Intents, intent))
+}
+
+// granted reports whether a peer may knock and write with an intent: because our side
+// said yes to it, or because it said yes to us. The two are kept apart, so that a
+// peer's words never change what our owner gave.
+func (a *Agent) granted(r store.Reader, peer identity.AMID, intent string, now time.Time) (bool, error) {
+	for _, kind := range []byte{rowGrant, rowReturn} {
+		g, found, err := getJSON[Grant](r, a.key(kind, peer[:]))
+		if err != nil {
+			return false, err
+		}
+		if found && g.Covers(intent, now) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // replayRow keeps a knock from being taken twice, as long as the prekeys that it

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -21,14 +18,22 @@ func (c *clerk) send() (bool, error) {
 	if err := c.readNewRows(); err != nil {
 		return false, err
 	}
-	worked := false
-	for _, step := range []func(*batch, *session) (bool, error){c.sealReceipts, c.sealPaths, c.sealMessages} {
-		s := c.sender()
+	worked, err := c.retire()
+	if err != nil {
+		return worked, err
+	}
+	for _, step := range []struct {
+		session func() *session
+		seal    func(*batch, *session) (bool, error)
+	}{
+		{c.receiptSession, c.sealReceipts}, {c.sender, c.sealSkips}, {c.sender, c.sealPaths}, {c.sender, c.sealMessages},
+	} {
+		s := step.session()
 		if s == nil {
-			break
+			continue
 		}
 		b := c.begin()
-		did, err := step(b, s)
+		did, err := step.seal(b, s)
 		if err != nil {
 			return worked, err
 		}
@@ -37,22 +42,44 @@ func (c *clerk) send() (bool, error) {
 		}
 		worked = worked || did
 	}
-	if c.sender() == nil {
-		did, err := c.wantSession()
-		if err != nil {
-			return worked, err
-		}
-		worked = worked || did
+	did, err := c.tendKnock()
+	if err != nil {
+		return worked, err
 	}
-	return c.handOver() || worked, nil
+	return c.handOver() || worked || did, nil
+}
+
+// retire stops sending on a session whose window is full of envelopes that nobody will
+// confirm any more, because their time is over. A new session replaces it.
+func (c *clerk) retire() (bool, error) {
+	s := c.sender()
+	if s == nil || (s.Messages < c.a.Limits.Window && s.Control < c.a.Limits.Window) || c.turning(s) {
+		return false, nil
+	}
+	b := c.begin()
+	b.session(s).Closed = true
+	c.a.Logger.Info("session ended, nothing was confirmed for long", "peer", c.peer.Short())
+	return true, c.commit(b)
+}
+
+// receiptSession is the session that carries receipts: the one we send on, else the
+// newest that the peer closed, on which receipts are still allowed.
+func (c *clerk) receiptSession() *session {
+	best := c.sender()
+	if best != nil {
+		return best
+	}
+	for _, s := range c.sess {
+		if s.accepted() && (best == nil || s.Used.After(best.Used)) {
+			best = s
+		}
+	}
+	return best
 }
 
 // sealReceipts folds all due lines into one receipt. The envelopes it names point to
 // it from now on, so that a repeat of them gets the same bytes.
 func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
-	if s.Control >= c.a.Limits.Window {
-		return false, nil
-	}
 	var keys [][]byte
 	receipts := &content.Receipts{}
 	err := c.a.Store.View(func(r store.Reader) error {
@@ -66,10 +93,12 @@ func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
 					ID: d.Message, State: d.State, Reason: d.Reason, Text: d.Text, At: d.At.Truncate(time.Millisecond),
 				})
 			}
-			return len(keys) < 2*c.a.Limits.Batch
+			return len(keys) < 2*c.batch
 		})
 	})
-	if err != nil || len(keys) == 0 {
+	full := s.Control >= c.a.Limits.Window
+	c.mute = full && s.Closed && len(keys) > 0
+	if err != nil || len(keys) == 0 || full {
 		return false, err
 	}
 	f, err := b.seal(s, flightReceipt, receipts)
@@ -88,24 +117,65 @@ func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
 				return err
 			}
 		}
-		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, At: b.now, Data: f.Data})
+		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, At: b.now, Data: f.data})
 	})
 	return true, nil
 }
 
-// sealPaths tells the peer where we are, when that changed.
-func (c *clerk) sealPaths(b *batch, s *session) (bool, error) {
-	p := c.a.Carrier.Places()
-	text, err := json.Marshal(p)
-	if err != nil {
+// sealSkips tells the peer which sequences will never come, neighbours folded into one
+// range.
+func (c *clerk) sealSkips(b *batch, s *session) (bool, error) {
+	var ranges []content.Skip
+	var keys [][]byte
+	err := c.a.Store.View(func(r store.Reader) error {
+		return r.Scan(c.a.key(rowSkip, c.peer[:]), nil, func(k, _ []byte) bool {
+			seq := readOrder(k)
+			if n := len(ranges); n > 0 && ranges[n-1].To+1 == seq {
+				ranges[n-1].To = seq
+			} else {
+				ranges = append(ranges, content.Skip{From: seq, To: seq})
+			}
+			keys = append(keys, bytes.Clone(k))
+			return len(keys) < 4*c.batch
+		})
+	})
+	free := c.a.Limits.Window - s.Control
+	if err != nil || len(ranges) == 0 || free <= 0 {
 		return false, err
 	}
-	sum := sha256.Sum256(text)
-	told := hex.EncodeToString(sum[:8])
-	if told == c.row.Told || s.Control >= c.a.Limits.Window || len(p.PeerIDs)+len(p.Addresses)+len(p.Relays) == 0 {
+	last := ranges[min(len(ranges), free, c.batch)-1].To
+	for _, skip := range ranges {
+		if skip.To <= last {
+			if _, err := b.seal(s, flightControl, &skip); err != nil {
+				return false, err
+			}
+		}
+	}
+	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
+		for _, k := range keys {
+			if readOrder(k) > last {
+				break
+			}
+			if err := tx.Delete(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return true, nil
+}
+
+// sealPaths tells the peer where we are when that changed. It also turns a chain that
+// carries nothing but receipts: those are confirmed by no receipt, but the answer to
+// this comes under a new ratchet key, which ends the chain (session.md §9.3).
+func (c *clerk) sealPaths(b *batch, s *session) (bool, error) {
+	p := c.a.Carrier.Places()
+	told := p.String()
+	turn := s.Control >= c.a.Limits.Window/2 && !c.turning(s)
+	if (told == c.row.Told && !turn) || s.Control >= c.a.Limits.Window {
 		return false, nil
 	}
-	_, err = b.seal(s, flightControl, &content.Paths{
+	_, err := b.seal(s, flightControl, &content.Paths{
 		Stamp: b.now.Truncate(time.Millisecond), PeerIDs: p.PeerIDs, Addresses: p.Addresses, Relays: p.Relays,
 	})
 	b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
@@ -115,19 +185,28 @@ func (c *clerk) sealPaths(b *batch, s *session) (bool, error) {
 	return err == nil, err
 }
 
+// turning reports whether something of the chain is under way that the peer will answer.
+func (c *clerk) turning(s *session) bool {
+	for _, f := range c.flights {
+		if f.Class.wantsReceipt() && f.Sid == s.Sid && f.Chain == s.Chain {
+			return true
+		}
+	}
+	return false
+}
+
 // sealMessages seals messages in their order, as many as the window lets. Ratchet
 // step, envelope and row are one transaction before the first byte leaves.
 func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
-	free := c.a.Limits.Window
-	for _, f := range c.flights {
-		if f.Class == flightMessage && f.Sid == s.Sid && f.Chain == s.Chain {
-			free--
-		}
-	}
-	free = min(free, c.a.Limits.Batch)
+	window := c.a.Limits.Window - s.Messages
+	free := min(window, c.batch)
+	long := c.longUnderWay()
 	reason := ""
 	sealed := 0
 	for _, o := range c.unsealed() {
+		if free == 0 || (o.Size > content.SliceSize && long >= c.a.Limits.PartsPerPeer) {
+			break
+		}
 		body, err := c.body(o)
 		if err != nil {
 			return false, err
@@ -136,13 +215,13 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if len(contents) > free {
-			if sealed == 0 && free < c.a.Limits.Batch {
-				reason = api.ReasonWindow
-			}
+		if len(contents) > free && (sealed > 0 || len(contents) > window) {
 			break
 		}
-		free -= len(contents)
+		if len(contents) > 1 {
+			long++
+		}
+		free = max(0, free-len(contents))
 		sealed++
 		for _, ct := range contents {
 			f, err := b.seal(s, flightMessage, ct)
@@ -157,16 +236,31 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 			return c.advance(tx, row, b.now, after)
 		})
 	}
+	if sealed == 0 && window < content.MaxParts && len(c.unsealed()) > 0 {
+		reason = api.ReasonWindow
+	}
 	c.setReason(reason)
 	return sealed > 0, nil
+}
+
+// longUnderWay counts long messages that the peer has not put together yet; it takes
+// only so many at a time.
+func (c *clerk) longUnderWay() int {
+	n := 0
+	for _, o := range c.open {
+		if o.Session != "" && o.Size > content.SliceSize && undelivered(o) {
+			n++
+		}
+	}
+	return n
 }
 
 // unsealed lists the messages that were never sealed, in order.
 func (c *clerk) unsealed() []outRow {
 	var rows []outRow
 	for _, o := range c.open {
-		if o.row.Session == "" {
-			rows = append(rows, o.row)
+		if o.Session == "" && o.Seq > c.refused {
+			rows = append(rows, *o)
 		}
 	}
 	slices.SortFunc(rows, func(x, y outRow) int { return cmp.Compare(x.Seq, y.Seq) })
@@ -206,22 +300,19 @@ func (c *clerk) handOver() bool {
 			From: c.a.amid, To: c.peer, ID: f.ID, Data: data, Knock: f.Class == flightKnock, Via: f.Via,
 		}, func(o Outcome) { c.report(order, o) })
 		// The bytes are in the store; memory holds them only until they left.
-		f.Data = nil
+		f.data = nil
 	}
 	return did
 }
 
 func (c *clerk) flightData(f *flight) ([]byte, error) {
-	if f.Data != nil {
-		return f.Data, nil
+	if f.data != nil {
+		return f.data, nil
 	}
 	var data []byte
 	err := c.a.Store.View(func(r store.Reader) error {
-		row, found, err := getJSON[flightRow](r, c.a.key(rowFlight, c.peer[:], be64(f.order)))
-		if err == nil && !found {
-			err = store.ErrNotFound
-		}
-		data = row.Data
+		b, err := r.Get(c.a.key(rowSealed, c.peer[:], be64(f.order)))
+		data = bytes.Clone(b)
 		return err
 	})
 	return data, err

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"amesh/identity"
@@ -35,9 +33,10 @@ type sessionMeta struct {
 	FirstSeq  uint64            `json:"first_seq"` // the asker's, until we accept
 	Created   time.Time         `json:"created"`
 	Used      time.Time         `json:"used"`
-	Expires   time.Time         `json:"expires"` // of the knock, while it is not answered
-	Chain     uint64            `json:"chain"`   // counts our sending chains
-	Control   int               `json:"control"` // unconfirmed control envelopes in this chain
+	Expires   time.Time         `json:"expires"`  // of the knock, while it is not answered
+	Chain     uint64            `json:"chain"`    // counts our sending chains
+	Messages  int               `json:"messages"` // unconfirmed envelopes of messages in this chain
+	Control   int               `json:"control"`  // and of everything else
 }
 
 // session is a ratchet with its meta. A batch works on clones.
@@ -131,246 +130,6 @@ func (a *Agent) openSession(key, sealed []byte) (*session, error) {
 	return s, err
 }
 
-// batch is one transaction in the making: copies of what changes, and what is to
-// happen once it is on disk.
-type batch struct {
-	c        *clerk
-	now      time.Time
-	sessions map[string]*session // clones by sid
-	dropped  map[string]bool     // sids to be erased
-	flights  []*flight           // new ones
-	landed   map[uint64]bool     // orders of flights that ended
-	touched  map[uint64]*flight  // flights whose row changed
-	order    uint64
-	writes   []func(tx store.Tx, row *peerRow, after *[]func()) error
-	after    []func()
-}
-
-func (c *clerk) begin() *batch {
-	return &batch{
-		c: c, now: c.a.Clock(), order: c.row.Order,
-		sessions: make(map[string]*session), dropped: make(map[string]bool),
-		landed: make(map[uint64]bool), touched: make(map[uint64]*flight),
-	}
-}
-
-// session returns the batch's own copy.
-func (b *batch) session(s *session) *session {
-	if n := b.sessions[s.Sid]; n != nil {
-		return n
-	}
-	n := s.clone()
-	b.sessions[s.Sid] = n
-	return n
-}
-
-// list is the sessions as the batch has them, the sending one first.
-func (b *batch) list() []*session {
-	var all []*session
-	for _, s := range b.c.sess {
-		if n := b.sessions[s.Sid]; n != nil {
-			s = n
-		}
-		if !b.dropped[s.Sid] {
-			all = append(all, s)
-		}
-	}
-	for sid, s := range b.sessions {
-		if !b.dropped[sid] && b.c.find(sid) == nil {
-			all = append(all, s)
-		}
-	}
-	if best := sender(all); best != nil {
-		for i, s := range all {
-			if s == best {
-				all[0], all[i] = all[i], all[0]
-			}
-		}
-	}
-	return all
-}
-
-// add brings a new session in.
-func (b *batch) add(s *session) { b.sessions[s.Sid] = s }
-
-// erase drops a session and its keys.
-func (b *batch) erase(s *session) { b.dropped[s.Sid] = true }
-
-// write adds rows to the transaction. row is the peer's row, which is written at
-// the end; what f adds to after happens once everything is on disk.
-func (b *batch) write(f func(tx store.Tx, row *peerRow, after *[]func()) error) {
-	b.writes = append(b.writes, f)
-}
-
-// then runs f once the batch is on disk.
-func (b *batch) then(f func()) { b.after = append(b.after, f) }
-
-// seal seals a content on the batch's copy of a session and makes a flight of it.
-func (b *batch) seal(s *session, class flightClass, ct content.Content) (*flight, error) {
-	plain, err := ct.Encode()
-	if err != nil {
-		return nil, err
-	}
-	s = b.session(s)
-	env, _, err := s.r.Seal(b.c.a.Rand, plain)
-	if err != nil {
-		return nil, err
-	}
-	s.Used = b.now
-	if class != flightMessage {
-		s.Control++
-	}
-	f := b.fly(class, env, b.now.Add(b.c.a.Limits.MaxTTL))
-	f.Sid, f.Chain = s.Sid, s.Chain
-	return f, nil
-}
-
-// fly makes a flight of sealed bytes.
-func (b *batch) fly(class flightClass, env []byte, until time.Time) *flight {
-	b.order++
-	f := &flight{order: b.order, flightRow: flightRow{
-		ID: ratchet.EnvelopeID(env), Class: class, At: b.now, Until: until, Data: env,
-	}}
-	b.flights = append(b.flights, f)
-	return f
-}
-
-// land ends a flight.
-func (b *batch) land(f *flight) { b.landed[f.order] = true }
-
-func (b *batch) empty() bool {
-	return len(b.sessions)+len(b.dropped)+len(b.flights)+len(b.landed)+len(b.touched)+len(b.writes) == 0
-}
-
-// commit writes everything in one transaction, swaps the copies in and runs what
-// waited for it. After an error the clerk loads its state again: nothing of the
-// batch is kept.
-func (c *clerk) commit(b *batch) error {
-	if b.empty() {
-		for _, f := range b.after {
-			f()
-		}
-		return nil
-	}
-	var row peerRow
-	var after []func()
-	err := c.a.Store.Update(context.WithoutCancel(c.ctx), func(tx store.Tx) error {
-		row, after = c.row, nil
-		row.Order = b.order
-		for _, f := range b.writes {
-			if err := f(tx, &row, &after); err != nil {
-				return err
-			}
-		}
-		if err := c.putBatch(tx, b); err != nil {
-			return err
-		}
-		return setJSON(tx, c.a.key(rowPeer, c.peer[:]), row)
-	})
-	if err != nil {
-		c.loaded = false
-		return err
-	}
-	c.row = row
-	c.swapIn(b)
-	for _, f := range after {
-		f()
-	}
-	for _, f := range b.after {
-		f()
-	}
-	return nil
-}
-
-func (c *clerk) putBatch(tx store.Tx, b *batch) error {
-	for sid, s := range b.sessions {
-		if b.dropped[sid] {
-			continue
-		}
-		if err := c.a.putSession(tx, c.peer, s); err != nil {
-			return err
-		}
-	}
-	for sid := range b.dropped {
-		if err := tx.Delete(c.a.sessionKey(c.peer, sid)); err != nil {
-			return err
-		}
-	}
-	for _, f := range b.flights {
-		if b.landed[f.order] {
-			continue
-		}
-		if err := setJSON(tx, c.a.key(rowFlight, c.peer[:], be64(f.order)), f.flightRow); err != nil {
-			return err
-		}
-	}
-	for order, f := range b.touched {
-		if err := c.rewriteFlight(tx, order, f); err != nil {
-			return err
-		}
-	}
-	for order := range b.landed {
-		if err := tx.Delete(c.a.key(rowFlight, c.peer[:], be64(order))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// rewriteFlight changes the row of a flight whose bytes are not in memory.
-func (c *clerk) rewriteFlight(tx store.Tx, order uint64, f *flight) error {
-	key := c.a.key(rowFlight, c.peer[:], be64(order))
-	old, found, err := getJSON[flightRow](tx, key)
-	if err != nil || !found {
-		return err
-	}
-	row := f.flightRow
-	row.Data = old.Data
-	return setJSON(tx, key, row)
-}
-
-func (c *clerk) swapIn(b *batch) {
-	before := len(c.sess)
-	kept := c.sess[:0]
-	for _, s := range c.sess {
-		if n := b.sessions[s.Sid]; n != nil {
-			s = n
-		}
-		if !b.dropped[s.Sid] {
-			kept = append(kept, s)
-		}
-	}
-	for sid, s := range b.sessions {
-		if !b.dropped[sid] && findSession(kept, sid) == nil {
-			kept = append(kept, s)
-		}
-	}
-	if len(kept) > before {
-		c.hold.ready = true
-	}
-	c.sess = kept
-	c.a.setKnown(c.peer, len(c.sess) > 0)
-
-	if len(b.landed) > 0 {
-		left := c.flights[:0]
-		for _, f := range c.flights {
-			if b.landed[f.order] {
-				delete(c.byID, f.ID)
-				continue
-			}
-			left = append(left, f)
-		}
-		clear(c.flights[len(left):])
-		c.flights = left
-	}
-	for _, f := range b.flights {
-		if !b.landed[f.order] {
-			c.flights = append(c.flights, f)
-			c.byID[f.ID] = f
-		}
-	}
-}
-
 func findSession(list []*session, sid string) *session {
 	for _, s := range list {
 		if s.Sid == sid {
@@ -381,24 +140,6 @@ func findSession(list []*session, sid string) *session {
 }
 
 func (c *clerk) find(sid string) *session { return findSession(c.sess, sid) }
-
-// prune erases the oldest of the sessions that we only receive on when there are too
-// many of them, and stored message keys that are too old.
-func (b *batch) prune() {
-	var idle []*session
-	best := sender(b.list())
-	for _, s := range b.list() {
-		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) {
-			idle = append(idle, s)
-		}
-	}
-	slices.SortFunc(idle, func(x, y *session) int { return y.Used.Compare(x.Used) })
-	for i, s := range idle {
-		if i >= b.c.a.Limits.Receiving {
-			b.erase(s)
-		}
-	}
-}
 
 // sender is the session we send on: of the accepted ones the winner of
 // docs/protocol/session.md §8.4.

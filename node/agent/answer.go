@@ -1,0 +1,327 @@
+package agent
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/content"
+	"amesh/internal/store"
+	"amesh/knock"
+	"amesh/node/api"
+)
+
+// The side of a knock that answers (session.md §8.2).
+
+// States of a knock's row.
+const (
+	knockSent     = "sent"
+	knockPending  = "pending"
+	knockAccepted = "accepted"
+	knockRejected = "rejected"
+	knockExpired  = "expired"
+)
+
+// knockGuard bounds how many knocks cost us anything. In all, before the signature is
+// looked at; of one sender after it, or anybody could use up another's knocks by
+// forging them.
+type knockGuard struct {
+	limits knock.Limits
+
+	mu        sync.Mutex
+	all       *knock.Limiter
+	perSender *knock.Limiter
+	most      int // perSender counts to this
+}
+
+func (g *knockGuard) init(l knock.Limits) {
+	g.limits = l
+	whole := l
+	whole.PerSender = l.Total
+	g.all = knock.NewLimiter(whole)
+}
+
+// allow counts a knock before its signature was looked at.
+func (g *knockGuard) allow(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.all.Allow(identity.AMID{}, now)
+}
+
+// allowSender counts a knock that its sender really made. The owner's policy says how
+// many are taken; a change of it starts the count anew.
+func (g *knockGuard) allowSender(peer identity.AMID, most int, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.perSender == nil || g.most != most {
+		l := g.limits
+		l.PerSender = most
+		g.perSender, g.most = knock.NewLimiter(l), most
+	}
+	return g.perSender.Allow(peer, now)
+}
+
+var errRateLimited = errors.New("rate_limited")
+
+// screen makes the cheap checks of a knock and then the signature's, before any
+// state is looked at (session.md §8.2, steps 1 to 7).
+func (a *Agent) screen(data []byte) (*knock.Knock, error) {
+	now := a.Clock()
+	k, err := knock.ParseKnock(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.CheckRecipient(a.amid); err != nil {
+		return nil, err
+	}
+	if err := k.CheckTimes(now); err != nil {
+		return nil, err
+	}
+	policy := a.Policy()
+	if policy.Blocked(k.From) {
+		return nil, errors.New("blocked")
+	}
+	if !a.guard.allow(now) {
+		return nil, errRateLimited
+	}
+	if err := k.VerifySignature(); err != nil {
+		return nil, err
+	}
+	if !a.guard.allowSender(k.From, policy.KnocksPerMinute, now) {
+		return nil, errRateLimited
+	}
+	return k, nil
+}
+
+// takeKnock answers a knock. Session, replay key, decision and the sealed bytes of
+// the answer are one transaction (CP 23).
+func (c *clerk) takeKnock(b *batch, arr arrival) error {
+	k := arr.know
+	hash := k.Hash()
+	set := c.a.prekeys.named(k.BundleID)
+	if set == nil {
+		return fmt.Errorf("%w: %w", errDropped, knock.ErrPrekeyUnknown)
+	}
+	keys := knock.ResponderKeys{Bundle: set.bundle, Exchange: set.exchange, SignedPrekey: set.signed, KEM: set.kem}
+	th0, err := k.ReplayKey(keys)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDropped, err)
+	}
+	facts, err := c.knockFacts(b.now, th0)
+	if err != nil {
+		return err
+	}
+	if facts.replayed || k.Epoch < c.row.InEpoch {
+		return fmt.Errorf("%w: replayed or of an old epoch", errDropped)
+	}
+	opened, err := k.Open(keys, b.now, c.a.Rand)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDropped, err)
+	}
+	granted, err := c.grantedNow(opened.Request.Intent, b.now)
+	if err != nil {
+		return err
+	}
+	d := c.a.Policy().Evaluate(knock.Facts{
+		Peer: c.peer, Intent: opened.Request.Intent, Granted: granted,
+		NoOneTimeKey: k.NoOneTimeKey(), Mode: opened.Request.Mode,
+	})
+	event := map[knock.Verdict]knock.AnswerEvent{
+		knock.Accept: knock.PolicyAccepts, knock.Ask: knock.PolicyAsks, knock.Reject: knock.PolicyRejects,
+	}[d.Verdict]
+	if event == knock.PolicyAsks && facts.pending >= c.a.KnockLimits.PendingStrangers {
+		event, d.Rule = knock.PendingFull, "strangers-ask: too many wait already"
+	}
+	s := &session{r: opened.Session, sessionMeta: sessionMeta{
+		Sid: sidText(opened.Session), KnockHash: hash, Prev: opened.Request.Prev,
+		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
+		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
+	}}
+	row := knockRow{
+		Hash: hash, Peer: c.peer, Intent: s.Intent, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,
+		Envelope: arr.id,
+	}
+	b.add(s)
+	c.supersede(b, facts.mine)
+	if err := c.answer(b, s, &row, event, time.Time{}); err != nil {
+		return err
+	}
+	b.prune()
+	until := set.bundle.Expires.Add(c.a.Limits.PrekeyGrace)
+	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
+		return setJSON(tx, c.a.key(rowReplay, th0[:]), replayRow{Hash: hash, Until: until})
+	})
+	c.cameBy(b, arr)
+	return nil
+}
+
+type knockFacts struct {
+	replayed bool
+	pending  int        // knocks of other peers that wait for the owner
+	mine     []knockRow // this peer's that wait
+}
+
+func (c *clerk) knockFacts(now time.Time, th0 [32]byte) (f knockFacts, err error) {
+	err = c.a.Store.View(func(r store.Reader) error {
+		if _, f.replayed, err = getJSON[replayRow](r, c.a.key(rowReplay, th0[:])); err != nil {
+			return err
+		}
+		return scanJSON(r, c.a.key(rowKnock), nil, func(_ []byte, row knockRow) bool {
+			if row.Out || row.State != knockPending || !now.Before(row.Expires) {
+				return true
+			}
+			if row.Peer == c.peer {
+				f.mine = append(f.mine, row)
+			} else {
+				f.pending++
+			}
+			return true
+		})
+	})
+	return f, err
+}
+
+func (c *clerk) grantedNow(intent string, now time.Time) (granted bool, err error) {
+	err = c.a.Store.View(func(r store.Reader) error {
+		granted, err = c.a.granted(r, c.peer, intent, now)
+		return err
+	})
+	return granted, err
+}
+
+// supersede ends the peer's older knocks that wait for the owner: one place for one
+// peer, or a single stranger could take them all.
+func (c *clerk) supersede(b *batch, older []knockRow) {
+	for _, row := range older {
+		if s := c.find(row.Sid); s != nil {
+			b.erase(s)
+		}
+		c.setKnockState(b, row.Hash, knockExpired)
+	}
+}
+
+// answer moves the knock of a session on (session.md §8.2) and does what the machine
+// says: it seals the answer and queues the rows. b knows the session already.
+func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent, until time.Time) error {
+	next, actions, err := s.Answer.Next(e)
+	if err != nil {
+		return err
+	}
+	s.Answer = next
+	for _, action := range actions {
+		switch action {
+		case knock.KeepGrant:
+			c.keepGrant(b, s, rowGrant, Grant{Peer: c.peer, Since: b.now, Expires: until, Policy: c.a.Policy().Version()})
+		case knock.SealAccept:
+			err = c.sealAnswer(b, s, row, knockAccepted, flightControl, &content.Accept{
+				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Private, Limits: s.Limits,
+				FirstSeq: c.firstSeq(), GrantExpires: orEpoch(until),
+			})
+		case knock.SealPending:
+			until := row.Expires.Truncate(time.Second)
+			err = c.sealAnswer(b, s, row, knockPending, flightAnswer, &content.Pending{Knock: s.KnockHash, Until: until})
+		case knock.SealReject:
+			err = c.sealAnswer(b, s, row, knockRejected, flightAnswer, &content.Reject{Knock: s.KnockHash, Code: content.Rejected})
+			b.erase(s) // the keys go; the answer's bytes stay for repeats
+		case knock.AskOwner, knock.EraseRequest:
+			// The row shows the knock to the owner; a request is kept nowhere else.
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orEpoch writes "no end" as 1970, the zero of the wire.
+func orEpoch(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return t
+}
+
+// sealAnswer seals an answer and keeps its bytes: a repeat of the knock gets the newest.
+func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, class flightClass, ct content.Content) error {
+	f, err := b.seal(s, class, ct)
+	if err != nil {
+		return err
+	}
+	row.State, row.Answer = state, f.ID
+	r := *row
+	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
+		*after = append(*after, c.a.changed.broadcast)
+		kept := receiptRow{Peer: c.peer, At: b.now, Data: f.data}
+		if err := setJSON(tx, c.a.key(rowReceipt, f.ID[:]), kept); err != nil {
+			return err
+		}
+		opened := openedRow{Peer: c.peer, At: b.now, Receipt: f.ID}
+		if err := setJSON(tx, c.a.key(rowOpened, r.Envelope[:]), opened); err != nil {
+			return err
+		}
+		return setJSON(tx, c.a.key(rowKnock, r.Hash[:]), r)
+	})
+	return nil
+}
+
+// keepGrant remembers a yes, in the row of the side that said it, and where the peer's
+// sequence starts.
+func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
+	first := s.FirstSeq
+	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
+		row.LastSeen = b.now
+		startSequence(row, s.PeerEpoch, first)
+		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
+	})
+}
+
+// startSequence takes the peer's first_seq: we start there when we know less, and
+// never go back within an epoch (session.md §9.1).
+func startSequence(row *peerRow, epoch uint32, first uint64) {
+	if epoch > row.InEpoch {
+		row.InEpoch, row.InNext = epoch, 0
+	}
+	row.InNext = max(row.InNext, first)
+}
+
+// decide gives the owner's answer to a pending knock; it runs on the clerk's
+// goroutine.
+func (c *clerk) decide(hash [32]byte, approve bool, ttl time.Duration) (knockRow, error) {
+	if err := c.ready(); err != nil {
+		return knockRow{}, err
+	}
+	var row knockRow
+	err := c.a.Store.View(func(r store.Reader) (err error) {
+		row, _, err = getJSON[knockRow](r, c.a.key(rowKnock, hash[:]))
+		return err
+	})
+	if err != nil {
+		return row, err
+	}
+	b := c.begin()
+	s := c.find(row.Sid)
+	if row.State != knockPending || s == nil || b.now.After(row.Expires) {
+		return row, api.Problemf(http.StatusConflict, api.CodeConflict, "the knock is %s", row.State).
+			WithHint("`amesh knocks` lists what waits for you")
+	}
+	s = b.session(s)
+	event, until := knock.OwnerRefuses, time.Time{}
+	row.Rule = "owner"
+	if approve {
+		event = knock.OwnerApproves
+		if ttl > 0 {
+			until = b.now.Add(ttl).Truncate(time.Second)
+		}
+	}
+	if err := c.answer(b, s, &row, event, until); err != nil {
+		return row, err
+	}
+	return row, c.commit(b)
+}
+
+// knockID is what a person types: the first 16 hex digits of the knock hash.
+func knockID(hash [32]byte) string { return hex.EncodeToString(hash[:8]) }

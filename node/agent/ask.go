@@ -1,0 +1,322 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/content"
+	"amesh/internal/store"
+	"amesh/knock"
+	"amesh/node/api"
+)
+
+// The side of a knock that asks (session.md §8.1).
+
+// tendKnock sees to it that a session comes about when messages wait for one, and that
+// a knock without an answer ends.
+func (c *clerk) tendKnock() (bool, error) {
+	now := c.a.Clock()
+	s := c.asked()
+	switch {
+	case s != nil && !now.Before(s.Expires.Add(c.a.Limits.Skew)):
+		return true, c.giveUpKnock(s, knock.AskExpired)
+	case s != nil && !now.Before(c.giveUpAt(s)):
+		return true, c.giveUpKnock(s, knock.TooOld)
+	case c.sender() != nil, c.lookup.running, now.Before(c.lookup.next):
+		return false, nil
+	case s != nil:
+		// No answer for long: perhaps the peer has new keys.
+		c.startLookup()
+		return true, nil
+	case !c.needsSession():
+		return false, nil
+	}
+	rec, err := c.cachedRecord(now)
+	if err != nil {
+		return false, err
+	}
+	if rec != nil {
+		return true, c.knockAt(rec)
+	}
+	c.startLookup()
+	return true, nil
+}
+
+// needsSession reports whether something waits that only a session can carry.
+func (c *clerk) needsSession() bool { return len(c.unsealed()) > 0 || c.mute }
+
+// lookup is the search for the peer's record.
+type lookup struct {
+	running bool
+	next    time.Time
+	wait    time.Duration
+}
+
+// reset forgets the waiting times of a search that is over.
+func (l *lookup) reset() { l.next, l.wait = time.Time{}, 0 }
+
+func (c *clerk) startLookup() {
+	c.lookup.running = true
+	if c.asked() == nil {
+		c.setReason(api.ReasonNoBundle)
+	}
+	ctx := c.ctx
+	c.a.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, c.a.Limits.LookupTimeout)
+		defer cancel()
+		rec, err := c.a.Directory.Find(ctx, c.peer)
+		c.do(func() error { return c.found(rec, err) })
+	})
+}
+
+// found takes the answer of a lookup; it runs on the clerk's goroutine.
+func (c *clerk) found(rec *identity.AgentRecord, err error) error {
+	c.lookup.running = false
+	if err := c.ready(); err != nil {
+		return err
+	}
+	if err == nil {
+		err = c.keepRecord(rec)
+	}
+	if err != nil {
+		if errors.Is(err, store.ErrPoisoned) || errors.Is(err, store.ErrClosed) {
+			return err
+		}
+		c.a.Logger.Debug("no keys of peer", "peer", c.peer.Short(), "err", err)
+		c.lookup.wait = min(max(2*c.lookup.wait, c.a.Limits.LookupFirst), c.a.Limits.LookupMost)
+		c.lookup.next = c.a.Clock().Add(c.lookup.wait)
+		return nil
+	}
+	c.lookup.reset()
+	if s := c.asked(); s != nil {
+		if s.Ask == knock.AskDeciding || s.BundleID == rec.Bundle.ID() {
+			c.lookAgain(s)
+			return nil
+		}
+		if err := c.giveUpKnock(s, knock.TooOld); err != nil {
+			return err
+		}
+	}
+	if c.sender() != nil || !c.needsSession() {
+		return nil
+	}
+	return c.knockAt(rec)
+}
+
+// lookAgain sets the time of the next look at the record of a peer that does not
+// answer our knock: ever more seldom.
+func (c *clerk) lookAgain(s *session) {
+	now := c.a.Clock()
+	c.lookup.next = now.Add(max(now.Sub(s.Created), c.a.Limits.LookupMost))
+}
+
+// keepRecord remembers the record of a peer, unless its bundle is older than one
+// that was seen before.
+func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
+	now := c.a.Clock()
+	if rec.AMID != c.peer || rec.AMID == c.a.amid {
+		return identity.ErrMismatch
+	}
+	if err := rec.Bundle.Usable(now); err != nil {
+		return err
+	}
+	raw := rec.Raw()
+	return c.a.Store.Update(c.ctx, func(tx store.Tx) error {
+		key := c.a.key(rowContact, c.peer[:])
+		old, found, err := getJSON[contactRow](tx, key)
+		if err != nil {
+			return err
+		}
+		if found {
+			if err := rec.Bundle.Compare(old.Epoch, old.Sequence, old.BundleID); err != nil {
+				return err
+			}
+		}
+		return setJSON(tx, key, contactRow{
+			Epoch: rec.Bundle.Epoch, Sequence: rec.Bundle.Sequence, BundleID: rec.Bundle.ID(), Record: raw, Fetched: now,
+		})
+	})
+}
+
+// cachedRecord is the peer's record when it was fetched lately, nil otherwise.
+func (c *clerk) cachedRecord(now time.Time) (*identity.AgentRecord, error) {
+	var row contactRow
+	var found bool
+	err := c.a.Store.View(func(r store.Reader) (err error) {
+		row, found, err = getJSON[contactRow](r, c.a.key(rowContact, c.peer[:]))
+		return err
+	})
+	if err != nil || !found || now.Sub(row.Fetched) > c.a.Limits.BundleUse || c.lookup.wait > 0 {
+		return nil, err
+	}
+	rec, err := identity.ParseAgentRecord(row.Record)
+	if err != nil || rec.Bundle.Usable(now) != nil {
+		return nil, nil // as good as none: look it up again
+	}
+	return rec, nil
+}
+
+// knockAt asks the peer for a session. The knock is on disk before it leaves.
+func (c *clerk) knockAt(rec *identity.AgentRecord) error {
+	intent := DefaultIntent
+	if rows := c.unsealed(); len(rows) > 0 {
+		intent = rows[0].Intent
+	}
+	b := c.begin()
+	own := c.a.prekeys.current()
+	cert, err := own.certificate(c.a.Key)
+	if err != nil {
+		return err
+	}
+	request := content.Request{
+		Intent: intent, SessionType: content.Conversation, Mode: content.Private, FirstSeq: c.firstSeq(),
+		Prev: c.lastSession(),
+	}
+	if _, err := c.a.Rand.Read(request.Nonce[:]); err != nil {
+		return err
+	}
+	issued := b.now.Truncate(time.Second)
+	asked, err := knock.NewKnock(c.a.Rand, knock.Asking{
+		Key: c.a.Key, Certificate: cert, Exchange: own.exchange, Peer: rec.Bundle, Request: request,
+		Issued: issued, Expires: issued.Add(c.a.Limits.KnockLife),
+	})
+	if err != nil {
+		c.a.Logger.Warn("cannot knock", "peer", c.peer.Short(), "err", err)
+		c.lookup.wait = c.a.Limits.LookupMost
+		c.lookup.next = b.now.Add(c.lookup.wait)
+		return nil
+	}
+	state, _, err := knock.AskWanted.Next(knock.GotBundle)
+	if err != nil {
+		return err
+	}
+	s := &session{r: asked.Session, sessionMeta: sessionMeta{
+		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: rec.Bundle.ID(),
+		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: rec.Bundle.Epoch,
+		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
+	}}
+	b.add(s)
+	b.prune()
+	f := b.fly(flightKnock, asked.Bytes, b.now.Add(c.a.KnockLimits.RelayWindow))
+	f.Sid = s.Sid
+	row := knockRow{
+		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, State: knockSent, Sid: s.Sid, At: b.now, Expires: s.Expires,
+	}
+	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
+		*after = append(*after, c.a.changed.broadcast)
+		return setJSON(tx, c.a.key(rowKnock, row.Hash[:]), row)
+	})
+	c.setReason(api.ReasonKnockSent)
+	places := Places{PeerIDs: rec.PeerIDs, Addresses: rec.Addresses, Relays: rec.Relays}
+	b.then(func() {
+		c.a.Carrier.Learn(c.peer, places, false)
+		c.lookAgain(s)
+	})
+	return c.commit(b)
+}
+
+// lastSession names the session that a new one is to replace, zeros for none.
+func (c *clerk) lastSession() (hash [32]byte) {
+	var last time.Time
+	for _, s := range c.sess {
+		if s.accepted() && !s.Created.Before(last) {
+			hash, last = s.KnockHash, s.Created
+		}
+	}
+	return hash
+}
+
+// takeAnswer moves our knock on (session.md §8.1) and does what the machine says.
+// apply does what only this answer knows; nil for none.
+func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent, arr arrival, apply func()) error {
+	if !s.Asker || hash != s.KnockHash {
+		return nil
+	}
+	next, actions, err := s.Ask.Next(e)
+	if err != nil {
+		return nil // the peer sent an answer that does not fit; it changes nothing
+	}
+	before := s.Ask
+	s.Ask = next
+	if e == knock.GotAccept && before == knock.AskAccepted {
+		c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+	}
+	if next != before && apply != nil {
+		apply()
+	}
+	if next != before && !s.waiting() {
+		b.then(c.lookup.reset) // the next time, it is looked up at once
+	}
+	for _, action := range actions {
+		switch action {
+		case knock.StopResending:
+			c.landKnock(b, s)
+		case knock.SendReceipt:
+			c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+		case knock.KeepGrant:
+			c.setKnockState(b, s.KnockHash, knockAccepted)
+		case knock.ReleaseRows:
+			c.setReason("")
+			b.then(func() { c.hold.ready = true })
+		case knock.ShowDeciding:
+			c.setKnockState(b, s.KnockHash, knockPending)
+			c.setReason(api.ReasonOwner)
+		case knock.RefuseRows:
+			c.setKnockState(b, s.KnockHash, knockRejected)
+			b.erase(s)
+			if other := c.asked(); c.sender() == nil && (other == nil || other.Sid == s.Sid) {
+				b.then(func() { c.refused = c.seen })
+				c.setReason("")
+			}
+		}
+	}
+	return nil
+}
+
+func (c *clerk) takeAccept(b *batch, s *session, arr arrival, ct *content.Accept) error {
+	return c.takeAnswer(b, s, ct.Knock, knock.GotAccept, arr, func() {
+		s.Intents, s.Limits, s.FirstSeq = ct.Intents, ct.Limits, ct.FirstSeq
+		g := Grant{Peer: c.peer, Intents: ct.Intents, Since: b.now, Policy: c.a.Policy().Version(), Return: true}
+		if ct.GrantExpires.Unix() > 0 {
+			g.Expires = ct.GrantExpires
+		}
+		c.keepGrant(b, s, rowReturn, g)
+	})
+}
+
+// giveUpKnock stops waiting for an answer. The session stays, for a late accept.
+func (c *clerk) giveUpKnock(s *session, e knock.AskEvent) error {
+	b := c.begin()
+	s = b.session(s)
+	next, _, err := s.Ask.Next(e)
+	if err != nil {
+		return err
+	}
+	s.Ask = next
+	c.landKnock(b, s)
+	c.setKnockState(b, s.KnockHash, knockExpired)
+	return c.commit(b)
+}
+
+func (c *clerk) landKnock(b *batch, s *session) {
+	for _, f := range c.flights {
+		if f.Class == flightKnock && f.Sid == s.Sid {
+			b.land(f)
+		}
+	}
+}
+
+func (c *clerk) setKnockState(b *batch, hash [32]byte, state string) {
+	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
+		key := c.a.key(rowKnock, hash[:])
+		row, found, err := getJSON[knockRow](tx, key)
+		if err != nil || !found {
+			return err
+		}
+		row.State = state
+		*after = append(*after, c.a.changed.broadcast)
+		return setJSON(tx, key, row)
+	})
+}
