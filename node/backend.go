@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -87,7 +88,15 @@ func (m *mesh) degraded(s api.Status) []string {
 			list = append(list, "the agent's record is not in the DHT yet: strangers cannot find it")
 		}
 	}
-	if err := m.policy.trouble(); err != nil {
+	for _, r := range m.rooms {
+		if r.agent.NoSpace() {
+			list = append(list, "the disk is full: the agent "+r.agent.Name+" stores nothing until there is room")
+		}
+	}
+	switch err := m.policy.trouble(); {
+	case errors.Is(err, errPolicyGone):
+		list = append(list, "policy.json is gone or empty: nobody new is let in until it is back or the node starts again")
+	case err != nil:
 		list = append(list, "policy.json is not understood, the policy before it is in force: "+err.Error())
 	}
 	return list

@@ -106,10 +106,19 @@ func (h *home) identities(first string) (map[string]*identity.Identity, error) {
 		if err != nil {
 			return nil, err
 		}
+		for name, other := range found {
+			if other.Key.AMID() == id.Key.AMID() {
+				return nil, fmt.Errorf("%w: %s and %s are both %s", ErrIdentityTwice, name, e.Name(), id.Key.AMID())
+			}
+		}
 		found[e.Name()] = id
 	}
 	if len(found) > 0 {
 		return found, nil
+	}
+	if store.Exists(h.path(stateDir)) {
+		// Somebody lived here. A new identity beside the old one's mail would hide it.
+		return nil, fmt.Errorf("%w: no %s in %s", ErrIdentityLost, identity.IdentityFile, h.path(agentsDir))
 	}
 	for _, sdk := range []string{h.path("keys", identity.IdentityFile), h.path(identity.IdentityFile)} {
 		if _, err := os.Stat(sdk); err == nil {
@@ -123,20 +132,23 @@ func (h *home) identities(first string) (map[string]*identity.Identity, error) {
 	return map[string]*identity.Identity{first: id}, nil
 }
 
-// state opens the store and the key that seals its secrets.
+// state opens the store and the key that seals its secrets. The key is there before
+// the store is, so that a store without one has lost it; the lock on the home keeps
+// others from making one meanwhile.
 func (h *home) state(opt store.Options) (store.Store, *store.StateKey, error) {
+	if _, err := os.Stat(h.path(stateKey)); errors.Is(err, fs.ErrNotExist) && store.Exists(h.path(stateDir)) {
+		// A new key would open nothing that the old one sealed.
+		return nil, nil, fmt.Errorf("%w: %s", ErrStateKeyLost, h.path(stateKey))
+	}
+	key, err := store.LoadStateKey(h.path(stateKey))
+	if err != nil {
+		return nil, nil, err
+	}
 	st, err := store.Open(h.path(stateDir), opt)
 	if errors.Is(err, store.ErrLocked) {
 		return nil, nil, fmt.Errorf("%w: %s", ErrHomeInUse, h.dir)
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	key, err := store.LoadStateKey(h.path(stateKey))
-	if err != nil {
-		return nil, nil, errors.Join(err, st.Close())
-	}
-	return st, key, nil
+	return st, key, err
 }
 
 // socketPath is where the unix socket goes: into the home, or where its path would

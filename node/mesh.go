@@ -44,7 +44,11 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	var err error
 	r.relays, err = newRelays(id.Key, cfg.Relays, cfg.Logger,
 		func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
-		func() {
+		func(url string, home bool) {
+			if !home {
+				r.paths.atRelay(url)
+				return
+			}
 			r.agent.Kick()
 			m.republish()
 		})
@@ -52,7 +56,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		return err
 	}
 	r.paths = &paths{
-		direct: m.transport, relays: r.relays, roads: make(map[identity.AMID]*road),
+		direct: m.transport, relays: r.relays, roads: newRoads(),
 		places: func() agent.Places { return m.places(r) },
 		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
 	}
@@ -93,22 +97,24 @@ func (m *mesh) fromDirect(d direct.Delivery) {
 			return
 		}
 	}
-	d.Ack() // nobody here; keeping it would not change that
+	// Not acknowledged: its agent may live elsewhere by now, and the sender shall
+	// try the relay instead of believing that it arrived.
+	m.node.cfg.Logger.Debug("envelope for nobody here", "peer", d.PeerID, "to", d.To.Short())
 }
 
 // onPeer hears that a direct connection came or went.
-func (m *mesh) onPeer(_ string, up bool) {
+func (m *mesh) onPeer(peerID string, up bool) {
 	if !up {
 		return
 	}
 	for _, r := range m.rooms {
-		r.agent.Kick()
+		r.paths.connected(peerID)
 	}
 }
 
 // places is what an accepted peer of an agent is told, sealed: everything.
 func (m *mesh) places(r *room) agent.Places {
-	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.homes}
+	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.homeList()}
 	for _, a := range m.host.Addrs() {
 		if s := a.String(); len(s) <= maxAddressText && len(p.Addresses) < identity.MaxAddresses {
 			p.Addresses = append(p.Addresses, s)

@@ -24,7 +24,6 @@ import (
 	"amesh/internal/store"
 	"amesh/node/direct"
 	"amesh/node/httpapi"
-	"amesh/relay"
 )
 
 var (
@@ -33,6 +32,17 @@ var (
 	// ErrSDKIdentity is returned by Run when the home holds an SDK's identity that
 	// was not imported (`amesh agent import`).
 	ErrSDKIdentity = errors.New("an identity of an SDK is in this home")
+	// ErrIdentityTwice is returned by Run when two agents of the home have one key.
+	ErrIdentityTwice = errors.New("the same identity is in this home twice")
+	// ErrIdentityLost is returned by Run when an agent's key file is gone and its
+	// state is still there.
+	ErrIdentityLost = errors.New("the agent's key file is gone, but its state is here")
+	// ErrStateKeyLost is returned by Run when the key that seals the state's secrets
+	// is gone.
+	ErrStateKeyLost = errors.New("the key of the state is gone")
+	// ErrNotLoopback is returned by New for an API address that others can reach: the
+	// credentials would cross the network in clear.
+	ErrNotLoopback = errors.New("the local API is for this machine")
 	// ErrSocketPath is returned by Run when no place for the unix socket has a path
 	// that is short enough.
 	ErrSocketPath = errors.New("socket path too long")
@@ -64,7 +74,7 @@ var schema = store.Schema{Name: "amesh-node", Version: 1}
 type Config struct {
 	Home      string   // state folder; made with mode 0700 if missing
 	Agent     string   // name of the agent to create if there is none; default "default"
-	Relays    []string // ws:// or wss:// URLs
+	Relays    []string // ws:// or wss:// URLs, at most 8
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
 	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
@@ -106,8 +116,12 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("node: announce %q is neither none nor public", cfg.Announce)
 	}
 	if cfg.API != "" {
-		if _, _, err := net.SplitHostPort(cfg.API); err != nil {
+		name, _, err := net.SplitHostPort(cfg.API)
+		if err != nil {
 			return nil, fmt.Errorf("node: api address: %w", err)
+		}
+		if ip := net.ParseIP(name); name != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return nil, fmt.Errorf("%w, %s is not only here", ErrNotLoopback, cfg.API)
 		}
 	}
 	if cfg.Logger == nil {
@@ -123,10 +137,11 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	for _, url := range cfg.Relays {
-		if _, err := relay.ParseURL(url); err != nil {
-			return nil, fmt.Errorf("node: %w", err)
-		}
+	if cfg.Relays, err = homeURLs(cfg.Relays); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	if err := checkListen(cfg.Listen); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
 	}
 	return &Node{cfg: cfg, bootstrap: boot, ready: make(chan struct{})}, nil
 }
@@ -214,6 +229,13 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	for _, r := range m.rooms {
 		rooms.run("mailroom", r.agent.Run)
 	}
+	for _, r := range m.rooms { // before anything can arrive for them
+		select {
+		case <-r.agent.Running():
+		case <-inner.Done():
+			return ending(ctx, inner)
+		}
+	}
 	defer meshLayer.end()
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
@@ -232,10 +254,15 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	close(n.ready)
 	<-inner.Done()
-	if cause := context.Cause(inner); ctx.Err() == nil {
-		return cause
+	return ending(ctx, inner)
+}
+
+// ending is why inner is done: nil when the owner ended ctx, else what failed.
+func ending(ctx, inner context.Context) error {
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(inner)
 }
 
 // listen opens the libp2p host: on what was asked for, or on the default port, or on

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"amesh/identity"
 	"amesh/node/api"
+	"amesh/node/direct"
 )
 
 func TestMain(m *testing.M) {
@@ -233,11 +236,23 @@ func TestSocketPath(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
+	// What would fail later, when the record is signed, is refused at once.
+	var nine []string
+	for i := range 9 {
+		nine = append(nine, fmt.Sprintf("ws://relay%d.example", i))
+	}
 	for name, cfg := range map[string]Config{
 		"no home":             {},
 		"announce":            {Home: "x", Announce: "loudly"},
 		"api without port":    {Home: "x", API: "localhost"},
 		"relay by http":       {Home: "x", Relays: []string{"http://relay.example"}},
+		"nine relays":         {Home: "x", Relays: nine},
+		"a long relay":        {Home: "x", Relays: []string{"ws://" + strings.Repeat("x", maxRelayText)}},
+		"relay, not UTF-8":    {Home: "x", Relays: []string{"ws://relay.example/?\xff"}},
+		"listen, nonsense":    {Home: "x", Listen: []string{"here"}},
+		"listen, nothing":     {Home: "x", Listen: []string{""}},
+		"listen, plain UDP":   {Home: "x", Listen: []string{"/ip4/127.0.0.1/udp/1"}},
+		"listen on a name":    {Home: "x", Listen: []string{"/dns4/localhost/tcp/1"}},
 		"bootstrap, no peer":  {Home: "x", Bootstrap: []string{"/ip4/127.0.0.1/tcp/1"}},
 		"bootstrap, nonsense": {Home: "x", Bootstrap: []string{"here"}},
 	} {
@@ -245,6 +260,21 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%s was accepted", name)
 		}
 	}
+	for name, cfg := range map[string]Config{
+		"eight relays, one written twice": {Home: "x", Relays: append([]string{nine[0] + "/"}, nine[:8]...)},
+		"every kind of listen address":    {Home: "x", Listen: []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::1/udp/1/quic-v1"}},
+	} {
+		if _, err := New(cfg); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// An envelope for an agent that is not here is not acknowledged: its sender would
+// believe that it arrived.
+func TestEnvelopeForNobodyHere(t *testing.T) {
+	m := &mesh{node: &Node{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}}
+	m.fromDirect(direct.Delivery{To: identity.AMID{1}, Ack: func() { t.Error("acknowledged") }})
 }
 
 func TestUnknownAgentAndMessage(t *testing.T) {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,30 +26,39 @@ const (
 	redialMost  = 2 * time.Minute
 )
 
+// nearby is what paths need of direct connections; direct.Transport has the
+// contracts.
+type nearby interface {
+	Open(peerID string) bool
+	Dial(ctx context.Context, target direct.Target) (peerID string, err error)
+	Send(peerID string, e direct.Envelope, done func(error)) error
+}
+
+// post is what paths need of relays.
+type post interface {
+	// carry leaves an envelope at one of the relays named, or at a home when none
+	// is. It calls report exactly once, and returns false when it reported
+	// agent.ErrNoPath.
+	carry(e agent.Envelope, theirs []string, report func(agent.Outcome)) bool
+	// reach reports whether carry would find a relay now.
+	reach(theirs []string) bool
+	// uses reports whether the line to url is one for the relays named.
+	uses(url string, theirs []string) bool
+}
+
 // paths is one agent's way to its peers, best first: an open direct connection, a
 // direct dial, the relay. It is the one place where paths are chosen, and the
-// agent's Carrier.
+// agent's Carrier. Neither kick nor report is called with mu held.
 type paths struct {
-	direct *direct.Transport
-	relays *relays
+	direct nearby
+	relays post
 	places func() agent.Places
 	kick   func(identity.AMID)
 
 	mu    sync.Mutex
-	ctx   context.Context
+	ctx   context.Context // of run; nil before and after
 	wg    sync.WaitGroup
-	roads map[identity.AMID]*road
-}
-
-// road is what is known about the way to one peer.
-type road struct {
-	public  agent.Places // from its signed record
-	sealed  agent.Places // told inside a session
-	seenAt  string       // peer id by which something of the peer was opened last
-	dialing bool
-	next    time.Time // no dial before
-	pause   time.Duration
-	waiting []carried // envelopes in their head start
+	roads roads
 }
 
 type carried struct {
@@ -64,6 +74,9 @@ func (p *paths) run(ctx context.Context) error {
 	p.ctx = ctx
 	p.mu.Unlock()
 	<-ctx.Done()
+	p.mu.Lock()
+	p.ctx = nil // no dial starts from here on
+	p.mu.Unlock()
 	p.wg.Wait()
 	return nil
 }
@@ -75,7 +88,7 @@ func (p *paths) Places() agent.Places { return p.places() }
 func (p *paths) Learn(peer identity.AMID, places agent.Places, sealed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.road(peer)
+	r := p.roads.known(peer)
 	if sealed {
 		r.sealed = places
 	} else {
@@ -87,33 +100,34 @@ func (p *paths) Learn(peer identity.AMID, places agent.Places, sealed bool) {
 // Seen implements agent.Carrier.
 func (p *paths) Seen(peer identity.AMID, peerID string) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.road(peer).seenAt = peerID
+	r := p.roads.of(peer)
+	fresh := r.seenAt != peerID
+	r.seenAt = peerID
+	p.mu.Unlock()
+	if fresh && p.direct.Open(peerID) {
+		p.kick(peer) // when the connection opened, nobody knew whose it is
+	}
 }
 
-// road returns the entry of a peer; p.mu is held.
-func (p *paths) road(peer identity.AMID) *road {
-	r := p.roads[peer]
-	if r == nil {
-		r = &road{}
-		p.roads[peer] = r
+// connected kicks those who can be reached by a peer id. Others are left alone: a
+// stranger opens connections as often as he likes.
+func (p *paths) connected(peerID string) {
+	p.mu.Lock()
+	peers := p.roads.all(func(r *road) bool { return slices.Contains(r.peerIDs(), peerID) })
+	p.mu.Unlock()
+	for _, peer := range peers {
+		p.kick(peer)
 	}
-	return r
 }
 
-func (r *road) peerIDs() []string {
-	ids := append(append([]string(nil), r.sealed.PeerIDs...), r.public.PeerIDs...)
-	if r.seenAt != "" {
-		ids = append(ids, r.seenAt)
+// atRelay kicks those for whom mail can be left at a relay that is not our home.
+func (p *paths) atRelay(url string) {
+	p.mu.Lock()
+	peers := p.roads.all(func(r *road) bool { return len(r.relays()) > 0 && p.relays.uses(url, r.relays()) })
+	p.mu.Unlock()
+	for _, peer := range peers {
+		p.kick(peer)
 	}
-	return ids
-}
-
-func (r *road) relays() []string {
-	if len(r.sealed.Relays) > 0 {
-		return r.sealed.Relays
-	}
-	return r.public.Relays
 }
 
 // Carry implements agent.Carrier.
@@ -123,24 +137,24 @@ func (p *paths) Carry(e agent.Envelope, report func(agent.Outcome)) {
 		return
 	}
 	p.mu.Lock()
-	r := p.road(e.To)
-	if id := p.openID(r); id != "" && len(r.waiting) == 0 {
-		p.mu.Unlock()
-		p.byDirect(id, e, report)
-		return
-	}
-	if p.mayDial(r) {
+	r := p.roads.of(e.To)
+	switch {
+	case r.releasing || len(r.waiting) > 0:
+		// What came before waits for a dial or is just leaving; stay behind it.
 		r.waiting = append(r.waiting, carried{e, report})
-		if !r.dialing {
-			p.dial(e.To, r)
-		}
+	case p.openID(r) == "" && p.mayDial(r):
+		r.waiting = append(r.waiting, carried{e, report})
+		p.dial(r)
+	default:
 		p.mu.Unlock()
+		p.forward(r, e, report)
 		return
 	}
 	p.mu.Unlock()
-	p.byRelay(e, report)
 }
 
+// openID is the peer id of the open connection to a peer, empty for none; p.mu is
+// held.
 func (p *paths) openID(r *road) string {
 	for _, id := range r.peerIDs() {
 		if p.direct.Open(id) {
@@ -150,31 +164,34 @@ func (p *paths) openID(r *road) string {
 	return ""
 }
 
+// mayDial reports whether a dial is worth a try; p.mu is held.
 func (p *paths) mayDial(r *road) bool {
-	if p.ctx == nil || p.ctx.Err() != nil {
+	if p.ctx == nil || p.ctx.Err() != nil || r.dialing {
 		return false
 	}
-	if r.dialing {
-		return len(r.waiting) > 0 // join those in their head start
-	}
-	known := len(r.sealed.Addresses)+len(r.public.Addresses) > 0
-	return known && len(r.peerIDs()) > 0 && !time.Now().Before(r.next)
+	return len(r.addresses()) > 0 && len(r.peerIDs()) > 0 && !time.Now().Before(r.next)
 }
 
 // dial starts a direct dial; p.mu is held. What waits goes direct when the dial
 // succeeds in time, and by relay when it does not.
-func (p *paths) dial(peer identity.AMID, r *road) {
+func (p *paths) dial(r *road) {
 	r.dialing = true
-	target := direct.Target{
-		PeerIDs:   r.peerIDs(),
-		Addresses: append(append([]string(nil), r.sealed.Addresses...), r.public.Addresses...),
-	}
+	target := direct.Target{PeerIDs: r.peerIDs(), Addresses: r.addresses()}
 	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
-	late := time.AfterFunc(headStart, func() { p.release(peer) })
+	over := make(chan struct{})
+	p.wg.Go(func() {
+		late := time.NewTimer(headStart)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			p.release(r)
+		case <-over:
+		}
+	})
 	p.wg.Go(func() {
 		defer cancel()
 		_, err := p.direct.Dial(ctx, target)
-		late.Stop()
+		close(over)
 		p.mu.Lock()
 		r.dialing = false
 		if err != nil {
@@ -184,40 +201,71 @@ func (p *paths) dial(peer identity.AMID, r *road) {
 			r.pause = 0
 		}
 		p.mu.Unlock()
-		p.release(peer)
+		p.release(r)
 		if err == nil {
-			p.kick(peer)
+			p.kick(r.peer)
 		}
 	})
 }
 
-// release sends what waited for a dial: direct if there is a connection by now, by
-// relay otherwise.
-func (p *paths) release(peer identity.AMID) {
+// release sends what waited for a dial, and what queued up behind it meanwhile, in
+// the order in which it came.
+func (p *paths) release(r *road) {
 	p.mu.Lock()
-	r := p.road(peer)
-	waiting := r.waiting
-	r.waiting = nil
-	id := p.openID(r)
-	p.mu.Unlock()
-	for _, w := range waiting {
-		if id != "" {
-			p.byDirect(id, w.e, w.report)
-		} else {
-			p.byRelay(w.e, w.report)
+	defer p.mu.Unlock()
+	if r.releasing {
+		return
+	}
+	r.releasing = true
+	for len(r.waiting) > 0 {
+		batch := r.waiting
+		r.waiting = nil
+		p.mu.Unlock()
+		for _, w := range batch {
+			p.forward(r, w.e, w.report)
 		}
+		p.mu.Lock()
+	}
+	r.releasing = false
+}
+
+// forward sends direct if there is a connection, and by relay otherwise.
+func (p *paths) forward(r *road, e agent.Envelope, report func(agent.Outcome)) {
+	p.mu.Lock()
+	id := p.openID(r)
+	again := id != "" && e.Via != api.PathDirect && r.forget(e.ID)
+	theirs := r.relays()
+	p.mu.Unlock()
+	switch {
+	case id == "":
+		p.byRelay(e, report)
+	case again:
+		// It was acknowledged on this path, and yet it comes again, because no
+		// receipt came: whoever acknowledged may not be the peer, or not be well.
+		p.relays.carry(e, theirs, func(o agent.Outcome) {
+			if errors.Is(o.Err, agent.ErrNoPath) {
+				p.byDirect(r, id, e, report)
+				return
+			}
+			report(o)
+		})
+	default:
+		p.byDirect(r, id, e, report)
 	}
 }
 
 // byDirect sends over an open connection. Without an acknowledgement in time the
 // same bytes go by relay; the receiver knows them by their id.
-func (p *paths) byDirect(id string, e agent.Envelope, report func(agent.Outcome)) {
+func (p *paths) byDirect(r *road, id string, e agent.Envelope, report func(agent.Outcome)) {
 	err := p.direct.Send(id, direct.Envelope{From: e.From, To: e.To, ID: e.ID, Data: e.Data}, func(err error) {
-		if err == nil {
-			report(agent.Outcome{Path: api.PathDirect, Acked: true})
+		if err != nil {
+			p.byRelay(e, report)
 			return
 		}
-		p.byRelay(e, report)
+		p.mu.Lock()
+		r.remember(e.ID)
+		p.mu.Unlock()
+		report(agent.Outcome{Path: api.PathDirect, Acked: true})
 	})
 	switch {
 	case errors.Is(err, direct.ErrBusy):
@@ -233,15 +281,17 @@ func (p *paths) byRelay(e agent.Envelope, report func(agent.Outcome)) {
 		return
 	}
 	p.mu.Lock()
-	theirs := p.road(e.To).relays()
+	theirs := p.roads.of(e.To).relays()
 	p.mu.Unlock()
-	p.relays.carry(e, theirs, report)
+	if !p.relays.carry(e, theirs, report) && p.relays.reach(theirs) {
+		p.kick(e.To) // a line came up before the report, and its kick was too early
+	}
 }
 
-// path is the best path to a peer right now.
+// open reports whether there is a direct connection to a peer right now.
 func (p *paths) open(peer identity.AMID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.roads[peer]
+	r := p.roads.find(peer)
 	return r != nil && p.openID(r) != ""
 }

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"sync"
-	"time"
+	"syscall"
 
 	"amesh/knock"
 	"amesh/node/api"
@@ -14,36 +17,62 @@ import (
 
 // policyFile is the owner's policy.json and the policy in force. The owner may edit
 // the file at any time: it is read again when it changed, and an edit that cannot be
-// understood leaves the policy before it in force.
+// understood leaves the policy before it in force. While the file is gone or empty, as
+// it is for an instant when an editor replaces it, nobody new is let in and whoever
+// was blocked stays blocked; when the node starts without it, the default is in force.
 type policyFile struct {
 	path string
 	log  *slog.Logger
 
 	mu      sync.Mutex
 	current *knock.Policy
-	changed time.Time
-	size    int64
+	written bool // there was something in the file since the start
+	seen    stamp
 	bad     error
 }
+
+// errPolicyGone reports a policy file in which there was something, and is not now.
+var errPolicyGone = errors.New("the file is gone or empty")
+
+// stamp tells whether a file changed; zero for none.
+type stamp struct{ modified, size int64 }
 
 // openPolicy reads the file. A missing one is the default: the owner is asked.
 func openPolicy(path string, log *slog.Logger) (*policyFile, error) {
 	p := &policyFile{path: path, log: log}
-	p.changed, p.size = p.stamp()
-	policy, err := knock.LoadPolicy(path)
+	p.seen = p.stamp()
+	policy, err := p.read()
 	if err != nil {
 		return nil, err
 	}
-	p.current = &policy
+	p.current = policy
 	return p, nil
 }
 
-func (p *policyFile) stamp() (time.Time, int64) {
+func (p *policyFile) stamp() stamp {
 	info, err := os.Stat(p.path)
 	if err != nil {
-		return time.Time{}, 0
+		return stamp{}
 	}
-	return info.ModTime(), info.Size()
+	return stamp{modified: info.ModTime().UnixNano(), size: info.Size()}
+}
+
+// read takes the policy from the file.
+func (p *policyFile) read() (*knock.Policy, error) {
+	raw, err := os.ReadFile(p.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	empty := len(bytes.TrimSpace(raw)) == 0
+	if empty && p.written {
+		return nil, errPolicyGone
+	}
+	policy, err := knock.ParsePolicy(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.path, err)
+	}
+	p.written = !empty
+	return &policy, nil
 }
 
 // get is the policy in force.
@@ -55,17 +84,28 @@ func (p *policyFile) get() *knock.Policy {
 }
 
 func (p *policyFile) refresh() {
-	changed, size := p.stamp()
-	if changed.Equal(p.changed) && size == p.size {
+	now := p.stamp()
+	if now == p.seen {
 		return
 	}
-	p.changed, p.size = changed, size
-	policy, err := knock.LoadPolicy(p.path)
-	if p.bad = err; err != nil {
-		p.log.Error("policy not understood; the one before stays in force", "err", err)
+	p.seen = now
+	policy, err := p.read()
+	p.bad = err
+	if errors.Is(err, errPolicyGone) {
+		closed := *p.current
+		closed.Allow = nil
+		if closed.Strangers == knock.StrangersAccept {
+			closed.Strangers = knock.StrangersAsk
+		}
+		p.current = &closed
+		p.log.Error("policy is gone; nobody new is let in, who was blocked stays blocked", "file", p.path)
 		return
 	}
-	p.current = &policy
+	if err != nil {
+		p.log.Error("policy cannot be read; the one before stays in force", "err", err)
+		return
+	}
+	p.current = policy
 	p.log.Info("policy read again")
 }
 
@@ -77,12 +117,12 @@ func (p *policyFile) trouble() error {
 	return p.bad
 }
 
-// set changes one key on disk and in force.
+// set changes one key on disk and in force. It puts a file that is gone back.
 func (p *policyFile) set(key, value string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refresh()
-	if p.bad != nil {
+	if p.bad != nil && !errors.Is(p.bad, errPolicyGone) {
 		return api.Problemf(http.StatusConflict, api.CodeConflict, "policy.json is not understood: %v", p.bad).
 			WithHint("mend %s first", p.path)
 	}
@@ -96,9 +136,13 @@ func (p *policyFile) set(key, value string) error {
 		return err
 	}
 	if err := writeFile(p.path, raw); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "the disk is full; the policy is what it was").
+				WithHint("make room and try again")
+		}
 		return err
 	}
-	p.changed, p.size = p.stamp()
+	p.seen, p.written, p.bad = p.stamp(), true, nil
 	p.current = &next
 	return nil
 }

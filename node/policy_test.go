@@ -1,12 +1,14 @@
 package node
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"amesh/identity"
 	"amesh/knock"
 	"amesh/node/api"
 )
@@ -52,8 +54,60 @@ func TestPolicyFile(t *testing.T) {
 	if err := p.set("strangers", "ask"); problemCode(err) != api.CodeConflict {
 		t.Errorf("set over a file that makes no sense: %v", err)
 	}
-	edit(``)
+	edit(`{}`)
 	if got := p.get().Strangers; got != knock.StrangersAsk || p.trouble() != nil {
-		t.Errorf("after emptying it: %s, %v", got, p.trouble())
+		t.Errorf("after a reset: %s, %v", got, p.trouble())
+	}
+}
+
+// An editor replaces the file: for an instant there is none, or an empty one. Whoever
+// is blocked stays blocked.
+func TestPolicyFileIsGoneForAnInstant(t *testing.T) {
+	const blocking = `{"strangers": "reject"}`
+	for name, vanish := range map[string]func(path string) error{
+		"renamed away": os.Remove,
+		"truncated":    func(path string) error { return os.Truncate(path, 0) },
+	} {
+		path := filepath.Join(t.TempDir(), policyName)
+		write := func() {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(blocking), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write()
+		p, err := openPolicy(path, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := vanish(path); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.get().Strangers; got != knock.StrangersReject || !errors.Is(p.trouble(), errPolicyGone) {
+			t.Errorf("%s: strangers are %s, %v", name, got, p.trouble())
+		}
+		open := knock.Policy{Strangers: knock.StrangersAccept, Allow: []identity.AMID{{1}}, Block: []identity.AMID{{2}}}
+		p.current, p.seen = &open, stamp{modified: 1}
+		got := p.get()
+		if got.Strangers != knock.StrangersAsk || len(got.Allow) != 0 || !got.Blocked(identity.AMID{2}) {
+			t.Errorf("%s from an open policy: %+v", name, got)
+		}
+		write()
+		if got := p.get().Strangers; got != knock.StrangersReject || p.trouble() != nil {
+			t.Errorf("%s and back: strangers are %s, %v", name, got, p.trouble())
+		}
+		if err := vanish(path); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := openPolicy(path, slog.New(slog.DiscardHandler)); err != nil || again.get().Strangers != knock.StrangersAsk {
+			t.Errorf("%s: the next start does not take it as the default: %v", name, err)
+		}
+		if err := p.set("knocks_per_minute", "3"); err != nil || p.trouble() != nil {
+			t.Errorf("%s, then set: %v, %v", name, err, p.trouble())
+		}
+		again, err := openPolicy(path, slog.New(slog.DiscardHandler))
+		if err != nil || again.get().Strangers != knock.StrangersReject || again.get().KnocksPerMinute != 3 {
+			t.Errorf("%s: set did not put the rest back: %v", name, err)
+		}
 	}
 }

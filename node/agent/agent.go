@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"amesh/identity"
@@ -103,7 +104,8 @@ type Agent struct {
 	running context.Context
 	started chan struct{} // closed when Run works
 	wg      sync.WaitGroup
-	failed  chan error // the first error that ends Run
+	failed  chan error  // the first error that ends Run
+	noSpace atomic.Bool // the disk is full, as far as we know
 }
 
 // New checks the configuration. It reads and starts nothing.
@@ -201,6 +203,19 @@ func (a *Agent) Run(ctx context.Context) error {
 // connects the mailroom to the mesh waits for it, since what arrives before is not
 // taken and would come again only on another connection.
 func (a *Agent) Running() <-chan struct{} { return a.started }
+
+// spaceTrouble notes whether the disk has room, and logs when that changes.
+func (a *Agent) spaceTrouble(full bool) {
+	switch {
+	case full && !a.noSpace.Swap(true):
+		a.Logger.Error("the disk is full; messages wait until there is room")
+	case !full && a.noSpace.Load() && a.noSpace.Swap(false):
+		a.Logger.Info("the disk has room again")
+	}
+}
+
+// NoSpace reports whether the last commit failed because the disk is full.
+func (a *Agent) NoSpace() bool { return a.noSpace.Load() }
 
 // fail ends Run with an error of the store.
 func (a *Agent) fail(err error) {

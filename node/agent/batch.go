@@ -209,6 +209,7 @@ func (c *clerk) commit(b *batch) error {
 	}
 	c.row = row
 	c.swapIn(b)
+	c.a.spaceTrouble(false)
 	for _, f := range after {
 		f()
 	}

@@ -181,7 +181,7 @@ func (c *clerk) run(ctx context.Context) {
 func (c *clerk) bear(err error) bool {
 	switch {
 	case errors.Is(err, store.ErrNoSpace):
-		c.a.Logger.Error("no space to store messages", "peer", c.peer.Short())
+		c.a.spaceTrouble(true)
 	case errors.Is(err, store.ErrTooBig):
 		c.a.Logger.Error("too much for one transaction", "peer", c.peer.Short(), "batch", c.batch)
 		c.batch = max(1, c.batch/2)
@@ -243,6 +243,11 @@ func (c *clerk) putBack(r round) {
 }
 
 func (c *clerk) doRound(r *round) (bool, error) {
+	if err := c.takeOutcomes(r.outcomes); err != nil {
+		return true, err
+	}
+	r.outcomes = nil
+	// Behind the outcomes: one of the jobs may be the Kick that ends their waiting.
 	for len(r.jobs) > 0 {
 		f := r.jobs[0]
 		r.jobs = r.jobs[1:]
@@ -250,10 +255,6 @@ func (c *clerk) doRound(r *round) (bool, error) {
 			return true, err
 		}
 	}
-	if err := c.takeOutcomes(r.outcomes); err != nil {
-		return true, err
-	}
-	r.outcomes = nil
 	if err := c.receive(r.incoming); err != nil {
 		return true, err
 	}

@@ -174,6 +174,7 @@ func (a *Agent) outRow(r store.Reader, id uuid.UUID) (outRow, bool, error) {
 func (a *Agent) storageProblem(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoSpace):
+		a.spaceTrouble(true)
 		return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "the disk is full; nothing was stored").
 			WithHint("make room and send again")
 	case errors.Is(err, store.ErrPoisoned):

@@ -28,7 +28,7 @@ func (a *Agent) sweepLoop(ctx context.Context) {
 				a.fail(err)
 				return
 			}
-			a.Logger.Error("no space to clean up", "err", err)
+			a.spaceTrouble(true)
 		}
 		select {
 		case <-ctx.Done():
