@@ -12,16 +12,25 @@ import (
 // succeeds. So we read its log. A test looks for the line in Badger's source.
 const lostSync = "Error while curlf sync"
 
+// lostFlush begins the line with which Badger reports a memtable that could not
+// be written as a table. It tries again each second, for ever, and a Close or a
+// commit that needs the memtable gone waits as long.
+const lostFlush = "error flushing memtable to disk"
+
 // badgerLog gives Badger's log to ours.
 type badgerLog struct {
-	log        *slog.Logger
-	syncFailed func(error)
+	log         *slog.Logger
+	syncFailed  func(error)
+	flushFailed func(error)
 }
 
 func (l *badgerLog) Errorf(format string, args ...any) {
 	line := text(format, args)
-	if strings.HasPrefix(format, lostSync) {
+	switch {
+	case strings.HasPrefix(format, lostSync):
 		l.syncFailed(errors.New(line))
+	case strings.HasPrefix(format, lostFlush):
+		l.flushFailed(errors.New(line))
 	}
 	l.log.Error("badger", "line", line)
 }

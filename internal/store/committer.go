@@ -87,6 +87,9 @@ func (d *disk) newGroup() *group {
 		return &group{err: err}
 	}
 	g := &group{layer: layer{below: s}, snapshot: s}
+	if g.err = d.writable(); g.err != nil {
+		return g
+	}
 	free, err := d.free()
 	if err != nil {
 		g.err = err // nothing was tried, so nothing is in doubt
@@ -167,12 +170,11 @@ func (d *disk) finish(g *group) {
 // is nil, and a page of the write-ahead log that was not written back is a hole
 // at which the replay after a restart stops, with everything behind it.
 func (d *disk) commit(written rows) error {
-	if err := d.poisoned(); err != nil {
+	if err := d.writable(); err != nil {
 		return err
 	}
 	version := d.version + 1 // written by this goroutine only
 	txn := d.db.NewTransactionAt(d.version, true)
-	defer txn.Discard()
 	for _, r := range written {
 		set := func() error { return txn.Set(r.key, r.value) }
 		if r.gone {
@@ -180,10 +182,14 @@ func (d *disk) commit(written rows) error {
 		}
 		if err := set(); err != nil {
 			// Before the commit: Badger has seen nothing yet.
+			txn.Discard()
 			return fmt.Errorf("commit: %w", err)
 		}
 	}
-	err := d.commitAt(txn, version)
+	err := d.attempt(nil, func() error {
+		defer txn.Discard()
+		return d.commitAt(txn, version)
+	})
 	if err == nil {
 		err = d.swallowed()
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -25,11 +24,15 @@ type Options struct {
 	// ErrNoSpace, except for Updates that delete and write next to nothing. 0 is
 	// 64 MiB.
 	Reserve int64
+
+	// free is freeSpace, or what a test has in its place.
+	free func(dir string) (int64, error)
 }
 
 // Open opens the store in dir, and makes it if it is not there. It returns
-// ErrLocked, ErrTooNew or ErrSchema when the folder is not for this process. The
-// Store must be closed.
+// ErrLocked, ErrTooNew or ErrSchema when the folder is not for this process,
+// ErrDamaged when it is not whole, and ErrNoSpace when the disk is too full to
+// start. The Store must be closed.
 //
 // In dir lie the file SCHEMA, the folder db, and after a migration its copy
 // db.vN.
@@ -70,6 +73,9 @@ func (opt *Options) check() error {
 	if opt.Reserve == 0 {
 		opt.Reserve = defaultReserve
 	}
+	if opt.free == nil {
+		opt.free = freeSpace
+	}
 	return opt.Schema.check()
 }
 
@@ -100,7 +106,9 @@ type disk struct {
 	version  uint64         // of the last durable commit
 	readers  map[uint64]int // running readers by the version they see
 	poison   error
-	syncFail error // what Badger only logged
+	broken   chan struct{} // closed with the poison
+	damage   error         // why there are no more writes, only reads
+	syncFail error         // what Badger only logged
 
 	// The seams for tests: a disk that fails cannot be had otherwise.
 	commitAt func(txn *badger.Txn, version uint64) error
@@ -137,7 +145,21 @@ func openLocked(dir string, opt Options) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Before the first write: on a full disk Badger's end in SIGBUS.
+	free, err := opt.free(dir)
+	if err != nil {
+		return nil, err
+	}
+	if need := min(opt.Reserve, openSpace); free < need {
+		return nil, fmt.Errorf("%w: %d bytes free, want %d", ErrNoSpace, free, need)
+	}
 	data := filepath.Join(dir, dataFolder)
+	if err := inspect(data, on != 0); err != nil {
+		return nil, err
+	}
+	if err := dropEmptyLogs(data); err != nil {
+		return nil, err
+	}
 	if on == 0 {
 		if on, err = lostSchema(data, opt); err != nil {
 			return nil, err
@@ -155,7 +177,14 @@ func openLocked(dir string, opt Options) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.Schema.settle(d); err != nil {
+	err = opt.Schema.settle(d, on)
+	if err == nil && on == 0 {
+		err = opt.Schema.writeFile(dir, opt.Schema.Version)
+	}
+	if err == nil {
+		err = saveKnown(data)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.db.Close())
 	}
 	return d, nil
@@ -188,27 +217,24 @@ func openBadger(data string, opt Options) (*disk, error) {
 		queue:   make(chan *request, queueLength),
 		quit:    make(chan struct{}),
 		readers: map[uint64]int{},
+		broken:  make(chan struct{}),
 	}
 	d.commitAt = func(txn *badger.Txn, version uint64) error { return txn.CommitAt(version, nil) }
-	d.free = func() (int64, error) { return freeSpace(data) }
+	d.free = func() (int64, error) { return opt.free(data) }
+	lines := &badgerLog{
+		log:         opt.Logger,
+		syncFailed:  d.syncFailed,
+		flushFailed: func(err error) { d.fail(err) },
+	}
 	var err error
-	d.db, err = badger.OpenManaged(badgerOptions(data, &badgerLog{log: opt.Logger, syncFailed: d.syncFailed}))
+	d.db, err = guarded(func() (*badger.DB, error) { return badger.OpenManaged(badgerOptions(data, lines)) })
 	if err != nil {
-		return nil, openError(err)
+		return nil, err
 	}
 	d.version = d.db.MaxVersion()
-	d.squeezed = d.newestLog()
+	d.squeezed = newestLog(data)
 	d.db.SetDiscardTs(d.version)
 	return d, nil
-}
-
-// openError finds out what Badger means: it does not wrap the causes of its
-// errors.
-func openError(err error) error {
-	if strings.Contains(err.Error(), "Another process is using this Badger database") {
-		return ErrLocked
-	}
-	return err
 }
 
 // View implements Store.
@@ -249,40 +275,6 @@ func (d *disk) Update(ctx context.Context, f func(Tx) error) error {
 		}
 		return <-r.done
 	}
-}
-
-// Close implements Store. A second Close waits for the first and says the same.
-//
-// A poisoned store leaves Badger as it is: closing it would write to the disk
-// that failed, and could wait for it for ever. What Badger holds goes with the
-// process.
-func (d *disk) Close() error {
-	d.closing.Do(func() {
-		d.gate.close()
-		close(d.quit)
-		d.goroutines.Wait()
-		if d.closed = d.poisoned(); d.closed != nil {
-			return
-		}
-		d.closed = errors.Join(d.db.Close(), d.lock.Close())
-	})
-	return d.closed
-}
-
-func (d *disk) poisoned() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.poison
-}
-
-// fail poisons the store and gives the error to answer with.
-func (d *disk) fail(cause error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.poison == nil {
-		d.poison = fmt.Errorf("%w: %w", ErrPoisoned, cause)
-	}
-	return d.poison
 }
 
 // snapshot is a Reader of one version. It keeps Badger from dropping what it
@@ -343,7 +335,14 @@ func (s *snapshot) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return item.ValueCopy(nil)
+	value, err := item.ValueCopy(nil)
+	if err == nil && lost(item, value) {
+		err = s.d.damaged(item)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return value, nil
 }
 
 func (s *snapshot) Scan(prefix, from []byte, f func(key, value []byte) bool) error {
@@ -356,6 +355,9 @@ func (s *snapshot) Scan(prefix, from []byte, f func(key, value []byte) bool) err
 		}
 		more := true
 		err := item.Value(func(value []byte) error {
+			if lost(item, value) {
+				return s.d.damaged(item)
+			}
 			more = f(item.Key(), value)
 			return nil
 		})

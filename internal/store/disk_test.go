@@ -279,19 +279,25 @@ func TestFailedCommitPoisons(t *testing.T) {
 	}
 }
 
-// Badger reports a value log that could not be synced in a log line only. If this
-// fails after an upgrade, look at what (*valueLog).write does with the error.
-func TestBadgerStillLogsALostSync(t *testing.T) {
+// Badger reports a value log that could not be synced, and a memtable that could
+// not be flushed, in a log line only. If this fails after an upgrade, look at what
+// (*valueLog).write and (*DB).flushMemtable do with the error.
+func TestBadgerStillLogsWhatItSwallows(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/dgraph-io/badger/v4").Output()
 	if err != nil {
 		t.Skipf("no go command: %v", err)
 	}
-	source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "value.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(source), `Errorf("`+lostSync+`: %v\n", err)`); n != 1 {
-		t.Errorf("the line %q is %d times in Badger's source, want once", lostSync, n)
+	for _, c := range []struct{ file, line, rest string }{
+		{"value.go", lostSync, `: %v\n", err)`},
+		{"db.go", lostFlush, `: %v, retrying", err)`},
+	} {
+		source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), `Errorf("`+c.line+c.rest); n != 1 {
+			t.Errorf("the line %q is %d times in Badger's source, want once", c.line, n)
+		}
 	}
 }
 

@@ -140,6 +140,28 @@ func (l *logNames) sync() error {
 	return nil
 }
 
+// dropEmptyLogs removes logs of no length. Badger leaves one behind when the process is
+// killed between making a log and giving it its size, or between emptying and removing
+// it, and then refuses to open; there is nothing in it either way.
+func dropEmptyLogs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !isLog(e) {
+			continue
+		}
+		if fi, err := e.Info(); err != nil || fi.Size() > 0 {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 func isLog(e fs.DirEntry) bool {
 	return strings.HasSuffix(e.Name(), ".mem") || strings.HasSuffix(e.Name(), ".vlog")
 }

@@ -22,6 +22,9 @@ func (d *disk) collectGarbage() {
 		case <-tick.C:
 			d.squeeze()
 			d.collect()
+			if err := saveKnown(d.names.dir); err != nil {
+				d.log.Warn("list of files not kept", "err", err)
+			}
 		case <-d.quit:
 			return
 		}
@@ -39,10 +42,10 @@ func (d *disk) collect() {
 			return
 		default:
 		}
-		if free, err := d.free(); err != nil || free < d.reserve || d.poisoned() != nil {
+		if free, err := d.free(); err != nil || free < d.reserve || d.writable() != nil {
 			return
 		}
-		err := d.db.RunValueLogGC(collectRatio)
+		err := d.attempt(nil, func() error { return d.db.RunValueLogGC(collectRatio) })
 		if err == nil {
 			err = d.swallowed()
 		}
@@ -68,7 +71,7 @@ func (d *disk) collect() {
 // we fill the memtables with rows of no meaning, at a fraction of what was
 // written since the last time.
 func (d *disk) squeeze() {
-	newest := d.newestLog()
+	newest := newestLog(d.names.dir)
 	if newest < d.squeezed+squeezeLogs {
 		return
 	}
@@ -98,8 +101,8 @@ func (d *disk) fillRows(n int, value []byte) error {
 }
 
 // newestLog is the number of the newest value log file; they only go up.
-func (d *disk) newestLog() int {
-	names, err := filepath.Glob(filepath.Join(d.names.dir, "*.vlog"))
+func newestLog(dir string) int {
+	names, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
 	if err != nil || len(names) == 0 {
 		return 0
 	}

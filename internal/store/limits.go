@@ -43,8 +43,19 @@ const (
 	// leanPayload is how much an Update that deletes something may still write
 	// when the reserve is reached, so that a full mailbox can be emptied.
 	leanPayload = 4 << 10
-	// leanShare is the part of the reserve, one in so many, that is never used.
+	// leanShare is the part of the reserve, one in so many, that is never used:
+	// of the default that is closeSpace.
 	leanShare = 4
+	// openSpace is the free space that Open asks for, unless the reserve is
+	// smaller: a write-ahead log and a value log file, and the tables that
+	// replayed logs and a compaction become.
+	openSpace = 2*memtableSize + 2*valueLogSize + 2*memtableSize
+	// closeSpace is the free space with which Badger is closed, unless the reserve
+	// is smaller: the memtable, and those that wait, become tables.
+	closeSpace = 4 * memtableSize
+	// closeWait is how long Close waits for Badger, which tries for ever to write
+	// a memtable that cannot be written.
+	closeWait = 10 * time.Second
 	// collectEvery is the pause between two looks for garbage in the value log.
 	collectEvery = 2 * time.Minute
 	// collectRatio is the part of a value log file that must be garbage before it

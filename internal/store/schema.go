@@ -13,13 +13,17 @@ import (
 const (
 	// schemaFile names what is in a folder: one line, name and version. It is
 	// read before anything is opened, because opening Badger changes its files.
-	// It is never older than what is in the data.
+	// It is never older than what is in the data, and from a first start that was
+	// cut short there is none: so a folder with the file has the row.
 	schemaFile = "SCHEMA"
 	// schemaKey has the same line inside the store: what the data has come to.
 	schemaKey = "!store!schema"
 	// dataFolder is Badger's.
 	dataFolder = "db"
 )
+
+// errNoRow says that there are rows, but not the schema's.
+var errNoRow = fmt.Errorf("%w: rows without a schema", ErrSchema)
 
 // Schema names the layout of a program's rows.
 type Schema struct {
@@ -73,23 +77,22 @@ func (s Schema) readFile(dir string) (uint32, error) {
 }
 
 // prepare is what comes before Badger is opened: the copy, and the new version in
-// the schema file, so that from here on no older program opens the folder.
+// the schema file, so that from here on no older program opens the folder. A new
+// folder gets the file last.
 func (s Schema) prepare(dir, data string, on uint32) error {
 	if err := makeFolder(data); err != nil {
 		return err
 	}
-	if on == s.Version {
+	if on == s.Version || on == 0 {
 		return nil
 	}
-	for v := on; v != 0 && v < s.Version; v++ {
+	for v := on; v < s.Version; v++ {
 		if s.Migrations[v] == nil {
 			return fmt.Errorf("%w: no way from schema %d to %d", ErrSchema, v, v+1)
 		}
 	}
-	if on != 0 {
-		if err := copyFolder(data, fmt.Sprintf("%s.v%d", data, on)); err != nil {
-			return fmt.Errorf("copy before migration: %w", err)
-		}
+	if err := copyFolder(data, fmt.Sprintf("%s.v%d", data, on)); err != nil {
+		return fmt.Errorf("copy before migration: %w", err)
 	}
 	return s.writeFile(dir, s.Version)
 }
@@ -102,9 +105,13 @@ func (s Schema) writeFile(dir string, version uint32) error {
 }
 
 // settle compares the row with what we want, and migrates. It goes by the row and
-// not by the file: the program may have stopped between two migrations.
-func (s Schema) settle(d *disk) error {
+// not by the file: the program may have stopped between two migrations. file is
+// the file's version; with one, a row that is missing was lost.
+func (s Schema) settle(d *disk, file uint32) error {
 	on, err := s.readRow(d)
+	if file != 0 && (on == 0 && err == nil || errors.Is(err, errNoRow)) {
+		return fmt.Errorf("%w: no schema inside", ErrDamaged)
+	}
 	if err != nil {
 		return err
 	}
@@ -143,7 +150,7 @@ func (s Schema) readRow(d *disk) (uint32, error) {
 		return 0, err
 	}
 	if !empty {
-		return 0, fmt.Errorf("%w: rows without a schema", ErrSchema)
+		return 0, errNoRow
 	}
 	return 0, nil
 }

@@ -27,6 +27,11 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrLocked is returned by Open when another process has the folder.
 	ErrLocked = errors.New("state is in use by another process")
+	// ErrDamaged is returned by Open when files are missing or damaged that were
+	// there before, and by Get and Scan for a value that is lost. Open leaves
+	// what is there to be looked at; after a lost value all Updates return
+	// ErrPoisoned while reads go on.
+	ErrDamaged = errors.New("state is damaged")
 	// ErrTooNew is returned by Open, before anything is touched, when the state
 	// was written by a newer schema than this program knows.
 	ErrTooNew = errors.New("state was written by a newer version")
@@ -61,19 +66,22 @@ type Store interface {
 	// be made.
 	Update(ctx context.Context, f func(Tx) error) error
 
-	// Close waits for running transactions and releases the folder.
+	// Close waits for running transactions and releases the folder. After an
+	// error the folder may be held until the process ends, but what was
+	// acknowledged is there at the next start: ErrNoSpace says that there was no
+	// room to tidy up, ErrPoisoned that the disk failed.
 	Close() error
 }
 
 // Reader reads one snapshot, inside View or Update.
 type Reader interface {
-	// Get returns the value of key, or ErrNotFound. The slice is valid until the
+	// Get returns the value of key, ErrNotFound, or ErrDamaged. The slice is valid until the
 	// transaction ends and must not be changed.
 	Get(key []byte) ([]byte, error)
 
 	// Scan calls f for every key that starts with prefix and is not below from
-	// (nil: from the beginning), in ascending byte order, until f returns false.
-	// Key and value are valid only during the call. f must not write.
+	// (nil: from the beginning), in ascending byte order, until f returns false. It returns
+	// ErrDamaged at a value that is lost. Key and value are valid only during the call. f must not write.
 	Scan(prefix, from []byte, f func(key, value []byte) bool) error
 }
 
