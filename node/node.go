@@ -162,15 +162,15 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
+	socket, err := h.socketPath()
+	if err != nil {
+		return err
+	}
 	ids, err := h.identities(n.cfg.Agent)
 	if err != nil {
 		return err
 	}
 	policy, err := openPolicy(h.path(policyName), n.cfg.Logger)
-	if err != nil {
-		return err
-	}
-	socket, err := h.socketPath()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,10 +18,51 @@ import (
 // checkListen looks at addresses before anything is opened. Most often it is a
 // plain HOST:PORT that stands where a multiaddr should.
 func checkListen(flag string, addrs []string) error {
+	kinds := []string{"ip4/tcp", "ip6/tcp", "ip4/udp/quic-v1", "ip6/udp/quic-v1"}
 	for _, s := range addrs {
-		if _, err := ma.NewMultiaddr(s); err != nil {
+		addr, err := ma.NewMultiaddr(s)
+		if err == nil && !slices.Contains(kinds, protocols(addr)) {
+			err = errors.New("want TCP or QUIC on an IP address")
+		}
+		if err != nil {
 			return usagef("%s %s: %v", flag, s, err).next("write it like /ip4/127.0.0.1/tcp/47777 or /ip4/0.0.0.0/udp/47777/quic-v1")
 		}
+	}
+	return nil
+}
+
+func protocols(addr ma.Multiaddr) string {
+	var names []string
+	for _, p := range addr.Protocols() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, "/")
+}
+
+// checkHostPort looks at a HOST:PORT before anything is opened. The host may be
+// empty, which is every interface.
+func checkHostPort(flag, addr, example string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return usagef("%s %s: want HOST:PORT", flag, addr).next("write it like %s", example)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return usagef("%s %s: want a port of 0 to 65535", flag, addr).next("write it like %s", example)
+	}
+	return nil
+}
+
+// checkName looks at the name under which others reach a relay.
+func checkName(name string) error {
+	const example = "relay.example:443"
+	if name == "" {
+		return nil
+	}
+	if err := checkHostPort("--name", name, example); err != nil {
+		return err
+	}
+	if host, port, _ := net.SplitHostPort(name); host == "" || port == "0" {
+		return usagef("--name %s: want a host and the port that agents dial", name).next("write it like %s", example)
 	}
 	return nil
 }
@@ -49,6 +91,9 @@ func listenTCP(addr string, isDefault bool, tell func(line string)) (net.Listene
 		if l, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
 			tell(fmt.Sprintf("port %s is taken, listening on %s", port, l.Addr()))
 		}
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return nil, usagef("listen %s: %v", addr, dns).next("give an address of this machine, such as 127.0.0.1, or none for all")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)

@@ -87,11 +87,25 @@ func TestAddressesToPaste(t *testing.T) {
 	}
 }
 
+func TestHostsThatAreNot(t *testing.T) {
+	_, err := listenTCP("host.invalid:0", false, nil)
+	if err == nil || explain(err).exit != exitUsage || explain(err).hint == "" {
+		t.Errorf("got %v, want a usage error with a next step", err)
+	}
+	for _, addr := range []string{":0", ":8765", "127.0.0.1:0", "[::1]:8765", "relay.example:443"} {
+		if err := checkHostPort("--listen", addr, ""); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+}
+
 func TestListenAddressesAreMultiaddrs(t *testing.T) {
 	if err := checkListen("--listen", []string{"/ip4/127.0.0.1/tcp/0", "/ip4/0.0.0.0/udp/47777/quic-v1"}); err != nil {
 		t.Error(err)
 	}
-	if err := checkListen("--listen", []string{"127.0.0.1:0"}); err == nil || explain(err).exit != exitUsage {
-		t.Errorf("HOST:PORT: %v", err)
+	for _, wrong := range []string{"127.0.0.1:0", "", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1/sctp/1", "/dns4/relay.example/tcp/1", "/ip4/127.0.0.1/tcp/1/ws"} {
+		if err := checkListen("--listen", []string{wrong}); err == nil || explain(err).exit != exitUsage || explain(err).hint == "" {
+			t.Errorf("%q: %v", wrong, err)
+		}
 	}
 }

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"amesh/identity"
+	"amesh/node"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
@@ -56,12 +60,19 @@ type imported struct {
 }
 
 func (a *app) importAgent(file, name string) error {
-	if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
-		return usagef("name %q: want one that can be a folder's", name)
+	if err := checkAgentName(name); err != nil {
+		return err
+	}
+	if err := a.refuseTwice(file); err != nil {
+		return err
 	}
 	who, err := identity.ImportIdentity(file, a.agentFolder(name))
+	if errors.Is(err, identity.ErrKeyFile) {
+		f := explain(err)
+		return f.next("give the identity.json of an AgentMesh SDK as it is; in its home that is keys/identity.json")
+	}
 	if err != nil {
-		return fmt.Errorf("import %s: %w", file, err)
+		return err
 	}
 	amid := who.Key.AMID()
 	return a.show(imported{api.Agent{Name: name, AMID: amid}, amid.DID()}, func(w io.Writer) {
@@ -69,19 +80,53 @@ func (a *app) importAgent(file, name string) error {
 	})
 }
 
-func (a *app) agentFolder(name string) string { return filepath.Join(a.home, "agents", name) }
-
-func (a *app) listAgents(cmd *cobra.Command, _ []string) error {
-	n, err := a.node()
+// refuseTwice refuses an identity that is an agent here already: two agents with
+// one key would take each other's mail. It looks only at the AMID that the file
+// claims, because one that is not the key's is refused afterwards anyway.
+func (a *app) refuseTwice(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("import identity: %w", err)
+	}
+	defer f.Close()
+	var claimed struct {
+		AMID string `json:"amid"`
+	}
+	if json.NewDecoder(io.LimitReader(f, 64<<10)).Decode(&claimed) != nil {
+		return nil // no identity file, which the import says better
+	}
+	agents, err := a.agentsOnDisk()
 	if err != nil {
 		return err
 	}
-	var agents []api.Agent
-	s, err := n.Status(cmd.Context(), a.agent)
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeUnreachable {
+	for _, known := range agents {
+		if known.AMID.String() == claimed.AMID {
+			return &failure{exit: exitConflict, code: "exists", message: fmt.Sprintf("this identity is already agent %s", known.Name),
+				hint: "amesh agent list"}
+		}
+	}
+	return nil
+}
+
+// longestName is the longest name of an agent in bytes; it is a folder's name.
+const longestName = 64
+
+// checkAgentName accepts what can be the name of a folder and is harmless to show.
+func checkAgentName(name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > longestName || strings.ContainsAny(name, `/\`) || plain(name) != name {
+		return usagef("name %q: want one that can be a folder's, at most %d bytes and no slashes", name, longestName).
+			next("give a name such as travel-bot")
+	}
+	return nil
+}
+
+func (a *app) agentFolder(name string) string { return filepath.Join(a.home, "agents", name) }
+
+func (a *app) listAgents(cmd *cobra.Command, _ []string) error {
+	agents, err := a.agentsOfNode(cmd.Context())
+	p, _ := errors.AsType[*api.Problem](err)
+	if p != nil && p.Code == api.CodeUnreachable || errors.Is(err, node.ErrSocketPath) {
 		agents, err = a.agentsOnDisk()
-	} else {
-		agents = s.Agents
 	}
 	if err != nil {
 		return err
@@ -96,6 +141,15 @@ func (a *app) listAgents(cmd *cobra.Command, _ []string) error {
 	})
 }
 
+func (a *app) agentsOfNode(ctx context.Context) ([]api.Agent, error) {
+	n, err := a.node()
+	if err != nil {
+		return nil, err
+	}
+	s, err := n.Status(ctx, a.agent)
+	return s.Agents, err
+}
+
 func (a *app) agentsOnDisk() ([]api.Agent, error) {
 	entries, err := os.ReadDir(filepath.Join(a.home, "agents"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -103,9 +157,15 @@ func (a *app) agentsOnDisk() ([]api.Agent, error) {
 	}
 	var agents []api.Agent
 	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
 		who, err := identity.LoadIdentity(a.agentFolder(e.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a folder without a key is no agent
+		}
+		if errors.Is(err, identity.ErrKeyFile) || errors.Is(err, identity.ErrMismatch) {
+			return nil, explain(err).next("put %s back from a backup; without it the agent is lost", filepath.Join(a.agentFolder(e.Name()), identity.IdentityFile))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("agent %s: %w", e.Name(), err)

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"amesh/node"
 	"amesh/node/api"
 
 	"github.com/lmittmann/tint"
@@ -96,7 +98,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	root.AddCommand(
 		a.upCommand(), a.relayCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(),
-		a.sendCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
+		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
 		a.knocksCommand(), a.policyCommand(), a.agentCommand(), a.versionCommand(),
 	)
 	return root
@@ -163,9 +165,26 @@ func (a *app) node() (api.Backend, error) {
 		if cfg.URL == "" {
 			cfg.URL = "http://127.0.0.1:7777"
 		}
+	} else if err := a.checkSocket(cfg.Socket); err != nil {
+		return nil, err
 	}
 	cfg.Agent = a.agent
 	return api.NewClient(cfg), nil
+}
+
+// longestSocket is the longest path of a socket that a node makes, in bytes. With a
+// longer one, the node puts it elsewhere and says where as long as it runs.
+const longestSocket = 100
+
+func (a *app) checkSocket(path string) error {
+	switch {
+	case len(path) <= longestSocket:
+		return nil
+	case a.getenv("XDG_RUNTIME_DIR") != "":
+		return api.Problemf(http.StatusServiceUnavailable, api.CodeUnreachable, "no node runs on %s", a.home).
+			WithHint("start it with `amesh up`")
+	}
+	return fmt.Errorf("%w: %s has %d bytes, at most %d", node.ErrSocketPath, path, len(path), longestSocket)
 }
 
 // token is AMESH_TOKEN, or the content of the file that AMESH_TOKEN_FILE names.

@@ -2,12 +2,12 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/file"
@@ -19,16 +19,21 @@ import (
 // configFile is the owner's configuration in the home.
 const configFile = "config.yaml"
 
-// fileKeys are the keys of config.yaml and the verb they are about; empty is
-// every verb. A key is named like its flag, with "_" for "-".
-var fileKeys = map[string]string{
-	"relay":     "up",
-	"bootstrap": "up",
-	"api":       "up",
-	"listen":    "up",
-	"announce":  "up",
-	"agent":     "",
-	"log_level": "",
+// fileKeys are the keys of config.yaml: the verb each is about, empty for every
+// verb, whether it may be a list, and what it wants. A key is named like its flag,
+// with "_" for "-".
+var fileKeys = map[string]struct {
+	verb string
+	list bool
+	want string
+}{
+	"relay":     {"up", true, "a ws:// or wss:// URL, or a list of texts"},
+	"bootstrap": {"up", true, "a multiaddr with /p2p/, or a list of texts"},
+	"api":       {"up", false, "one text, HOST:PORT"},
+	"listen":    {"up", true, "a multiaddr, or a list of texts"},
+	"announce":  {"up", false, "none or public"},
+	"agent":     {"", false, "one text, the name of an agent"},
+	"log_level": {"", false, "debug, info, warn or error"},
 }
 
 // fromEnvironment are the flags that AMESH_… variables can set. What only makes
@@ -61,8 +66,8 @@ func (a *app) fill(f *pflag.Flag, given map[string][]string) error {
 		}
 	}
 	key := strings.ReplaceAll(f.Name, "-", "_")
-	verb, known := fileKeys[key]
-	if values := given[key]; known && len(values) > 0 && (verb == "" || verb == a.verb) {
+	about, known := fileKeys[key]
+	if values := given[key]; known && len(values) > 0 && (about.verb == "" || about.verb == a.verb) {
 		return setFlag(f, configFile+": "+key, values)
 	}
 	return nil
@@ -102,17 +107,18 @@ func readConfig(path string) (map[string][]string, error) {
 	}
 	k := koanf.New("/")
 	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-		return nil, usagef("%s: %v", path, err)
+		return nil, configError(path, err)
 	}
 	given := make(map[string][]string)
 	for key, value := range k.Raw() {
-		if _, ok := fileKeys[key]; !ok {
+		about, ok := fileKeys[key]
+		if !ok {
 			return nil, usagef("%s: unknown key %q%s", path, key, didYouMean("", key, knownKeys())).
 				next("the keys are %s", strings.Join(knownKeys(), ", "))
 		}
-		values, err := textValues(value)
-		if err != nil {
-			return nil, usagef("%s: %s: %v", path, key, err)
+		values, ok := textValues(value, about.list)
+		if !ok {
+			return nil, usagef("%s: %s: want %s; found %v", path, key, about.want, value)
 		}
 		given[key] = values
 	}
@@ -128,22 +134,34 @@ func knownKeys() []string {
 	return keys
 }
 
-func textValues(v any) ([]string, error) {
+// configError tells a file that is not ours to read from one that is wrong.
+func configError(path string, err error) *failure {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return usagef("%s is no folder", filepath.Dir(path)).next("give another --home")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return &failure{exit: exitUnauthorized, code: "permission", message: err.Error(),
+			hint: "work as the user whose home it is, or give another --home"}
+	}
+	return usagef("%s: %v", path, err).next("mend %s", path)
+}
+
+// textValues are the texts of a value; nothing stands for the default.
+func textValues(v any, listAllowed bool) (values []string, ok bool) {
 	switch v := v.(type) {
 	case nil:
-		return nil, nil
+		return nil, true
 	case string:
-		return []string{v}, nil
+		return []string{v}, true
 	case []any:
-		var list []string
 		for _, e := range v {
 			s, ok := e.(string)
 			if !ok {
-				return nil, fmt.Errorf("want a list of texts, found %v", e)
+				return nil, false
 			}
-			list = append(list, s)
+			values = append(values, s)
 		}
-		return list, nil
+		return values, listAllowed
 	}
-	return nil, fmt.Errorf("want a text or a list of texts, found %v", v)
+	return nil, false
 }

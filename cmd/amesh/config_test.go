@@ -1,9 +1,11 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,10 +92,11 @@ func TestConfigIsStrict(t *testing.T) {
 		{"key of nothing", "colour: red\n", `unknown key "colour"`},
 		{"the same key twice", "api: a\napi: b\n", "already"},
 		{"no YAML", "{", "config.yaml"},
-		{"number for a text", "relay: 5\n", "want a text"},
+		{"number for a text", "relay: 5\n", "relay: want a ws:// or wss:// URL, or a list of texts; found 5"},
 		{"number in a list", "relay: [5]\n", "list of texts"},
-		{"list for one value", "api: [a, b]\n", "not a list"},
-		{"map for a text", "api: {host: x}\n", "want a text"},
+		{"list for one value", "api: [a, b]\n", "want one text, HOST:PORT; found [a b]"},
+		{"numbers for a word", "announce: [1, 2]\n", "announce: want none or public; found [1 2]"},
+		{"map for a text", "api: {host: x}\n", "want one text"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := settle(t, c.file, nil)
@@ -104,6 +107,12 @@ func TestConfigIsStrict(t *testing.T) {
 				t.Errorf("exit %d, want %d", f.exit, exitUsage)
 			}
 		})
+	}
+	if f := configError("x", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}); f.exit != exitUnauthorized || f.hint == "" {
+		t.Errorf("file of another user: exit %d, next %q", f.exit, f.hint)
+	}
+	if f := configError("home/x", &fs.PathError{Op: "open", Path: "home/x", Err: syscall.ENOTDIR}); f.exit != exitUsage || f.message != "home is no folder" {
+		t.Errorf("file for a home: exit %d, %q", f.exit, f.message)
 	}
 	if _, err := settle(t, "# nothing\n", nil); err != nil {
 		t.Errorf("file of comments: %v", err)

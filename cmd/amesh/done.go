@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"amesh/internal/content"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ it was not; --text adds a word of at most 200 bytes. The message leaves the inbo
 and is still there with "amesh inbox --all".`,
 		Example: `  amesh done 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44
   amesh done 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44 --failed --text "no such flight"`,
-		Args: words(1, 1, "the message's ID"),
+		Args: oneID("the message's ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := api.AckRequest{Outcome: api.InboxHandled, Text: text}
 			switch {
@@ -30,6 +31,10 @@ and is still there with "amesh inbox --all".`,
 				r.Outcome = api.InboxFailed
 			case refused:
 				r.Outcome = api.InboxRefused
+			}
+			if len(text) > content.MaxReceiptText {
+				return withUsage(cmd, usagef("--text has %d bytes, want at most %d", len(text), content.MaxReceiptText).
+					next("answer with amesh reply, which takes longer texts"))
 			}
 			return a.ask(func(n api.Backend) error {
 				item, err := n.Ack(cmd.Context(), a.agent, args[0], r)

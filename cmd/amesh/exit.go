@@ -9,8 +9,10 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/knock"
 	"amesh/node"
 	"amesh/node/api"
+	"amesh/node/httpapi"
 	"amesh/relay"
 )
 
@@ -73,7 +75,13 @@ var exits = map[api.Code]int{
 	api.CodeInternal:     exitFailed,
 }
 
-const permissionsHint = "chmod 600 that file; if somebody else may have read it, do not use the key any more"
+const (
+	permissionsHint = "chmod 600 that file; if somebody else may have read it, do not use the key any more"
+	diskHint        = "look at the disk and the system's log before starting again"
+	roomHint        = "make room on the disk"
+	portHint        = "give another port, or 0 for a free one"
+	stateKeyHint    = "put state.key back from where the state is from; if it is lost, move state/ away and start anew: its mail and sessions are lost, the agent is not"
+)
 
 // causes says how the errors of our own packages end; the first that is in the
 // error counts, so the narrow ones stand above the wide ones.
@@ -87,19 +95,35 @@ var causes = []struct {
 	{context.DeadlineExceeded, exitTimeout, "timeout", ""},
 	{node.ErrHomeInUse, exitConflict, "home_in_use", "use that one (amesh status), or stop it, or give another --home"},
 	{node.ErrSDKIdentity, exitConflict, "sdk_identity", "amesh agent import takes it over, or give another --home"},
-	{node.ErrSocketPath, exitFailed, "socket_path_too_long", "give a shorter --home, or set XDG_RUNTIME_DIR to a private folder with a short path"},
+	{node.ErrIdentityTwice, exitConflict, "identity_twice", "move one of the two folders out of agents/"},
+	{node.ErrIdentityLost, exitStorage, "identity_lost", "put identity.json back from a backup, or move state/ away to start as somebody new"},
+	{node.ErrStateKeyLost, exitStorage, "state_key_lost", stateKeyHint},
+	{node.ErrNotLoopback, exitUsage, "not_loopback", "use 127.0.0.1; from another machine, come through a tunnel such as ssh -L"},
+	{node.ErrSocketPath, exitUsage, "socket_path_too_long", "give a shorter --home, or set XDG_RUNTIME_DIR to a private folder with a short path"},
+	{httpapi.ErrSocketInUse, exitConflict, "socket_in_use", "stop the process that listens there, or give another --home"},
+	{httpapi.ErrSocketFolder, exitFailed, "socket_folder_open", "chmod 700 that folder"},
+	{httpapi.ErrTokenFile, exitFailed, "token_file", "delete that file; the node then makes a new token"},
+	{knock.ErrPolicy, exitFailed, "policy_invalid", "mend policy.json, or move it away: without it you are asked about every stranger"},
 	{store.ErrLocked, exitConflict, "data_in_use", "stop the process that has it, or give another folder"},
 	{store.ErrTooNew, exitStorage, "state_too_new", "use the newer amesh; nothing was changed"},
 	{store.ErrSchema, exitStorage, "state_foreign", "give another folder; nothing was changed"},
-	{store.ErrNoSpace, exitStorage, "no_space", "make room on the disk"},
-	{store.ErrPoisoned, exitStorage, "storage_failed", "look at the disk and the system's log before starting again"},
-	{relay.ErrBroken, exitStorage, "storage_failed", "look at the disk and the system's log before starting again"},
+	{store.ErrDamaged, exitStorage, "state_damaged", "restore the folder from where it was damaged, or move it away and start anew"},
+	{store.ErrKeyFile, exitStorage, "state_key_damaged", stateKeyHint},
+	{store.ErrNoSpace, exitStorage, "no_space", roomHint},
+	{syscall.ENOSPC, exitStorage, "no_space", roomHint},
+	{syscall.EDQUOT, exitStorage, "no_space", roomHint},
+	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
+	{relay.ErrBroken, exitStorage, "storage_failed", diskHint},
 	{identity.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{store.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
+	{identity.ErrKeyFile, exitFailed, "not_a_key_file", "put the file back from a backup; only a node.key may be deleted instead, which gives a new peer id"},
+	{identity.ErrMismatch, exitFailed, "key_mismatch", "the file is damaged or made of several: take the original, or a backup"},
 	{identity.ErrExists, exitConflict, "exists", "give another --name"},
 	{identity.ErrAMID, exitUsage, "not_an_amid", "an AMID looks like 2wCNe4X9e…; the other side sees it with: amesh id"},
-	{node.ErrAddrInUse, exitConflict, "address_in_use", "give another port, or 0 for a free one"},
-	{syscall.EADDRINUSE, exitConflict, "address_in_use", "give another port, or 0 for a free one"},
+	{node.ErrAddrInUse, exitConflict, "address_in_use", portHint},
+	{syscall.EADDRINUSE, exitConflict, "address_in_use", portHint},
+	{syscall.EADDRNOTAVAIL, exitUsage, "address_not_here", "give an address of this machine, such as 127.0.0.1"},
+	{syscall.ENOTDIR, exitUsage, "not_a_folder", "give another folder"},
 	{fs.ErrNotExist, exitNotFound, "no_such_file", ""},
 	{fs.ErrPermission, exitUnauthorized, "permission", ""},
 }

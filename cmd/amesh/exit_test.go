@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/knock"
 	"amesh/node"
 	"amesh/node/api"
+	"amesh/node/httpapi"
 	"amesh/relay"
 )
 
@@ -54,17 +58,34 @@ func TestErrorsAndTheirExitCodes(t *testing.T) {
 		{"the node's disk fails", problem(api.CodeStorage), 11, "storage_failed"},
 		{"second daemon", wrap(node.ErrHomeInUse), 9, "home_in_use"},
 		{"an SDK's identity in the home", wrap(node.ErrSDKIdentity), 9, "sdk_identity"},
-		{"no place for the socket", wrap(node.ErrSocketPath), 1, "socket_path_too_long"},
+		{"one identity under two names", wrap(node.ErrIdentityTwice), 9, "identity_twice"},
+		{"state without its agent", wrap(node.ErrIdentityLost), 11, "identity_lost"},
+		{"state without its key", wrap(node.ErrStateKeyLost), 11, "state_key_lost"},
+		{"state torn", wrap(errors.Join(store.ErrDamaged, fs.ErrNotExist)), 11, "state_damaged"},
+		{"state key torn", wrap(store.ErrKeyFile), 11, "state_key_damaged"},
+		{"API for other machines", wrap(node.ErrNotLoopback), 2, "not_loopback"},
+		{"no place for the socket", wrap(node.ErrSocketPath), 2, "socket_path_too_long"},
+		{"somebody listens on the socket", wrap(httpapi.ErrSocketInUse), 9, "socket_in_use"},
+		{"others enter the socket's folder", wrap(httpapi.ErrSocketFolder), 1, "socket_folder_open"},
+		{"no token in its file", wrap(httpapi.ErrTokenFile), 1, "token_file"},
+		{"policy that is not understood", wrap(knock.ErrPolicy), 1, "policy_invalid"},
 		{"the node's port is taken", wrap(node.ErrAddrInUse), 9, "address_in_use"},
 		{"the relay's port is taken", wrap(taken), 9, "address_in_use"},
 		{"second relay", wrap(store.ErrLocked), 9, "data_in_use"},
 		{"newer state", wrap(store.ErrTooNew), 11, "state_too_new"},
 		{"foreign state", wrap(store.ErrSchema), 11, "state_foreign"},
 		{"full disk", wrap(store.ErrNoSpace), 11, "no_space"},
+		{"full disk under a key file", wrap(errors.Join(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fs.ErrNotExist)), 11, "no_space"},
+		{"quota used up", wrap(syscall.EDQUOT), 11, "no_space"},
 		{"failed disk", wrap(store.ErrPoisoned), 11, "storage_failed"},
 		{"failed disk under a relay", wrap(relay.ErrBroken), 11, "storage_failed"},
 		{"a key file that others can read", wrap(identity.ErrKeyPermissions), 1, "key_permissions"},
 		{"a state key that others can read", wrap(store.ErrKeyPermissions), 1, "key_permissions"},
+		{"key file torn", wrap(identity.ErrKeyFile), 1, "not_a_key_file"},
+		{"key file made of two", wrap(identity.ErrMismatch), 1, "key_mismatch"},
+		{"address of another machine", wrap(syscall.EADDRNOTAVAIL), 2, "address_not_here"},
+		{"home below a file", wrap(syscall.ENOTDIR), 2, "not_a_folder"},
+		{"file of another user", wrap(fs.ErrPermission), 7, "permission"},
 		{"imported twice", wrap(identity.ErrExists), 9, "exists"},
 		{"no AMID", wrap(identity.ErrAMID), 2, "not_an_amid"},
 		{"no such file", wrap(noFile), 4, "no_such_file"},
@@ -79,6 +100,19 @@ func TestErrorsAndTheirExitCodes(t *testing.T) {
 				t.Errorf("message %q, want %q", f.message, c.err)
 			}
 		})
+	}
+}
+
+// Every error of ours that ends a start says what to do next.
+func TestCausesHaveANextStep(t *testing.T) {
+	for _, c := range causes {
+		switch c.err {
+		case context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission:
+			continue // they happen to whatever the message names
+		}
+		if c.hint == "" {
+			t.Errorf("%s: no next step", c.code)
+		}
 	}
 }
 

@@ -74,8 +74,17 @@ func (f *fakeNode) Message(_ context.Context, _, id string, wait api.State, time
 
 func (f *fakeNode) Messages(context.Context, string, int) ([]api.Message, error) { return nil, nil }
 
-func (f *fakeNode) Cancel(context.Context, string, string) (api.Message, error) {
-	return api.Message{}, api.Problemf(404, api.CodeNotFound, "no such message")
+func (f *fakeNode) Cancel(_ context.Context, _, id string) (api.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case len(f.sent) == 0 || id != "m1":
+		return api.Message{}, api.Problemf(404, api.CodeNotFound, "no message %s", id)
+	case f.state.Terminal():
+		return api.Message{}, api.Problemf(409, api.CodeConflict, "%s is %s", id, f.state)
+	}
+	f.state = api.StateCancelled
+	return f.message(f.sent[len(f.sent)-1].To)
 }
 
 // Inbox gives pages of q.Limit; the cursor is the last page's last id.

@@ -40,7 +40,7 @@ func (a *app) approveCommand() *cobra.Command {
 		Short:   "Let the peer in",
 		Long:    "Accepts a pending knock. The grant lasts until it is taken back, or as long as --for says.",
 		Example: "  amesh knocks approve 5f0c1d2e3a4b5c6d --for 7d",
-		Args:    words(1, 1, "the knock's ID"),
+		Args:    oneID("the knock's ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seconds := int64(time.Duration(lasts).Seconds())
 			if cmd.Flags().Changed("for") && seconds < 1 {
@@ -59,7 +59,7 @@ func (a *app) refuseCommand() *cobra.Command {
 		Short:   "Keep the peer out",
 		Long:    "Rejects a pending knock. The peer learns that it was rejected, not why.",
 		Example: "  amesh knocks refuse 5f0c1d2e3a4b5c6d",
-		Args:    words(1, 1, "the knock's ID"),
+		Args:    oneID("the knock's ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.decide(cmd, args[0], false, api.DecideRequest{})
 		},

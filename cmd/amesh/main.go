@@ -10,9 +10,12 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/libp2p/go-libp2p/gologshim"
 )
 
 // version is set by the linker, see the Makefile.
@@ -28,6 +31,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	quietLibp2p(os.Getenv)
 	a := &app{
 		in:     os.Stdin,
 		out:    os.Stdout,
@@ -38,6 +42,15 @@ func run() int {
 		args:   os.Args[1:],
 	}
 	return a.main(ctx)
+}
+
+// quietLibp2p takes libp2p's own lines off standard error: they are about strangers'
+// connections and have another form than ours. Whoever sets the variable that libp2p
+// reads for its level gets them.
+func quietLibp2p(getenv func(string) string) {
+	if getenv("GOLOG_LOG_LEVEL") == "" {
+		gologshim.SetDefaultHandler(slog.DiscardHandler)
+	}
 }
 
 // isTerminal takes every character device for a terminal. That includes the null

@@ -31,7 +31,7 @@ Reading leases the message: the sender sees "leased", and nobody else is given i
 until the lease ends. "amesh done" says that the work on it is done.`,
 		Example: `  amesh read 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44
   amesh read 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44 --output flights.json`,
-		Args: words(1, 1, "the message's ID"),
+		Args: oneID("the message's ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(func(n api.Backend) error {
 				m, err := n.Read(cmd.Context(), a.agent, args[0], time.Duration(o.lease))

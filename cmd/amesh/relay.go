@@ -70,6 +70,17 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := checkListen("--libp2p", o.libp2p); err != nil {
 		return err
 	}
+	listen, isDefault := a.relayListen(o.listen)
+	source := "--listen"
+	if o.listen == "" {
+		source = "HOST and PORT make"
+	}
+	if err := checkHostPort(source, listen, "127.0.0.1:8765 or :8765"); err != nil {
+		return err
+	}
+	if err := checkName(o.name); err != nil {
+		return err
+	}
 	log, err := a.logger()
 	if err != nil {
 		return err
@@ -91,7 +102,6 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	listen, isDefault := a.relayListen(o.listen)
 	door, err := listenTCP(listen, isDefault, tell)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func (a *app) replyCommand() *cobra.Command {
 handled. Waiting and exit codes are those of "amesh send".`,
 		Example: `  amesh reply 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44 "two seats, 14:20"
   amesh reply 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44 --file offers.json --wait handled`,
-		Args: words(1, 2, "the message's ID and a text, - or --file"),
+		Args: withID("the message's ID", words(1, 2, "the message's ID and a text, - or --file")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.request(cmd, &o, args[1:])
 			if err != nil {

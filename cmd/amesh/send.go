@@ -11,10 +11,14 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
 )
+
+// longestKey is the longest idempotency key in bytes that a node remembers.
+const longestKey = 128
 
 // maxBody is the largest message; larger things will travel as attachments.
 const maxBody = api.MaxBody
@@ -83,6 +87,9 @@ message was accepted but is not there in time, and 5 when it was refused.`,
 // request makes what send and reply have in common of flags and text.
 func (a *app) request(cmd *cobra.Command, o *outgoing, text []string) (api.SendRequest, error) {
 	r := api.SendRequest{Intent: o.intent, Via: o.via, Wait: api.State(o.wait)}
+	if f := o.check(); f != nil {
+		return r, withUsage(cmd, f)
+	}
 	if !r.Wait.Waitable() {
 		return r, withUsage(cmd, usagef("--wait %s: want accepted, relayed, delivered, leased or handled", o.wait))
 	}
@@ -115,6 +122,34 @@ func (a *app) request(cmd *cobra.Command, o *outgoing, text []string) (api.SendR
 		r.ContentType = o.contentType
 	}
 	return r, err
+}
+
+// check looks at the labels of a message, so that what a label may look like is said
+// in words and not by the node's encoder.
+func (o *outgoing) check() *failure {
+	if o.intent != "" && content.CheckIntent(o.intent) != nil {
+		return usagef("--intent %q: want lower-case letters, digits, \".\", \"_\" and \"-\" in parts between slashes, at most %d bytes",
+			shorten(o.intent), content.MaxIntent).next("write it like travel/flights")
+	}
+	if content.Clean(o.thread, content.MaxThread) != o.thread {
+		return usagef("--thread %q: want at most %d bytes of text without control characters", shorten(o.thread), content.MaxThread)
+	}
+	if content.Clean(o.contentType, content.MaxContentType) != o.contentType {
+		return usagef("--content-type %q: want at most %d bytes of text without control characters", shorten(o.contentType), content.MaxContentType)
+	}
+	if len(o.key) > longestKey || strings.ContainsFunc(o.key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return usagef("--idempotency-key %q: want at most %d printable ASCII characters without spaces", shorten(o.key), longestKey)
+	}
+	return nil
+}
+
+// shorten keeps an error in one line.
+func shorten(s string) string {
+	const most = 40
+	if len(s) <= most {
+		return s
+	}
+	return content.Clean(s, most) + "…"
 }
 
 func readBodyFile(path string) ([]byte, error) {
@@ -222,5 +257,5 @@ func hintFor(m api.Message) string {
 	if m.Reason == api.ReasonNoBundle {
 		return "check the AMID, and relays and DHT with: amesh status"
 	}
-	return "nothing to do, it goes out by itself; see how far it is with: amesh peers"
+	return "nothing to do, it goes out by itself; see how far it is with: amesh status " + m.ID
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -14,14 +15,18 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show the node at a glance",
+		Use:   "status [ID]",
+		Short: "Show the node at a glance, or how far a message is",
 		Long: `Shows agents, relays, peers, what waits to be sent and read, and what does not
-work right now. With --check the exit code is 10 while something does not work.`,
-		Example: "  amesh status\n  amesh status --check",
-		Args:    words(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+work right now. With --check the exit code is 10 while something does not work.
+With the ID that "amesh send" printed it shows where that message is.`,
+		Example: "  amesh status\n  amesh status --check\n  amesh status 01973c1e-5b0e-7c3e-9d0e-8a1f5c2b7d44",
+		Args:    words(0, 1, "the ID of one message"),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(func(n api.Backend) error {
+				if len(args) == 1 {
+					return a.messageStatus(cmd.Context(), n, args[0])
+				}
 				s, err := n.Status(cmd.Context(), a.agent)
 				if err != nil {
 					return err
@@ -35,6 +40,35 @@ work right now. With --check the exit code is 10 while something does not work.`
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "exit 10 while something does not work")
 	return cmd
+}
+
+// messageStatus is the data of status with an ID.
+type messageStatus struct {
+	Message api.Message `json:"message"`
+}
+
+func (a *app) messageStatus(ctx context.Context, n api.Backend, id string) error {
+	m, err := n.Message(ctx, a.agent, id, "", 0)
+	if err != nil {
+		return err
+	}
+	return a.show(messageStatus{m}, func(w io.Writer) {
+		writeSent(w, m)
+		fmt.Fprintf(w, "to       %s\n", m.To)
+		fmt.Fprintf(w, "since    %s\n", m.Changed.UTC().Format(time.RFC3339))
+		if m.Reason != "" {
+			fmt.Fprintf(w, "reason   %s\n", plain(m.Reason))
+		}
+		if m.Text != "" {
+			fmt.Fprintf(w, "says     %s\n", plain(m.Text))
+		}
+		if !m.State.Terminal() {
+			if m.Where != "" {
+				fmt.Fprintf(w, "at       %s\n", plain(m.Where))
+			}
+			fmt.Fprintf(w, "until    %s\n", m.Expires.UTC().Format(time.RFC3339))
+		}
+	})
 }
 
 func writeStatus(w io.Writer, s api.Status) {

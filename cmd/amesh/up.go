@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"amesh/dht"
 	"amesh/node"
 	"amesh/node/api"
+	"amesh/relay"
 
 	"github.com/spf13/cobra"
 )
@@ -49,10 +54,11 @@ lists with commas), then from config.yaml in the home.`,
 
 func (a *app) up(ctx context.Context, o upOptions) error {
 	started := time.Now()
-	if o.announce != "none" && o.announce != "public" {
-		return usagef("--announce %s: want none or public", o.announce)
+	if err := o.check(a.home); err != nil {
+		return err
 	}
-	if err := checkListen("--listen", o.listen); err != nil {
+	name, err := a.firstName(o.name)
+	if err != nil {
 		return err
 	}
 	log, err := a.logger()
@@ -62,17 +68,16 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err := dropFile(o.printAddresses); err != nil {
 		return err
 	}
-	name := o.name
-	if name == "" {
-		name = a.agent
-	}
 	n, err := node.New(node.Config{
 		Home: a.home, Agent: name, Relays: o.relays, Bootstrap: o.bootstrap, Listen: o.listen,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
+	if errors.Is(err, node.ErrNotLoopback) {
+		return err
+	}
 	if err != nil {
-		return usagef("%v", err)
+		return usagef("%v", err).next("amesh up --help")
 	}
 	return together(ctx, n.Run, func(ctx context.Context) error {
 		select {
@@ -86,6 +91,60 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		<-ctx.Done()
 		return nil
 	})
+}
+
+// check looks at what was typed before anything is opened.
+func (o upOptions) check(home string) error {
+	if o.announce != "none" && o.announce != "public" {
+		return usagef("--announce %s: want none or public", o.announce)
+	}
+	for _, url := range o.relays {
+		if _, err := relay.ParseURL(url); err != nil {
+			return usagef("--relay: %v", err).next("write it like wss://relay.example/v1/connect; a relay prints it behind \"use it\"")
+		}
+	}
+	for _, at := range o.bootstrap {
+		if _, err := dht.ParseBootstrap([]string{at}); err != nil {
+			return usagef("--bootstrap: %v", err).next("write it like /ip4/192.0.2.7/tcp/47777/p2p/12D3KooW…; a relay prints it behind \"use it\"")
+		}
+	}
+	if o.api != "" {
+		if err := checkHostPort("--api", hostPort(o.api), "127.0.0.1:7777"); err != nil {
+			return err
+		}
+	}
+	if err := checkListen("--listen", o.listen); err != nil {
+		return err
+	}
+	// An old socket goes away by itself; what somebody put there is theirs.
+	socket := filepath.Join(home, "node.sock")
+	if info, err := os.Lstat(socket); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return &failure{exit: exitConflict, code: "socket_in_the_way", message: socket + " is in the way: it is no socket", hint: "move it away, or give another --home"}
+	}
+	return nil
+}
+
+// firstName is the name for the agent that is made when the home has none. It says
+// so when a name was given for nothing.
+func (a *app) firstName(name string) (string, error) {
+	asked := name != ""
+	if !asked {
+		name = a.agent
+	}
+	if name != "" {
+		if err := checkAgentName(name); err != nil {
+			return "", err
+		}
+	}
+	agents, err := a.agentsOnDisk()
+	if err != nil {
+		return "", err
+	}
+	named := slices.ContainsFunc(agents, func(known api.Agent) bool { return known.Name == name })
+	if asked && len(agents) > 0 && !named {
+		fmt.Fprintf(a.err, "--name %s is ignored: the home has the agent %s\n", name, plain(agents[0].Name))
+	}
+	return name, nil
 }
 
 // ready is what up says with --json.

@@ -32,6 +32,23 @@ func words(least, most int, want string) cobra.PositionalArgs {
 	}
 }
 
+// withID accepts what inner does, when the first word is not empty: an ID comes out
+// of a command in a script as nothing when that command found nothing.
+func withID(want string, inner cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := inner(cmd, args); err != nil {
+			return err
+		}
+		if strings.TrimSpace(args[0]) == "" {
+			return withUsage(cmd, usagef("empty argument: want %s", want))
+		}
+		return nil
+	}
+}
+
+// oneID accepts an ID and nothing else.
+func oneID(want string) cobra.PositionalArgs { return withID(want, words(1, 1, want)) }
+
 // verbs accepts no arguments, because a word that is still there when the verbs
 // were matched is a verb that does not exist.
 func verbs(cmd *cobra.Command, args []string) error {

@@ -89,7 +89,7 @@ func TestSendNotThereYet(t *testing.T) {
 	want := outcomeOf{exitUndelivered, "m1  relayed  relayed\n",
 		"amesh send: accepted, not delivered yet: waits at ws://relay.example/v1/connect until 2026-11-23T09:14:00Z; peer " +
 			peer(2).Short() + " (a relay keeps it, the peer has not come for it)\n" +
-			"next: nothing to do, it goes out by itself; see how far it is with: amesh peers\n"}
+			"next: nothing to do, it goes out by itself; see how far it is with: amesh status m1\n"}
 	if d := cmp.Diff(want, r, cmp.AllowUnexported(outcomeOf{})); d != "" {
 		t.Error(d)
 	}
@@ -142,6 +142,33 @@ func TestTypedWrong(t *testing.T) {
 		{"no such message", []string{"read", "m9"}, 4, []string{"no message m9", "next: amesh inbox --all"}},
 		{"no such knock", []string{"knocks", "refuse", "k9"}, 4, []string{"no knock k9"}},
 		{"no such policy key", []string{"policy", "set", "color", "red"}, 2, []string{`unknown key "color"`}},
+		{"intent in capitals", []string{"send", to, "x", "--intent", "Travel/Flights"}, 2, []string{`--intent "Travel/Flights": want lower-case letters`, "next: write it like travel/flights"}},
+		{"intent too long", []string{"reply", "m1", "x", "--intent", strings.Repeat("a", 129)}, 2, []string{"at most 128 bytes"}},
+		{"thread too long", []string{"send", to, "x", "--thread", strings.Repeat("t", 65)}, 2, []string{"at most 64 bytes"}},
+		{"type of two lines", []string{"send", to, "x", "--content-type", "text/plain\nx"}, 2, []string{"--content-type"}},
+		{"key too long", []string{"send", to, "x", "--idempotency-key", strings.Repeat("k", 129)}, 2, []string{"--idempotency-key", "at most 128"}},
+		{"key with spaces", []string{"send", to, "x", "--idempotency-key", "my key"}, 2, []string{"without spaces"}},
+		{"word too long", []string{"done", "m1", "--text", strings.Repeat("w", 201)}, 2, []string{"--text has 201 bytes, want at most 200", "next: answer with amesh reply"}},
+		{"approve nothing", []string{"knocks", "approve", ""}, 2, []string{"empty argument: want the knock's ID"}},
+		{"refuse nothing", []string{"knocks", "refuse", " "}, 2, []string{"empty argument"}},
+		{"read nothing", []string{"read", ""}, 2, []string{"empty argument: want the message's ID"}},
+		{"done with nothing", []string{"done", ""}, 2, []string{"empty argument"}},
+		{"reply to nothing", []string{"reply", "", "x"}, 2, []string{"empty argument"}},
+		{"cancel nothing", []string{"cancel", ""}, 2, []string{"empty argument"}},
+		{"cancel what nobody sent", []string{"cancel", "m9"}, 4, []string{"no message m9"}},
+		{"first agent with a path for a name", []string{"up", "--name", "../evil"}, 2, []string{"a folder's", "next: give a name"}},
+		{"first agent with a backslash", []string{"up", "--name", `a\b`}, 2, []string{"a folder's"}},
+		{"first agent with a colour", []string{"up", "--agent", "a\x1b[1m"}, 2, []string{"a folder's"}},
+		{"first agent with a long name", []string{"up", "--name", strings.Repeat("n", 65)}, 2, []string{"at most 64 bytes"}},
+		{"relay by HTTP", []string{"up", "--relay", "http://127.0.0.1:1"}, 2, []string{"--relay", "next: write it like wss://"}},
+		{"bootstrap without a peer", []string{"up", "--bootstrap", "/ip4/127.0.0.1/tcp/1"}, 2, []string{"--bootstrap", "next: write it like /ip4/"}},
+		{"API without a port", []string{"up", "--api", "127.0.0.1"}, 2, []string{"--api 127.0.0.1: want HOST:PORT", "next: write it like 127.0.0.1:7777"}},
+		{"API with too high a port", []string{"up", "--api", "127.0.0.1:77777"}, 2, []string{"want a port", "next:"}},
+		{"API for everybody", []string{"up", "--api", "0.0.0.0:0"}, 2, []string{"next: use 127.0.0.1"}},
+		{"relay on a word", []string{"relay", "--listen", "bogus"}, 2, []string{"--listen bogus: want HOST:PORT", "next: write it like 127.0.0.1:8765"}},
+		{"relay on no port", []string{"relay", "--listen", "127.0.0.1:"}, 2, []string{"want a port"}},
+		{"relay named without a port", []string{"relay", "--name", "relay.example"}, 2, []string{"--name relay.example: want HOST:PORT", "next: write it like relay.example:443"}},
+		{"relay named by a port", []string{"relay", "--name", ":443"}, 2, []string{"want a host and the port"}},
 		{"announce what", []string{"up", "--announce", "loudly"}, 2, []string{"want none or public"}},
 		{"level of what", []string{"relay", "--log-level", "loud"}, 2, []string{`log level "loud"`}},
 		{"agent with a path for a name", []string{"agent", "import", big, "--name", "../x"}, 2, []string{"a folder's"}},
@@ -246,6 +273,19 @@ func TestDoneTellsTheOutcome(t *testing.T) {
 		if d := cmp.Diff(c.want, n.acks["m1"]); d != "" || r.exit != exitOK {
 			t.Errorf("exit %d, %s%s", r.exit, r.err, d)
 		}
+	}
+}
+
+func TestCancelTakesBack(t *testing.T) {
+	n := newFakeNode()
+	if r := runFake(t, n, nil, "send", peer(2).String(), "hello", "--wait", "accepted"); r.exit != exitOK {
+		t.Fatalf("exit %d: %s", r.exit, r.err)
+	}
+	if r := runFake(t, n, nil, "cancel", "m1"); r.exit != exitOK || r.out != "m1  cancelled  relayed\n" {
+		t.Errorf("exit %d: %s%s", r.exit, r.out, r.err)
+	}
+	if r := runFake(t, n, nil, "cancel", "m1", "--json"); r.exit != exitConflict || !strings.HasPrefix(r.out, `{"schema":"amesh.cancel/1","ok":false`) {
+		t.Errorf("again: exit %d: %s%s", r.exit, r.out, r.err)
 	}
 }
 
