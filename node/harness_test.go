@@ -29,6 +29,7 @@ type station struct {
 	libp2p  string
 	url     string
 	boot    string
+	dht     *dht.Node
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -69,7 +70,15 @@ func (s *station) start() {
 	}
 	s.listen, s.libp2p = l.Addr().String(), h.Addrs()[0].String()
 	s.url, s.boot = "ws://"+s.listen+"/v1/connect", dht.Multiaddrs(h)[0]
+	s.dht = d
 	s.serve(srv, l, h, d)
+}
+
+// find is what anybody can look up about an agent.
+func (s *station) find(amid identity.AMID) (*identity.AgentRecord, error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	return s.dht.Find(ctx, amid)
 }
 
 func (s *station) serve(srv *relay.Server, l net.Listener, h host.Host, d *dht.Node) {

@@ -127,11 +127,12 @@ func (m *mesh) places(r *room) agent.Places {
 // only where the owner said so.
 func (m *mesh) public(r *room) agent.Places {
 	p := m.places(r)
-	var addrs []string
 	if m.node.cfg.Announce == AnnouncePublic {
-		addrs = announceable(m.host.Addrs(), m.node.bootstrap)
+		p.Addresses = announceable(m.host.Addrs(), m.node.bootstrap)
+		return p
 	}
-	p.Addresses = addrs
+	// Peer ids are of no use without addresses, and would link the agents of a node.
+	p.PeerIDs, p.Addresses = nil, nil
 	return p
 }
 

@@ -286,3 +286,27 @@ func TestUnknownAgentAndMessage(t *testing.T) {
 		t.Errorf("unknown message: %v", err)
 	}
 }
+
+// T66: before an accept nobody learns where a node is, unless its owner said so.
+func TestPublicRecord(t *testing.T) {
+	s := newStation(t)
+	for _, c := range []struct {
+		announce string
+		places   bool
+	}{{AnnounceNone, false}, {AnnouncePublic, true}} {
+		cfg := Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Announce: c.announce}
+		a, b := startNode(t, cfg), startNode(t, cfg)
+		b.set("strangers", "accept")
+		a.send(b, "found", api.SendRequest{})
+		rec, err := s.find(b.amid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rec.Relays) != 1 || rec.Relays[0] != s.url {
+			t.Errorf("announce %s: relays %q", c.announce, rec.Relays)
+		}
+		if got := len(rec.PeerIDs)+len(rec.Addresses) > 0; got != c.places {
+			t.Errorf("announce %s: peer ids %q, addresses %q", c.announce, rec.PeerIDs, rec.Addresses)
+		}
+	}
+}
