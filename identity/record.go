@@ -68,10 +68,7 @@ func SignRecord(key PrivateKey, rec AgentRecord, bundleRaw []byte) ([]byte, erro
 	writeTime(w, rec.Created)
 	writeTime(w, rec.Expires)
 	for _, list := range [][]string{rec.Relays, rec.PeerIDs, rec.Addresses} {
-		w.U8(uint8(len(list)))
-		for _, s := range list {
-			w.LP8([]byte(s))
-		}
+		w.List(list)
 	}
 	w.LP16(bundleRaw)
 	w.Fixed(key.Sign(TagAgentRecord, w.Bytes()))
@@ -119,28 +116,12 @@ func readRecord(raw []byte) (*AgentRecord, []byte, error) {
 	rec.Sequence = r.U64()
 	rec.Created = readTime(r)
 	rec.Expires = readTime(r)
-	rec.Relays = readList(r, MaxRelays, maxRelayURL)
-	rec.PeerIDs = readList(r, MaxPeerIDs, maxPeerID)
-	rec.Addresses = readList(r, MaxAddresses, maxAddress)
+	rec.Relays = r.List(MaxRelays, maxRelayURL)
+	rec.PeerIDs = r.List(MaxPeerIDs, maxPeerID)
+	rec.Addresses = r.List(MaxAddresses, maxAddress)
 	bundle := r.LP16(MaxRecordSize)
 	r.Fixed(SignatureSize)
 	return rec, bundle, r.Done()
-}
-
-func readList(r *wire.Reader, count, size int) []string {
-	n := int(r.U8())
-	if n > count {
-		r.Fail("list of %d, at most %d", n, count)
-	}
-	var list []string
-	for range n {
-		b := r.LP8(size)
-		if r.Err() != nil {
-			return nil
-		}
-		list = append(list, string(b))
-	}
-	return list
 }
 
 func (rec *AgentRecord) check() error {

@@ -186,26 +186,5 @@ func (h *home) announce(a Addrs) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(h.path(infoName), append(raw, '\n'))
-}
-
-// writeFile replaces a file in one step: a reader sees the old content or the new.
-func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, removeIfThere(f.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return identity.ReplaceFile(h.path(infoName), append(raw, '\n'))
 }

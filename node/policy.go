@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"amesh/identity"
 	"amesh/knock"
 	"amesh/node/api"
 )
@@ -135,7 +136,7 @@ func (p *policyFile) set(key, value string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(p.path, raw); err != nil {
+	if err := identity.ReplaceFile(p.path, raw); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
 			return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "the disk is full; the policy is what it was").
 				WithHint("make room and try again")

@@ -205,14 +205,14 @@ func (c *Paths) check() error {
 
 func (c *Paths) write(w *wire.Writer) {
 	w.I64(c.Stamp.UnixMilli())
-	writeList(w, c.PeerIDs)
-	writeList(w, c.Addresses)
-	writeList(w, c.Relays)
+	w.List(c.PeerIDs)
+	w.List(c.Addresses)
+	w.List(c.Relays)
 }
 
 func (c *Paths) read(r *wire.Reader) {
 	c.Stamp = readMillis(r)
-	c.PeerIDs = readList(r, MaxPeerIDs, MaxPeerID)
-	c.Addresses = readList(r, MaxAddresses, MaxAddress)
-	c.Relays = readList(r, MaxRelays, MaxRelay)
+	c.PeerIDs = r.List(MaxPeerIDs, MaxPeerID)
+	c.Addresses = r.List(MaxAddresses, MaxAddress)
+	c.Relays = r.List(MaxRelays, MaxRelay)
 }

@@ -188,7 +188,7 @@ func (c *Accept) write(w *wire.Writer) {
 	w.U32(c.Features)
 	w.U64(c.FirstSeq)
 	w.I64(c.GrantExpires.Unix())
-	writeList(w, c.Intents)
+	w.List(c.Intents)
 }
 
 func (c *Accept) read(r *wire.Reader) {
@@ -199,7 +199,7 @@ func (c *Accept) read(r *wire.Reader) {
 	c.Features = r.U32()
 	c.FirstSeq = r.U64()
 	c.GrantExpires = readSeconds(r)
-	c.Intents = readList(r, MaxIntents, MaxIntent)
+	c.Intents = r.List(MaxIntents, MaxIntent)
 }
 
 // RejectCode says why a knock was refused.

@@ -86,29 +86,6 @@ func checkList(what string, list []string, count, size int) error {
 	return nil
 }
 
-func writeList(w *wire.Writer, list []string) {
-	w.U8(uint8(len(list)))
-	for _, s := range list {
-		w.LP8([]byte(s))
-	}
-}
-
-func readList(r *wire.Reader, count, size int) []string {
-	n := int(r.U8())
-	if n > count {
-		r.Fail("list of %d, at most %d", n, count)
-	}
-	var list []string
-	for range n {
-		b := r.LP8(size)
-		if r.Err() != nil {
-			return nil
-		}
-		list = append(list, string(b))
-	}
-	return list
-}
-
 // checkTime refuses times before 1970, the zero time.Time among them, and after
 // 9999.
 func checkTime(what string, t time.Time) error {

@@ -78,6 +78,18 @@ func (w *Writer) LP32(b []byte) {
 	w.Fixed(b)
 }
 
+// List appends the number of texts in one byte and each text as LP8. It panics over
+// 255 texts or bytes of one.
+func (w *Writer) List(list []string) {
+	if len(list) > 0xFF {
+		panic("wire: list too long")
+	}
+	w.U8(uint8(len(list)))
+	for _, s := range list {
+		w.LP8([]byte(s))
+	}
+}
+
 // Reader takes fields off the front of a message.
 type Reader struct {
 	buf []byte
@@ -192,6 +204,24 @@ func (r *Reader) LP32(max int) []byte {
 		return nil
 	}
 	return r.lp(int(n), max)
+}
+
+// List takes what Writer.List wrote: at most count texts of at most size bytes. No
+// texts are nil.
+func (r *Reader) List(count, size int) []string {
+	n := int(r.U8())
+	if n > count {
+		r.Fail("list of %d, at most %d", n, count)
+	}
+	var list []string
+	for range n {
+		b := r.LP8(size)
+		if r.err != nil {
+			return nil
+		}
+		list = append(list, string(b))
+	}
+	return list
 }
 
 func (r *Reader) lp(n, max int) []byte {

@@ -20,7 +20,9 @@ func TestOneValueOneEncoding(t *testing.T) {
 	w.LP8([]byte("ab"))
 	w.LP16([]byte("c"))
 	w.LP32(nil)
-	const want = "0102030405060708090a0b0c0d0e0ffffffffffffffffe0100aa026162" + "000163" + "00000000"
+	w.List([]string{"d", ""})
+	w.List(nil)
+	const want = "0102030405060708090a0b0c0d0e0ffffffffffffffffe0100aa026162" + "000163" + "00000000" + "02016400" + "00"
 	if got := hex.EncodeToString(w.Bytes()); got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
@@ -33,6 +35,9 @@ func TestOneValueOneEncoding(t *testing.T) {
 	}
 	if !bytes.Equal(r.Fixed(1), []byte{0xaa}) || string(r.LP8(2)) != "ab" || string(r.LP16(1)) != "c" || len(r.LP32(0)) != 0 {
 		t.Error("fields differ")
+	}
+	if list := r.List(2, 1); len(list) != 2 || list[0] != "d" || list[1] != "" || r.List(2, 1) != nil {
+		t.Errorf("lists differ: %q", list)
 	}
 	if err := r.Done(); err != nil {
 		t.Error(err)
@@ -54,6 +59,9 @@ func TestReaderIsStrict(t *testing.T) {
 		{"LP16 longer than allowed", "000161", func(r *Reader) { r.LP16(0) }},
 		{"LP32 of 4 GiB", "ffffffff61", func(r *Reader) { r.LP32(1 << 30) }},
 		{"LP32 over the sign of an int32", "8000000061", func(r *Reader) { r.LP32(1 << 20) }},
+		{"list longer than allowed", "0200", func(r *Reader) { r.List(1, 9) }},
+		{"text in a list longer than allowed", "010361", func(r *Reader) { r.List(1, 2) }},
+		{"list cut short", "020161", func(r *Reader) { r.List(9, 9) }},
 		{"negative length", "00", func(r *Reader) { r.Fixed(-1) }},
 		{"the caller's rule", "", func(r *Reader) { r.Fail("no %s", "good") }},
 	} {
