@@ -7,8 +7,9 @@
 // itself a message of the new session. docs/protocol/session.md §5 and §8 are
 // the normative text.
 //
-// wire.go makes and reads knocks, policy.go is the owner's will, machine.go the
-// states of both sides, limits.go the numbers, window.go the limiter. All of it
-// is pure: no clock, no store, no goroutine. Whoever uses it holds the session
+// ask.go makes knocks, wire.go reads them, answer.go opens them. policy.go is the
+// owner's will and evaluate.go its verdict, machine.go the states of both sides,
+// winner.go what happens when both knock, limits.go the numbers, window.go the
+// limiter. All of it is pure: no clock, no store, no goroutine. Whoever uses it holds the session
 // and the knock's bytes until both are on disk, and only then lets them leave.
 package knock

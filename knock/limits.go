@@ -12,8 +12,8 @@ const (
 
 // Limits are the numbers a node may choose.
 type Limits struct {
-	// PerSender is how many knocks of one sender are taken for checking of their
-	// signature in Window.
+	// PerSender is how many knocks of one sender, its signature proven, are taken in
+	// Window.
 	PerSender int
 	// Total is how many knocks of all senders are taken in Window. The sender's
 	// name is not proven at that point, so this is the limit that protects us.
@@ -22,13 +22,9 @@ type Limits struct {
 	Window time.Duration
 	// PendingStrangers is how many knocks of strangers may wait for the owner.
 	PendingStrangers int
-	// PendingBytes is how many bytes those knocks may take in all.
-	PendingBytes int
 	// RelayWindow is how long A hands one knock to relays. A relay keeps it 72 h,
 	// so the last copy is gone before the prekeys it names are.
 	RelayWindow time.Duration
-	// AnswerAgain is the least time between two sendings of a stored answer.
-	AnswerAgain time.Duration
 }
 
 // DefaultLimits are the values of session.md §8 and §12.
@@ -38,8 +34,6 @@ func DefaultLimits() Limits {
 		Total:            600,
 		Window:           time.Minute,
 		PendingStrangers: 100,
-		PendingBytes:     4 << 20,
 		RelayWindow:      24 * time.Hour,
-		AnswerAgain:      5 * time.Second,
 	}
 }

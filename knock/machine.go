@@ -195,7 +195,7 @@ const (
 	OwnerApproves
 	OwnerRefuses
 	AnswerExpired  // the knock expired
-	KnockAgain     // the same knock came again, not sooner than AnswerAgain
+	KnockAgain     // the same knock came again
 	PeerMovedChain // a message of A under a new ratchet key was opened
 )
 
@@ -243,12 +243,12 @@ func (s AnswerState) asked(e AnswerEvent) (AnswerState, []Action, error) {
 	return s, nil, fmt.Errorf("%w: %v in %v", ErrForbidden, e, s)
 }
 
-// String is the word that design and logs use.
+// String is the word for logs.
 func (s AskState) String() string {
 	return word(int(s), "wanted", "knocked", "deciding", "accepted", "rejected", "ended")
 }
 
-// String is the word that design and logs use.
+// String is the word for logs.
 func (s AnswerState) String() string {
 	return word(int(s), "evaluated", "asked", "accepted", "rejected")
 }

@@ -93,8 +93,8 @@ func (k *skipped) dropEmpty() {
 	k.chains = slices.DeleteFunc(k.chains, func(c chain) bool { return len(c.keys) == 0 })
 }
 
-// SkippedKeys is the number of keys kept for messages that have not come. The
-// owner of many sessions bounds their sum.
+// SkippedKeys is the number of keys kept for messages that have not come, for an
+// owner of many sessions who bounds their sum.
 func (s *Session) SkippedKeys() int { return s.skipped.count() }
 
 // Expire forgets the keys stored before the given time.

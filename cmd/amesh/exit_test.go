@@ -125,7 +125,7 @@ func TestProblemsKeepHintAndRule(t *testing.T) {
 	}
 }
 
-// Where a sent message stands decides the exit code; design §9.
+// Where a sent message stands decides the exit code (README.md).
 func TestOutcomesOfASend(t *testing.T) {
 	for _, c := range []struct {
 		state  api.State

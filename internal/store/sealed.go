@@ -42,7 +42,7 @@ const (
 
 // StateKey seals the rows that hold session or prekey secrets. Deleting in Badger
 // is not erasing; but a row is unreadable once the key is gone, which lies outside
-// of Badger in a file that can be overwritten (session.md §7). It prints as
+// of Badger in a file that can be overwritten (session.md §14). It prints as
 // "(hidden)" and is safe for any number of goroutines.
 type StateKey struct {
 	keys []idKey // the sealing one first

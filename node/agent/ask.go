@@ -84,6 +84,10 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 		if errors.Is(err, store.ErrPoisoned) || errors.Is(err, store.ErrClosed) {
 			return err
 		}
+		if errors.Is(err, identity.ErrBundleConflict) {
+			// Somebody else holds its key, or its state was copied.
+			c.a.Logger.Warn("two different bundles of a peer under one number", "peer", c.peer.String())
+		}
 		c.a.Logger.Debug("no keys of peer", "peer", c.peer.Short(), "err", err)
 		c.lookup.wait = min(max(2*c.lookup.wait, c.a.Limits.LookupFirst), c.a.Limits.LookupMost)
 		c.lookup.next = c.a.Clock().Add(c.lookup.wait)

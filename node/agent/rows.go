@@ -24,7 +24,7 @@ const (
 	rowOutIndex = 'n' // message id 16                 → peer 20, sequence 8
 	rowFlight   = 'e' // peer 20, order 8              → flightRow: an envelope that is sent again until its end
 	rowSealed   = 'E' // peer 20, order 8              → its sealed bytes
-	rowSession  = 's' // peer 20, sid 16               → sessionRow, sealed
+	rowSession  = 's' // peer 20, sid 16               → session, sealed
 	rowOpened   = 'd' // envelope id 16                → openedRow: dedup of envelopes
 	rowDue      = 'r' // peer 20, UUIDv7 16            → dueRow: a receipt to be sealed
 	rowSkip     = 'w' // peer 20, sequence 8           → nothing: the peer is to be told that it will not come
@@ -42,7 +42,7 @@ const (
 	rowGrant    = 'g' // peer 20                       → Grant: our owner's or policy's yes
 	rowReturn   = 'G' // peer 20                       → Grant: the return of the peer's yes to us
 	rowContact  = 'c' // peer 20                       → contactRow
-	rowPrekeys  = 'y' // bundle sequence 8             → prekeyRow, sealed
+	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
 )

@@ -1,6 +1,6 @@
 // Package api is the local API of a node: its types, its error type and a Go
-// client. The command line, the dashboard and the MCP server use a node through
-// this package alone and never see the node's insides.
+// client. Whatever faces a person or an agent uses a running node through this
+// package alone and never sees the node's insides.
 //
 // The wire is HTTP and JSON on the node's unix socket (the caller's uid is the
 // credential) and on a loopback TCP address (always with a bearer token). Owner

@@ -6,7 +6,7 @@ import (
 	"amesh/identity"
 )
 
-// State is where an outgoing message is (docs/protocol/session.md, design words).
+// State is where an outgoing message is (docs/protocol/session.md §9).
 type State string
 
 // The states of an outgoing message, in the order in which they are reached.
