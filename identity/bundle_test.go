@@ -228,6 +228,14 @@ func TestBundleCompare(t *testing.T) {
 func TestOneTimeKey(t *testing.T) {
 	key := testKey(t, 1)
 	x, k := testExchange(t, 9), testKEM(t, 9)
+	long := OneTimeKey{Kind: KindOneTime, Created: noon, Expires: noon.Add(OneTimeKeyLife), Public: x[:]}
+	if _, err := SignOneTimeKey(key, long); err != nil {
+		t.Errorf("30 days: %v", err)
+	}
+	long.Expires = long.Expires.Add(time.Second)
+	if _, err := SignOneTimeKey(key, long); !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("30 days and a second: got %v, want ErrMalformed", err)
+	}
 	for name, c := range map[string]struct {
 		key  OneTimeKey
 		size int

@@ -78,7 +78,7 @@ func TestBadSigningKeys(t *testing.T) {
 func TestTagsSquared(t *testing.T) {
 	tags := []Tag{
 		TagKeyCertificate, TagBundle, TagOneTimeKey, TagAgentRecord, TagKnock,
-		TagRenew, TagRollbackMark, TagRelayConnect, TagMessage,
+		TagRenew, TagRollbackMark, TagRevocation, TagSuccessor, TagRelayConnect, TagMessage,
 	}
 	key, body := testKey(t, 1), []byte("the same bytes")
 	for _, made := range tags {

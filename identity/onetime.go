@@ -21,6 +21,9 @@ const (
 	KindOneTime      KeyKind = 4 // X25519
 )
 
+// OneTimeKeyLife is the longest time from a one-time key's Created to its Expires.
+const OneTimeKeyLife = 30 * 24 * time.Hour
+
 const oneTimeVersion = 1
 
 // OneTimeKey is a key that is handed out once and used for one session
@@ -89,7 +92,7 @@ func ParseOneTimeKey(raw []byte, signer PublicKey) (*OneTimeKey, error) {
 }
 
 func (k *OneTimeKey) check() error {
-	if err := checkLife(k.Created, k.Expires, 0); err != nil {
+	if err := checkLife(k.Created, k.Expires, OneTimeKeyLife); err != nil {
 		return err
 	}
 	switch k.Kind {

@@ -16,6 +16,8 @@ const (
 	TagKnock          Tag = "amesh/1 knock"
 	TagRenew          Tag = "amesh/1 renew"
 	TagRollbackMark   Tag = "amesh/1 rollback mark"
+	TagRevocation     Tag = "amesh/1 revocation" // by the key that leaves
+	TagSuccessor      Tag = "amesh/1 successor"  // by the key that takes its place
 	TagRelayConnect   Tag = "amesh/1 relay connect"
 	TagMessage        Tag = "amesh/1 message"
 )
