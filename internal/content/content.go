@@ -12,18 +12,19 @@ type Type uint8
 
 // The types of contents.
 const (
-	TypeRequest   Type = 0x01
-	TypeAccept    Type = 0x02
-	TypeReject    Type = 0x03
-	TypePending   Type = 0x04
-	TypeMessage   Type = 0x10
-	TypePart      Type = 0x11
-	TypeReceipts  Type = 0x12
-	TypeSkip      Type = 0x13
-	TypeClose     Type = 0x14
-	TypePaths     Type = 0x15
-	TypeICEOffer  Type = 0x16
-	TypeICEAnswer Type = 0x17
+	TypeRequest    Type = 0x01
+	TypeAccept     Type = 0x02
+	TypeReject     Type = 0x03
+	TypePending    Type = 0x04
+	TypeMessage    Type = 0x10
+	TypePart       Type = 0x11
+	TypeReceipts   Type = 0x12
+	TypeSkip       Type = 0x13
+	TypeClose      Type = 0x14
+	TypePaths      Type = 0x15
+	TypeICEOffer   Type = 0x16
+	TypeICEAnswer  Type = 0x17
+	TypeRevocation Type = 0x18
 )
 
 // ErrMalformed reports a content that breaks a rule of its layout, read or to be
@@ -90,6 +91,8 @@ func blank(t Type) Content {
 		return &Close{}
 	case TypePaths:
 		return &Paths{}
+	case TypeRevocation:
+		return &Revocation{}
 	}
 	return &Unknown{Kind: t}
 }

@@ -76,8 +76,9 @@ var samples = map[string]struct {
 		&Paths{Stamp: noon, PeerIDs: []string{"12D3"}, Addresses: []string{"/ip4/1.2.3.4/tcp/1"}, Relays: []string{"ws://r"}},
 		"15" + noonMS + "01" + "0431324433" + "01" + "122f6970342f312e322e332e342f7463702f31" + "01" + "0677733a2f2f72",
 	},
-	"unknown":  {&Unknown{Kind: 0x99, Fields: []byte{1, 2}}, "990102"},
-	"reserved": {&Unknown{Kind: TypeICEOffer, Fields: []byte{3}}, "1603"},
+	"revocation": {&Revocation{Statement: bytes.Repeat([]byte{7}, 128)}, "18" + strings.Repeat("07", 128)},
+	"unknown":    {&Unknown{Kind: 0x99, Fields: []byte{1, 2}}, "990102"},
+	"reserved":   {&Unknown{Kind: TypeICEOffer, Fields: []byte{3}}, "1603"},
 }
 
 const descriptionHex = "010000000000000000000000000000aa" + "0000000000000003" + noonMS + "0000019ca97bf880" +
@@ -132,7 +133,10 @@ func TestCutAndStretched(t *testing.T) {
 }
 
 // open contents end where the plaintext does.
-func open(c Content) bool { return c.Type() == TypeMessage || c.Type() >= TypeICEOffer }
+func open(c Content) bool {
+	_, unknown := c.(*Unknown)
+	return c.Type() == TypeMessage || unknown
+}
 
 func TestRules(t *testing.T) {
 	request := func(change func(*Request)) Content {
@@ -205,7 +209,8 @@ func TestRules(t *testing.T) {
 		"delivered with reason":         {receipt(Receipt{State: Delivered, Reason: ReasonAgent, At: noon}), false},
 		"failed without reason":         {receipt(Receipt{State: Failed, At: noon}), false},
 		"failed by the agent":           {receipt(Receipt{State: Failed, Reason: ReasonAgent, At: noon}), true},
-		"refused for a seventh reason":  {receipt(Receipt{State: Refused, Reason: 7, At: noon}), false},
+		"refused for its signature":     {receipt(Receipt{State: Refused, Reason: ReasonSignature, At: noon}), true},
+		"refused for a ninth reason":    {receipt(Receipt{State: Refused, Reason: 9, At: noon}), false},
 		"no state":                      {receipt(Receipt{At: noon}), false},
 		"sixth state":                   {receipt(Receipt{State: 6, Reason: 1, At: noon}), false},
 		"receipt with line break":       {receipt(Receipt{State: Handled, At: noon, Text: "a\nb"}), false},
@@ -223,6 +228,10 @@ func TestRules(t *testing.T) {
 		"paths with a long address":     {paths(Paths{Addresses: []string{strings.Repeat("x", 101)}}), false},
 		"paths with an empty address":   {paths(Paths{Addresses: []string{""}}), false},
 		"paths without stamp":           {&Paths{}, false},
+		"revocation with successor":     {&Revocation{Statement: make([]byte, 224)}, true},
+		"revocation of nothing":         {&Revocation{}, false},
+		"revocation of 127 bytes":       {&Revocation{Statement: make([]byte, 127)}, false},
+		"revocation of 192 bytes":       {&Revocation{Statement: make([]byte, 192)}, false},
 		"unknown that is known":         {&Unknown{Kind: TypeSkip}, false},
 	} {
 		raw, err := c.value.Encode()

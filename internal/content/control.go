@@ -26,13 +26,15 @@ type Reason uint8
 
 // The reasons; NoReason goes with the states up to Handled.
 const (
-	NoReason       Reason = 0
-	ReasonAgent    Reason = 1
-	ReasonConflict Reason = 2
-	ReasonParts    Reason = 3
-	ReasonBusy     Reason = 4
-	ReasonPolicy   Reason = 5
-	ReasonExpired  Reason = 6
+	NoReason        Reason = 0
+	ReasonAgent     Reason = 1
+	ReasonConflict  Reason = 2
+	ReasonParts     Reason = 3
+	ReasonBusy      Reason = 4
+	ReasonPolicy    Reason = 5
+	ReasonExpired   Reason = 6
+	ReasonLimits    Reason = 7
+	ReasonSignature Reason = 8
 )
 
 // Receipt tells the state of one message.
@@ -79,7 +81,7 @@ func (m *Receipt) check() error {
 		return malformed("state %d with reason %d", m.State, m.Reason)
 	}
 	if m.State > Handled {
-		if err := checkEnum("reason", m.Reason, ReasonExpired); err != nil {
+		if err := checkEnum("reason", m.Reason, ReasonSignature); err != nil {
 			return err
 		}
 	}
@@ -216,3 +218,25 @@ func (c *Paths) read(r *wire.Reader) {
 	c.Addresses = r.List(MaxAddresses, MaxAddress)
 	c.Relays = r.List(MaxRelays, MaxRelay)
 }
+
+// Revocation carries the statement with which the peer's signing key leaves
+// (session.md §2.8). Whether it is the peer's, and signed, is for identity to say.
+type Revocation struct {
+	Statement []byte
+}
+
+// Type is TypeRevocation.
+func (*Revocation) Type() Type { return TypeRevocation }
+
+// Encode implements Content.
+func (c *Revocation) Encode() ([]byte, error) { return encode(c, 1+len(c.Statement)) }
+
+func (c *Revocation) check() error {
+	if n := len(c.Statement); n != revocationSize && n != revocationSuccessorSize {
+		return malformed("revocation of %d bytes", n)
+	}
+	return nil
+}
+
+func (c *Revocation) write(w *wire.Writer) { w.Fixed(c.Statement) }
+func (c *Revocation) read(r *wire.Reader)  { c.Statement = r.Fixed(r.Len()) }

@@ -33,6 +33,9 @@ const (
 
 	maxDescription = 1024
 	signatureSize  = 64
+	// A revocation's statement, without a successor and with one.
+	revocationSize          = 128
+	revocationSuccessorSize = 224
 	// latest is the last second of the year 9999: later times are refused so
 	// that sums of times never wrap around.
 	latest = 253402300799
