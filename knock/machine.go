@@ -61,6 +61,9 @@ const (
 //	          │                        └──────────┘      │
 //	          └──────────────────────────────────────────┘
 //
+// A renew (of a knock that nothing answered yet) and a reject for now (busy) end the
+// knock like missing rows: another one is made.
+//
 // Of pending and the final answer the final one counts, in whatever order they
 // come. A late accept of a knock that was given up still counts: the session is
 // there, and asking again would only bother the owner twice.
@@ -85,6 +88,8 @@ const (
 	GotAccept                  // an accept naming the knock was opened
 	GotReject                  // a reject naming the knock was opened
 	GotPending                 // a pending naming the knock was opened
+	GotRenew                   // the keys that the knock named are gone, newer ones came
+	GotBusy                    // a reject that says to come again later was opened
 	TooOld                     // RelayWindow is over without any answer
 	AskExpired                 // expires + 600 s is over
 	NoRows                     // no row waits for the answer any more
@@ -145,6 +150,13 @@ func (s AskState) waiting(e AskEvent) (AskState, []Action, error) {
 			return s, nil, nil
 		}
 		return AskDeciding, []Action{StopResending, ShowDeciding}, nil
+	case GotBusy:
+		return AskEnded, []Action{StopResending}, nil
+	case GotRenew:
+		if s == AskDeciding {
+			break // the peer has opened the knock: its keys were good
+		}
+		return AskEnded, []Action{StopResending}, nil
 	case TooOld:
 		if s == AskDeciding {
 			return s, nil, nil // the peer has the knock; another would ask twice
@@ -255,7 +267,7 @@ func (s AnswerState) String() string {
 
 // String names the event.
 func (e AskEvent) String() string {
-	return word(int(e), "bundle", "accept", "reject", "pending", "too old", "expired", "no rows")
+	return word(int(e), "bundle", "accept", "reject", "pending", "renew", "busy", "too old", "expired", "no rows")
 }
 
 // String names the event.

@@ -28,6 +28,7 @@ func TestAskMachine(t *testing.T) {
 			GotAccept:  {AskAccepted, []Action{StopResending, SendReceipt, KeepGrant, ReleaseRows}},
 			GotReject:  {AskRejected, []Action{StopResending, RefuseRows}},
 			GotPending: {AskDeciding, []Action{StopResending, ShowDeciding}},
+			GotRenew:   {AskEnded, []Action{StopResending}}, GotBusy: {AskEnded, []Action{StopResending}},
 			TooOld:     {AskWanted, []Action{StopResending}},
 			AskExpired: {AskWanted, []Action{StopResending}},
 			NoRows:     {AskEnded, []Action{StopResending}},
@@ -36,6 +37,7 @@ func TestAskMachine(t *testing.T) {
 			GotAccept:  {AskAccepted, []Action{StopResending, SendReceipt, KeepGrant, ReleaseRows}},
 			GotReject:  {AskRejected, []Action{StopResending, RefuseRows}},
 			GotPending: stay(AskDeciding), TooOld: stay(AskDeciding),
+			GotBusy:    {AskEnded, []Action{StopResending}}, // a renew comes only before anything was opened
 			AskExpired: {AskWanted, []Action{StopResending}},
 			NoRows:     {AskEnded, []Action{StopResending}},
 		},

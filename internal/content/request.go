@@ -138,6 +138,10 @@ func notEmpty(b []byte) []byte {
 	return b
 }
 
+// FeatureResumed in an Accept says that the answerer had sealed one of the envelopes
+// that the request names: both sides give up their older sessions (session.md §8.6).
+const FeatureResumed uint32 = 1
+
 // Accept answers a knock with yes (session.md §7.2).
 type Accept struct {
 	Knock        [32]byte // knock hash
