@@ -38,7 +38,7 @@ type room struct {
 }
 
 // add makes the mailroom of an agent. Nothing of it runs yet.
-func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st store.Store, key *store.StateKey) error {
+func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st store.Store, key *store.StateKey, mark string) error {
 	r := &room{}
 	cfg := &m.node.cfg
 	var err error
@@ -62,7 +62,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	}
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.dht,
-		Policy: func() *knock.Policy { return m.policy.get() }, Clock: cfg.Clock, Logger: cfg.Logger,
+		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Clock: cfg.Clock, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -197,7 +197,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
-		if err := m.add(ctx, name, ids[name], st, stateKey); err != nil {
+		if err := m.add(ctx, name, ids[name], st, stateKey, h.path(agentsDir, name, markName)); err != nil {
 			return err
 		}
 	}

@@ -82,6 +82,7 @@ type Config struct {
 	Carrier     Carrier
 	Directory   Directory
 	Policy      func() *knock.Policy // the policy in force, read at every decision
+	Mark        MarkKeeper           // nil: a state that is put back is not noticed
 	Limits      Limits               // zero: DefaultLimits()
 	KnockLimits knock.Limits         // zero: knock.DefaultLimits()
 	Clock       func() time.Time     // default time.Now
@@ -95,12 +96,15 @@ type Agent struct {
 	Config
 	amid    identity.AMID
 	prekeys *prekeys
+	mark    *mark
 	guard   knockGuard
 	changed signal
 
 	mu      sync.Mutex
 	clerks  map[identity.AMID]*clerk
-	known   map[identity.AMID]bool // peers with a session
+	known   map[identity.AMID]bool // peers with a session or a grant
+	keys    map[identity.AMID]int  // skipped message keys that are stored, by peer
+	stored  int                    // all of them
 	running context.Context
 	started chan struct{} // closed when Run works
 	wg      sync.WaitGroup
@@ -136,10 +140,12 @@ func New(cfg Config) (*Agent, error) {
 		amid:   cfg.Key.AMID(),
 		clerks: make(map[identity.AMID]*clerk),
 		known:  make(map[identity.AMID]bool),
+		keys:   make(map[identity.AMID]int),
 		failed: make(chan error, 1), started: make(chan struct{}),
 	}
 	a.prekeys = &prekeys{a: a}
-	a.guard.init(cfg.KnockLimits)
+	a.mark = &mark{a: a}
+	a.guard.init(cfg.KnockLimits, cfg.Limits.RenewPeer, cfg.Limits.RenewAll)
 	a.changed.init()
 	return a, nil
 }
@@ -150,17 +156,30 @@ func (a *Agent) AMID() identity.AMID { return a.amid }
 // Start loads keys and peers, and makes a bundle if there is none. It must have
 // returned before Run, Receive and the methods that send are called.
 func (a *Agent) Start(ctx context.Context) error {
-	if err := a.prekeys.load(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		return fmt.Errorf("agent %s: %w", a.Name, err)
+	}
+	return nil
+}
+
+func (a *Agent) start(ctx context.Context) error {
+	if err := a.mark.open(ctx); err != nil {
+		return err
+	}
+	if err := a.prekeys.load(ctx); err != nil {
+		return err
 	}
 	busy, err := a.findPeers()
 	if err != nil {
-		return fmt.Errorf("agent %s: %w", a.Name, err)
+		return err
+	}
+	if err := a.countSkipped(); err != nil {
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for peer, sessions := range busy {
-		if sessions {
+	for peer, known := range busy {
+		if known {
 			a.known[peer] = true
 		}
 	}
@@ -225,16 +244,17 @@ func (a *Agent) fail(err error) {
 	}
 }
 
-// findPeers lists the peers that have state, and whether it includes a session.
+// findPeers lists the peers that have state, and whether it includes a session or a
+// grant.
 func (a *Agent) findPeers() (map[identity.AMID]bool, error) {
 	found := make(map[identity.AMID]bool)
 	err := a.Store.View(func(r store.Reader) error {
-		for _, kind := range []byte{rowPeer, rowSession} {
+		for _, kind := range []byte{rowPeer, rowSession, rowGrant, rowReturn} {
 			prefix := a.key(kind)
 			err := r.Scan(prefix, nil, func(k, _ []byte) bool {
 				if len(k) >= len(prefix)+identity.AMIDSize {
 					peer := identity.AMID(k[len(prefix):][:identity.AMIDSize])
-					found[peer] = found[peer] || kind == rowSession
+					found[peer] = found[peer] || kind != rowPeer
 				}
 				return true
 			})
@@ -320,6 +340,7 @@ func (a *Agent) isKnown(peer identity.AMID) bool {
 	return a.known[peer]
 }
 
+// setKnown says whether what names a peer as its sender is worth a look.
 func (a *Agent) setKnown(peer identity.AMID, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -118,6 +118,21 @@ func (b *book) Find(_ context.Context, peer identity.AMID) (*identity.AgentRecor
 	return identity.ParseAgentRecord(raw)
 }
 
+// memoryMark keeps a rollback mark in memory.
+type memoryMark struct {
+	raw  []byte
+	fail error
+}
+
+func (m *memoryMark) Load() ([]byte, error) { return m.raw, nil }
+
+func (m *memoryMark) Save(raw []byte) error {
+	if m.fail == nil {
+		m.raw = raw
+	}
+	return m.fail
+}
+
 // person is an agent with what outlives its process.
 type person struct {
 	*Agent
@@ -126,6 +141,7 @@ type person struct {
 	mem    *store.Memory
 	state  *store.StateKey
 	policy knock.Policy
+	mark   *memoryMark
 	stop   context.CancelFunc
 	done   chan error
 }
@@ -155,7 +171,7 @@ func (w *world) person(name, strangers string) *person {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &person{name: name, key: key, mem: store.NewMemory(), state: state, policy: knock.DefaultPolicy()}
+	p := &person{name: name, key: key, mem: store.NewMemory(), state: state, policy: knock.DefaultPolicy(), mark: &memoryMark{}}
 	if p.policy, err = p.policy.Set("strangers", strangers); err != nil {
 		w.t.Fatal(err)
 	}
@@ -172,7 +188,7 @@ func (w *world) start(p *person) {
 	}
 	a, err := New(Config{
 		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
-		Policy: func() *knock.Policy { return &p.policy }, Limits: w.limits, Clock: w.clock,
+		Policy: func() *knock.Policy { return &p.policy }, Mark: p.mark, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

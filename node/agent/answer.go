@@ -35,11 +35,13 @@ type knockGuard struct {
 	mu        sync.Mutex
 	all       *knock.Limiter
 	perSender *knock.Limiter
+	renews    *knock.Limiter
 	most      int // perSender counts to this
 }
 
-func (g *knockGuard) init(l knock.Limits) {
+func (g *knockGuard) init(l knock.Limits, renewPeer, renewAll int) {
 	g.limits = l
+	g.renews = knock.NewLimiter(knock.Limits{PerSender: renewPeer, Total: renewAll, Window: time.Hour})
 	whole := l
 	whole.PerSender = l.Total
 	g.all = knock.NewLimiter(whole)
@@ -50,6 +52,13 @@ func (g *knockGuard) allow(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.all.Allow(identity.AMID{}, now)
+}
+
+// allowRenew counts a knock that is to be answered with a renew.
+func (g *knockGuard) allowRenew(peer identity.AMID, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.renews.Allow(peer, now)
 }
 
 // allowSender counts a knock that its sender really made. The owner's policy says how
@@ -103,20 +112,23 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	k := arr.know
 	hash := k.Hash()
 	set := c.a.prekeys.named(k.BundleID)
+	if k.Epoch < c.row.InEpoch {
+		return fmt.Errorf("%w: a knock of an old epoch", errDropped)
+	}
 	if set == nil {
-		return fmt.Errorf("%w: %w", errDropped, knock.ErrPrekeyUnknown)
+		return c.renew(b, arr, knock.ErrPrekeyUnknown)
 	}
 	keys := knock.ResponderKeys{Bundle: set.bundle, Exchange: set.exchange, SignedPrekey: set.signed, KEM: set.kem}
 	th0, err := k.ReplayKey(keys)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDropped, err)
+		return c.renew(b, arr, err)
 	}
 	facts, err := c.knockFacts(b.now, th0)
 	if err != nil {
 		return err
 	}
-	if facts.replayed || k.Epoch < c.row.InEpoch {
-		return fmt.Errorf("%w: replayed or of an old epoch", errDropped)
+	if facts.replayed {
+		return fmt.Errorf("%w: replayed", errDropped)
 	}
 	opened, err := k.Open(keys, b.now, c.a.Rand)
 	if err != nil {
@@ -136,14 +148,25 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	if event == knock.PolicyAsks && facts.pending >= c.a.KnockLimits.PendingStrangers {
 		event, d.Rule = knock.PendingFull, "strangers-ask: too many wait already"
 	}
+	resumes, retry, err := c.resumes(opened.Request.Resume, b.now)
+	if err != nil {
+		return err
+	}
+	switch {
+	case resumes && retry > 0:
+		event, d.Rule = knock.PolicyRejects, "resume: too often"
+	case resumes:
+		event, d.Rule, retry = knock.PolicyAccepts, "resume", 0
+		c.tookResume(b)
+	}
 	s := &session{r: opened.Session, sessionMeta: sessionMeta{
-		Sid: sidText(opened.Session), KnockHash: hash, Prev: opened.Request.Prev,
+		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
 		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
 	}}
 	row := knockRow{
 		Hash: hash, Peer: c.peer, Intent: s.Intent, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,
-		Envelope: arr.id,
+		Envelope: arr.id, Retry: retry,
 	}
 	b.add(s)
 	c.supersede(b, facts.mine)
@@ -215,17 +238,22 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 	for _, action := range actions {
 		switch action {
 		case knock.KeepGrant:
+			c.supplant(b, s)
 			c.keepGrant(b, s, rowGrant, Grant{Peer: c.peer, Since: b.now, Expires: until, Policy: c.a.Policy().Version()})
 		case knock.SealAccept:
 			err = c.sealAnswer(b, s, row, knockAccepted, flightControl, &content.Accept{
 				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Private, Limits: s.Limits,
-				FirstSeq: c.firstSeq(), GrantExpires: orEpoch(until),
+				Features: resumed(s), FirstSeq: c.firstSeq(), GrantExpires: orEpoch(until),
 			})
 		case knock.SealPending:
 			until := row.Expires.Truncate(time.Second)
 			err = c.sealAnswer(b, s, row, knockPending, flightAnswer, &content.Pending{Knock: s.KnockHash, Until: until})
 		case knock.SealReject:
-			err = c.sealAnswer(b, s, row, knockRejected, flightAnswer, &content.Reject{Knock: s.KnockHash, Code: content.Rejected})
+			reject := &content.Reject{Knock: s.KnockHash, Code: content.Rejected}
+			if row.Retry > 0 {
+				reject.Code, reject.RetryAfter = content.Busy, uint32(row.Retry/time.Second)+1
+			}
+			err = c.sealAnswer(b, s, row, knockRejected, flightAnswer, reject)
 			b.erase(s) // the keys go; the answer's bytes stay for repeats
 		case knock.AskOwner, knock.EraseRequest:
 			// The row shows the knock to the owner; a request is kept nowhere else.
@@ -235,6 +263,14 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 		}
 	}
 	return nil
+}
+
+// resumed is the feature bit of an accept that took the named envelopes seriously.
+func resumed(s *session) uint32 {
+	if s.Resume {
+		return content.FeatureResumed
+	}
+	return 0
 }
 
 // orEpoch writes "no end" as 1970, the zero of the wire.
@@ -255,7 +291,7 @@ func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, cl
 	r := *row
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		*after = append(*after, c.a.changed.broadcast)
-		kept := receiptRow{Peer: c.peer, At: b.now, Data: f.data}
+		kept := receiptRow{Peer: c.peer, Sid: s.Sid, At: b.now, Data: f.data}
 		if err := setJSON(tx, c.a.key(rowReceipt, f.ID[:]), kept); err != nil {
 			return err
 		}
@@ -277,15 +313,20 @@ func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
 		startSequence(row, s.PeerEpoch, first)
 		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
 	})
+	b.then(func() { c.trusted = true })
 }
 
 // startSequence takes the peer's first_seq: we start there when we know less, and
 // never go back within an epoch (session.md §9.1).
 func startSequence(row *peerRow, epoch uint32, first uint64) {
 	if epoch > row.InEpoch {
-		row.InEpoch, row.InNext = epoch, 0
+		// What is held of the old epoch waits for nothing any more.
+		row.Showing = row.InEpoch != 0
+		row.InEpoch, row.InNext, row.HoleSince, row.Gap = epoch, 0, time.Time{}, 0
 	}
-	row.InNext = max(row.InNext, first)
+	if epoch == row.InEpoch {
+		row.InNext = max(row.InNext, first)
+	}
 }
 
 // decide gives the owner's answer to a pending knock; it runs on the clerk's

@@ -18,27 +18,29 @@ import (
 // a knock without an answer ends.
 func (c *clerk) tendKnock() (bool, error) {
 	now := c.a.Clock()
+	c.loseHeld(now)
 	s := c.asked()
+	resume := s == nil && c.wantsResume(now)
 	switch {
 	case s != nil && !now.Before(s.Expires.Add(c.a.Limits.Skew)):
 		return true, c.giveUpKnock(s, knock.AskExpired)
 	case s != nil && !now.Before(c.giveUpAt(s)):
 		return true, c.giveUpKnock(s, knock.TooOld)
-	case c.sender() != nil, c.lookup.running, now.Before(c.lookup.next):
+	case c.sender() != nil && !resume, c.lookup.running, now.Before(c.lookup.next):
 		return false, nil
 	case s != nil:
 		// No answer for long: perhaps the peer has new keys.
 		c.startLookup()
 		return true, nil
-	case !c.needsSession():
+	case !c.needsSession() && !resume:
 		return false, nil
 	}
-	rec, err := c.cachedRecord(now)
+	to, err := c.cached(now)
 	if err != nil {
 		return false, err
 	}
-	if rec != nil {
-		return true, c.knockAt(rec)
+	if to != nil {
+		return true, c.knockAt(to)
 	}
 	c.startLookup()
 	return true, nil
@@ -103,10 +105,11 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 			return err
 		}
 	}
-	if c.sender() != nil || !c.needsSession() {
+	resume := c.wantsResume(c.a.Clock())
+	if (c.sender() != nil || !c.needsSession()) && !resume {
 		return nil
 	}
-	return c.knockAt(rec)
+	return c.knockAt(&door{bundle: rec.Bundle, places: placesOf(rec)})
 }
 
 // lookAgain sets the time of the next look at the record of a peer that does not
@@ -127,6 +130,7 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 		return err
 	}
 	raw := rec.Raw()
+	c.recorded = rec.PeerIDs
 	return c.a.Store.Update(c.ctx, func(tx store.Tx) error {
 		key := c.a.key(rowContact, c.peer[:])
 		old, found, err := getJSON[contactRow](tx, key)
@@ -144,8 +148,18 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 	})
 }
 
-// cachedRecord is the peer's record when it was fetched lately, nil otherwise.
-func (c *clerk) cachedRecord(now time.Time) (*identity.AgentRecord, error) {
+// door is what a knock at a peer needs.
+type door struct {
+	bundle *identity.Bundle
+	places Places // where the record says that the peer is
+}
+
+func placesOf(rec *identity.AgentRecord) Places {
+	return Places{PeerIDs: rec.PeerIDs, Addresses: rec.Addresses, Relays: rec.Relays}
+}
+
+// cached is the peer's bundle when it was fetched lately, nil otherwise.
+func (c *clerk) cached(now time.Time) (*door, error) {
 	var row contactRow
 	var found bool
 	err := c.a.Store.View(func(r store.Reader) (err error) {
@@ -155,15 +169,21 @@ func (c *clerk) cachedRecord(now time.Time) (*identity.AgentRecord, error) {
 	if err != nil || !found || now.Sub(row.Fetched) > c.a.Limits.BundleUse || c.lookup.wait > 0 {
 		return nil, err
 	}
-	rec, err := identity.ParseAgentRecord(row.Record)
-	if err != nil || rec.Bundle.Usable(now) != nil {
+	to := &door{}
+	if rec, err := identity.ParseAgentRecord(row.Record); err == nil {
+		to.bundle, to.places = rec.Bundle, placesOf(rec)
+	}
+	if newer, err := identity.ParseBundle(row.Bundle); err == nil && row.Bundle != nil {
+		to.bundle = newer
+	}
+	if to.bundle == nil || to.bundle.Usable(now) != nil {
 		return nil, nil // as good as none: look it up again
 	}
-	return rec, nil
+	return to, nil
 }
 
 // knockAt asks the peer for a session. The knock is on disk before it leaves.
-func (c *clerk) knockAt(rec *identity.AgentRecord) error {
+func (c *clerk) knockAt(to *door) error {
 	intent := DefaultIntent
 	if rows := c.unsealed(); len(rows) > 0 {
 		intent = rows[0].Intent
@@ -178,12 +198,15 @@ func (c *clerk) knockAt(rec *identity.AgentRecord) error {
 		Intent: intent, SessionType: content.Conversation, Mode: content.Private, FirstSeq: c.firstSeq(),
 		Prev: c.lastSession(),
 	}
+	if c.wantsResume(b.now) {
+		request.Resume = c.nameLost(b, b.now)
+	}
 	if _, err := c.a.Rand.Read(request.Nonce[:]); err != nil {
 		return err
 	}
 	issued := b.now.Truncate(time.Second)
 	asked, err := knock.NewKnock(c.a.Rand, knock.Asking{
-		Key: c.a.Key, Certificate: cert, Exchange: own.exchange, Peer: rec.Bundle, Request: request,
+		Key: c.a.Key, Certificate: cert, Exchange: own.exchange, Peer: to.bundle, Request: request,
 		Issued: issued, Expires: issued.Add(c.a.Limits.KnockLife),
 	})
 	if err != nil {
@@ -197,8 +220,8 @@ func (c *clerk) knockAt(rec *identity.AgentRecord) error {
 		return err
 	}
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
-		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: rec.Bundle.ID(),
-		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: rec.Bundle.Epoch,
+		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(), Resume: len(request.Resume) > 0,
+		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: to.bundle.Epoch,
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
 	b.add(s)
@@ -213,9 +236,8 @@ func (c *clerk) knockAt(rec *identity.AgentRecord) error {
 		return setJSON(tx, c.a.key(rowKnock, row.Hash[:]), row)
 	})
 	c.setReason(api.ReasonKnockSent)
-	places := Places{PeerIDs: rec.PeerIDs, Addresses: rec.Addresses, Relays: rec.Relays}
 	b.then(func() {
-		c.a.Carrier.Learn(c.peer, places, false)
+		c.a.Carrier.Learn(c.peer, to.places, false)
 		c.lookAgain(s)
 	})
 	return c.commit(b)
@@ -260,6 +282,7 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 		case knock.SendReceipt:
 			c.owe(b, dueRow{Envelope: arr.id, At: b.now})
 		case knock.KeepGrant:
+			c.supplant(b, s)
 			c.setKnockState(b, s.KnockHash, knockAccepted)
 		case knock.ReleaseRows:
 			c.setReason("")
@@ -282,12 +305,35 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 func (c *clerk) takeAccept(b *batch, s *session, arr arrival, ct *content.Accept) error {
 	return c.takeAnswer(b, s, ct.Knock, knock.GotAccept, arr, func() {
 		s.Intents, s.Limits, s.FirstSeq = ct.Intents, ct.Limits, ct.FirstSeq
+		s.Resume = s.Resume && ct.Features&content.FeatureResumed != 0
 		g := Grant{Peer: c.peer, Intents: ct.Intents, Since: b.now, Policy: c.a.Policy().Version(), Return: true}
 		if ct.GrantExpires.Unix() > 0 {
 			g.Expires = ct.GrantExpires
 		}
 		c.keepGrant(b, s, rowReturn, g)
+		if s.Resume {
+			b.then(func() { c.lost.ids = nil }) // all of it is sealed again
+		}
 	})
+}
+
+// takeBusy ends a knock that the peer could not take for now. Another one follows.
+func (c *clerk) takeBusy(b *batch, s *session, ct *content.Reject) error {
+	if !s.Asker || ct.Knock != s.KnockHash {
+		return nil
+	}
+	next, _, err := s.Ask.Next(knock.GotBusy)
+	if err != nil {
+		return nil // the peer has said something final before
+	}
+	s.Ask = next
+	c.landKnock(b, s)
+	c.setKnockState(b, s.KnockHash, knockExpired)
+	b.erase(s)
+	c.waitAgain(b, s)
+	again := b.now.Add(max(time.Duration(ct.RetryAfter)*time.Second, c.a.Limits.LookupMost))
+	b.then(func() { c.lookup.wait, c.lookup.next = 0, again })
+	return nil
 }
 
 // giveUpKnock stops waiting for an answer. The session stays, for a late accept.

@@ -98,7 +98,7 @@ func (b *batch) prune() {
 	var idle []*session
 	best := sender(b.list())
 	for _, s := range b.list() {
-		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) {
+		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) && !(s.Void && b.c.refers(s.Sid)) {
 			idle = append(idle, s)
 		}
 	}
@@ -188,6 +188,10 @@ func (c *clerk) commit(b *batch) error {
 		}
 		return nil
 	}
+	if err := c.a.mark.reserve(len(b.flights)); err != nil {
+		c.loaded = false
+		return err
+	}
 	var row peerRow
 	var after []func()
 	err := c.a.Store.Update(context.WithoutCancel(c.ctx), func(tx store.Tx) error {
@@ -256,6 +260,9 @@ func (c *clerk) putBatch(tx store.Tx, b *batch) error {
 			return err
 		}
 	}
+	if err := c.a.count(tx, len(b.flights)); err != nil {
+		return err
+	}
 	for order, f := range b.touched {
 		if b.landed[order] {
 			continue
@@ -291,7 +298,8 @@ func (c *clerk) swapIn(b *batch) {
 		}
 	}
 	c.sess = kept
-	c.a.setKnown(c.peer, len(c.sess) > 0)
+	c.a.setKnown(c.peer, len(c.sess) > 0 || c.trusted)
+	c.a.tally(c.peer, c.sess)
 
 	if len(b.landed) > 0 {
 		left := c.flights[:0]

@@ -30,21 +30,25 @@ type clerk struct {
 	boxFull  bool         // the relay said that the peer's mailbox is full
 	lastPath api.PathKind // path of the last envelope in either direction
 
-	ctx     context.Context
-	batch   int // how much is taken on at a time
-	loaded  bool
-	row     peerRow
-	sess    []*session
-	flights []*flight              // in order
-	byID    map[ratchet.ID]*flight // the same by envelope id
-	open    map[uint64]*outRow     // unfinished outgoing messages by sequence
-	seen    uint64                 // outgoing rows up to this sequence are in open or finished
-	refused uint64                 // unsealed rows up to this sequence were refused with a knock
-	lookup  lookup
-	mute    bool // receipts are due that no session can carry
-	hold    hold
-	paused  time.Time // the relay asked us to wait until then
-	repeats map[ratchet.ID]time.Time
+	ctx       context.Context
+	batch     int // how much is taken on at a time
+	loaded    bool
+	row       peerRow
+	sess      []*session
+	flights   []*flight              // in order
+	byID      map[ratchet.ID]*flight // the same by envelope id
+	open      map[uint64]*outRow     // unfinished outgoing messages by sequence
+	seen      uint64                 // outgoing rows up to this sequence are in open or finished
+	refused   uint64                 // unsealed rows up to this sequence were refused with a knock
+	lookup    lookup
+	mute      bool // receipts are due that no session can carry
+	hold      hold
+	lost      lost
+	trusted   bool      // the peer holds a grant
+	recorded  []string  // node peer ids in the peer's signed record
+	noOneTime bool      // the next knock uses no one-time keys
+	paused    time.Time // the relay asked us to wait until then
+	repeats   map[ratchet.ID]time.Time
 }
 
 // flight is a flightRow with what only matters while the process lives.
@@ -276,7 +280,7 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		}
 	}
 	for _, f := range c.flights {
-		if !f.carried {
+		if !f.carried && !c.voided(f.Sid) {
 			at := f.next
 			if at.Before(c.paused) {
 				at = c.paused
@@ -288,7 +292,7 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		}
 	}
 	for _, o := range c.open {
-		if o.Session == "" && o.Seq <= c.refused {
+		if c.refusedNow(o) {
 			soonest(now)
 		}
 		soonest(c.endOf(o))
@@ -299,6 +303,13 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 	}
 	if c.sender() == nil && !c.lookup.running && (knocking != nil || c.needsSession()) {
 		soonest(c.lookup.next)
+	}
+	if knocking == nil && !c.lookup.running {
+		if at := c.nextResume(); at.Before(c.lookup.next) {
+			soonest(c.lookup.next)
+		} else {
+			soonest(at)
+		}
 	}
 	if c.row.Showing {
 		soonest(now)
@@ -330,7 +341,7 @@ func (c *clerk) ready() error {
 // load reads the peer's state. The clerk loads at its start and after a commit that
 // was refused, so that memory never runs ahead of the disk.
 func (c *clerk) load() error {
-	c.row, c.sess, c.flights = peerRow{}, nil, nil
+	c.row, c.sess, c.flights, c.lost.row, c.recorded = peerRow{}, nil, nil, resumeRow{}, nil
 	clear(c.byID)
 	clear(c.open)
 	c.seen = 0
@@ -340,6 +351,12 @@ func (c *clerk) load() error {
 			return err
 		}
 		if c.sess, err = c.a.loadSessions(r, c.peer); err != nil {
+			return err
+		}
+		if c.lost.row, _, err = getJSON[resumeRow](r, c.a.key(rowResume, c.peer[:])); err != nil {
+			return err
+		}
+		if err := c.loadTrust(r); err != nil {
 			return err
 		}
 		prefix := c.a.key(rowFlight, c.peer[:])
@@ -363,6 +380,26 @@ func (c *clerk) load() error {
 	c.loaded = true
 	if p := c.row.Places; len(p.PeerIDs)+len(p.Addresses)+len(p.Relays) > 0 {
 		c.a.Carrier.Learn(c.peer, p, true)
+	}
+	return nil
+}
+
+// loadTrust reads what makes us listen to the peer when no session does.
+func (c *clerk) loadTrust(r store.Reader) error {
+	c.trusted = false
+	for _, kind := range []byte{rowGrant, rowReturn} {
+		g, found, err := getJSON[Grant](r, c.a.key(kind, c.peer[:]))
+		if err != nil {
+			return err
+		}
+		c.trusted = c.trusted || found && g.Valid(c.a.Clock())
+	}
+	contact, found, err := getJSON[contactRow](r, c.a.key(rowContact, c.peer[:]))
+	if err != nil || !found || contact.Record == nil {
+		return err
+	}
+	if rec, err := identity.ParseAgentRecord(contact.Record); err == nil {
+		c.recorded = rec.PeerIDs
 	}
 	return nil
 }

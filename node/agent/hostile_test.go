@@ -342,7 +342,7 @@ func TestPartOfRefusedMessage(t *testing.T) {
 		var row peerRow
 		var after []func()
 		b := c.begin()
-		if err := c.refuseParts(tx, &row, &after, b, parts[0].(*content.Part), errPartsBusy); err != nil {
+		if err := c.refuseParts(tx, &row, &after, b, parts[0].(*content.Part), row.InEpoch, errPartsBusy); err != nil {
 			return err
 		}
 		if _, err := c.keepPart(tx, time.Now(), parts[1].(*content.Part)); err != nil {
@@ -570,13 +570,13 @@ func TestGapBeforeSkip(t *testing.T) {
 		b := c.begin()
 		b.now = b.now.Add(-2 * time.Minute)
 		b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-			if err := c.place(tx, row, after, b, inRow{Local: uuid.New(), Seq: 1}); err != nil {
+			if err := c.place(tx, row, after, b, inRow{Local: uuid.New(), Seq: 1}, row.InEpoch); err != nil {
 				return err
 			}
 			if err := c.skip(tx, row, after, b, 3, 3); err != nil { // 2 is missing
 				return err
 			}
-			return c.place(tx, row, after, b, inRow{Local: uuid.New(), Seq: 4})
+			return c.place(tx, row, after, b, inRow{Local: uuid.New(), Seq: 4}, row.InEpoch)
 		})
 		// A row of its own, or nobody would come back to it.
 		b.add(&session{sessionMeta: sessionMeta{Sid: "00"}, r: &ratchet.Session{}})
@@ -609,7 +609,7 @@ func TestHeldIsBounded(t *testing.T) {
 				d := content.Description{
 					ID: uuid.New(), Sequence: seq, Created: b.now, Deadline: b.now.Add(time.Hour), Intent: "message",
 				}
-				if err := c.store(tx, row, after, b, incomingMessage{desc: d}); err != nil {
+				if err := c.store(tx, row, after, b, incomingMessage{desc: d, epoch: row.InEpoch}); err != nil {
 					return err
 				}
 			}
@@ -694,12 +694,12 @@ func TestHoldForgets(t *testing.T) {
 	var h hold
 	now := time.Now()
 	for range 70 {
-		h.add(now, arrival{Incoming: Incoming{Data: noise(300)}}, l)
+		h.add(now, arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
 	}
 	if len(h.list) != l.HoldEnvelopes {
 		t.Fatalf("%d held, limit %d", len(h.list), l.HoldEnvelopes)
 	}
-	h.add(now.Add(l.HoldFor), arrival{Incoming: Incoming{Data: noise(300)}}, l)
+	h.add(now.Add(l.HoldFor), arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
 	if len(h.list) != 1 || h.bytes != len(h.list[0].Data) {
 		t.Errorf("%d held with %d bytes after their time", len(h.list), h.bytes)
 	}

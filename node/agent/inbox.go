@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -25,16 +27,18 @@ func (a *Agent) putDue(tx store.Tx, peer identity.AMID, d dueRow) error {
 }
 
 // takeMessage queues a whole message for the inbox.
-func (c *clerk) takeMessage(b *batch, arr arrival, m *content.Message) {
+func (c *clerk) takeMessage(b *batch, s *session, arr arrival, m *content.Message) {
+	epoch := s.PeerEpoch
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		return c.store(tx, row, after, b, incomingMessage{desc: m.Description, body: m.Body, path: arr.Path})
+		return c.store(tx, row, after, b, incomingMessage{desc: m.Description, body: m.Body, path: arr.Path, epoch: epoch})
 	})
 }
 
 type incomingMessage struct {
-	desc content.Description
-	body []byte
-	path api.PathKind
+	desc  content.Description
+	body  []byte
+	path  api.PathKind
+	epoch uint32 // the peer's, of the session it came in
 }
 
 // store puts a message into the inbox, once: dedup, row, body and receipt are one
@@ -61,8 +65,10 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 			return err
 		}
 		// Its place in the order is taken, or everything after it would wait.
-		if err := c.skip(tx, row, after, b, d.Sequence, d.Sequence); err != nil {
-			return err
+		if m.epoch == row.InEpoch {
+			if err := c.skip(tx, row, after, b, d.Sequence, d.Sequence); err != nil {
+				return err
+			}
 		}
 		return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: now})
 	}
@@ -83,7 +89,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 	if err := setJSON(tx, seenKey, seenRow{Hash: hash, Local: local, At: now}); err != nil {
 		return err
 	}
-	if err := c.place(tx, row, after, b, in); err != nil {
+	if err := c.place(tx, row, after, b, in, m.epoch); err != nil {
 		return err
 	}
 	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: now})
@@ -131,15 +137,15 @@ func (c *clerk) objection(tx store.Tx, row *peerRow, m incomingMessage, now time
 	if d.Verdict != knock.Accept {
 		return content.ReasonPolicy, nil
 	}
-	if m.desc.Sequence <= row.InNext {
+	if m.desc.Sequence <= row.InNext || m.epoch != row.InEpoch {
 		return 0, nil
 	}
-	return c.heldObjection(tx, m.desc.Sequence)
+	return c.heldObjection(tx, row.InEpoch, m.desc.Sequence)
 }
 
 // heldObjection bounds what waits behind a hole, and keeps one message a sequence.
-func (c *clerk) heldObjection(r store.Reader, seq uint64) (content.Reason, error) {
-	at, found, err := getJSON[heldRow](r, c.a.key(rowHeld, c.peer[:], be64(seq)))
+func (c *clerk) heldObjection(r store.Reader, epoch uint32, seq uint64) (content.Reason, error) {
+	at, found, err := getJSON[heldRow](r, c.heldKey(epoch, seq))
 	switch {
 	case err != nil:
 		return 0, err
@@ -174,10 +180,16 @@ func (c *clerk) localID(tx store.Tx, id uuid.UUID) (uuid.UUID, error) {
 	return uuid.NewV7()
 }
 
-// place shows a message to the agent if it is its turn, or keeps it behind a hole.
-func (c *clerk) place(tx store.Tx, row *peerRow, after *[]func(), b *batch, in inRow) error {
+// heldKey is where a message of the peer waits behind a hole.
+func (c *clerk) heldKey(epoch uint32, seq uint64) []byte {
+	return c.a.key(rowHeld, c.peer[:], binary.BigEndian.AppendUint32(nil, epoch), be64(seq))
+}
+
+// place shows a message to the agent if it is its turn, or keeps it behind a hole. The
+// order is that of the peer's present epoch; what comes of another belongs nowhere.
+func (c *clerk) place(tx store.Tx, row *peerRow, after *[]func(), b *batch, in inRow, epoch uint32) error {
 	row.InNext = max(row.InNext, 1)
-	if in.Seq < row.InNext {
+	if in.Seq < row.InNext || epoch != row.InEpoch {
 		in.Late = true
 		return c.show(tx, row, after, in)
 	}
@@ -189,7 +201,7 @@ func (c *clerk) place(tx store.Tx, row *peerRow, after *[]func(), b *batch, in i
 		}
 		return c.release(tx, row, after, b)
 	}
-	key := c.a.key(rowHeld, c.peer[:], be64(in.Seq))
+	key := c.heldKey(epoch, in.Seq)
 	held, _, err := getJSON[heldRow](tx, key)
 	if err != nil {
 		return err
@@ -220,7 +232,7 @@ func (c *clerk) show(tx store.Tx, row *peerRow, after *[]func(), in inRow) error
 func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), b *batch) error {
 	row.Showing = false
 	for {
-		held, seq, err := c.firstHeld(tx)
+		held, key, seq, err := c.firstHeld(tx, row)
 		if err != nil {
 			return err
 		}
@@ -240,7 +252,7 @@ func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), b *batch) er
 			return nil
 		}
 		b.shows--
-		if err := tx.Delete(c.a.key(rowHeld, c.peer[:], be64(seq))); err != nil {
+		if err := tx.Delete(key); err != nil {
 			return err
 		}
 		if held.Msg != nil {
@@ -256,17 +268,31 @@ func (c *clerk) release(tx store.Tx, row *peerRow, after *[]func(), b *batch) er
 	}
 }
 
-func (c *clerk) firstHeld(r store.Reader) (held *heldRow, seq uint64, err error) {
-	err = scanJSON(r, c.a.key(rowHeld, c.peer[:]), nil, func(k []byte, row heldRow) bool {
-		held, seq = &row, readOrder(k)
+// firstHeld is the first row that waits. One of an old epoch waits for nothing: it has
+// the sequence 0, and a skip of that time means nothing any more.
+func (c *clerk) firstHeld(r store.Reader, peer *peerRow) (held *heldRow, key []byte, seq uint64, err error) {
+	prefix := c.a.key(rowHeld, c.peer[:])
+	err = scanJSON(r, prefix, nil, func(k []byte, row heldRow) bool {
+		held, key, seq = &row, bytes.Clone(k), readOrder(k)
+		var epoch uint32 // rows of before there were epochs have none
+		if rest := k[len(prefix):]; len(rest) == 12 {
+			epoch = binary.BigEndian.Uint32(rest)
+		}
+		if epoch < peer.InEpoch {
+			held.SkipTo, seq = 0, 0
+		}
 		return false
 	})
-	return held, seq, err
+	return held, key, seq, err
 }
 
 // takeSkip closes a hole that the sender knows will never be filled.
-func (c *clerk) takeSkip(b *batch, ct *content.Skip) {
+func (c *clerk) takeSkip(b *batch, s *session, ct *content.Skip) {
+	epoch := s.PeerEpoch
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
+		if epoch != row.InEpoch {
+			return nil // of an order that is over
+		}
 		return c.skip(tx, row, after, b, ct.From, ct.To)
 	})
 }
@@ -276,7 +302,7 @@ func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), b *batch, from,
 	if to < row.InNext || to == ^uint64(0) {
 		return nil
 	}
-	key := c.a.key(rowHeld, c.peer[:], be64(max(from, row.InNext)))
+	key := c.heldKey(row.InEpoch, max(from, row.InNext))
 	held, found, err := getJSON[heldRow](tx, key)
 	if err != nil {
 		return err
@@ -302,7 +328,7 @@ func (c *clerk) showMore(b *batch) {
 		return
 	}
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		held, seq, err := c.firstHeld(tx)
+		held, _, seq, err := c.firstHeld(tx, row)
 		if err != nil {
 			return err
 		}

@@ -41,8 +41,19 @@ type Limits struct {
 	HoldEnvelopes int           // envelopes of a peer that wait in memory for a session to open them
 	HoldBytes     int           // their bytes
 	HoldFor       time.Duration // and how long
+	HoldBefore    time.Duration // a held envelope is given up as lost after this
 	PartsPerPeer  int           // unfinished long messages of a peer
 	PartsBytes    int           // bytes reserved for unfinished long messages of all peers
+	SkippedBytes  int           // bytes of stored message keys of all sessions
+
+	ResumeEvery    time.Duration // one resume knock to a peer in this time
+	ResumeNames    int           // envelope ids remembered as named
+	ResumeAge      time.Duration // envelopes sealed longer ago are no reason to resume
+	ResumeTaken    time.Duration // one resume knock of a peer is accepted in this time
+	ResumeTakenDay int           // and as many a day
+	RenewPeer      int           // knocks of one peer answered with a renew in an hour
+	RenewAll       int           // and of all
+	RenewFollow    int           // knocks made again in an hour because of a peer's renews
 
 	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
 	LookupMost    time.Duration // longest such wait
@@ -61,8 +72,10 @@ func DefaultLimits() Limits {
 		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
 		Receiving: 8, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,
-		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute,
-		PartsPerPeer: 4, PartsBytes: 64 << 20,
+		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute, HoldBefore: 10 * time.Second,
+		PartsPerPeer: 4, PartsBytes: 64 << 20, SkippedBytes: 64 << 20,
+		ResumeEvery: 10 * time.Minute, ResumeNames: 256, ResumeAge: 144 * time.Hour, ResumeTaken: time.Hour, ResumeTakenDay: 5,
+		RenewPeer: 10, RenewAll: 100, RenewFollow: 3,
 		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
 	}
 }
@@ -82,6 +95,11 @@ func (l Limits) Check() error {
 		{"private parts of a bundle", l.PrekeyGrace, l.BundleUse + longest},
 		{"a knock's life", l.KnockLife, knock.DefaultLimits().RelayWindow + l.RelayRetention},
 		{"a bundle's life", l.BundleLife, l.BundleRenew + l.BundleUse},
+		{"skipped message keys", l.SkippedKeep, l.MaxTTL + l.RelayRetention},
+		// What a resume has sealed again must still be known to who has it.
+		{"dedup memory", l.DedupMemory, l.ResumeAge + l.RelayRetention},
+		{"age of envelopes to resume for", l.ResumeAge, l.MaxTTL + l.RelayRetention},
+		{"time in the hold", l.HoldFor, 2 * l.HoldBefore},
 	} {
 		if c.have < c.need {
 			return fmt.Errorf("config_invalid: %s is %s, needs at least %s", c.name, c.have, c.need)

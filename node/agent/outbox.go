@@ -283,7 +283,7 @@ func (c *clerk) endOverdue() (bool, error) {
 		}
 	}
 	for _, o := range c.open {
-		refused := o.Session == "" && o.Seq <= c.refused
+		refused := c.refusedNow(o)
 		if room == 0 || (!refused && b.now.Before(c.endOf(o))) {
 			continue
 		}
@@ -294,7 +294,7 @@ func (c *clerk) endOverdue() (bool, error) {
 			row.State, row.Reason = api.StateRefused, api.ReasonRejected
 		case rankOf[row.State] >= rankOf[api.StateDelivered]:
 			row.State, row.Reason = api.StateExpired, reasonUnhandled
-		case row.Session != "":
+		case row.sealed():
 			row.State, row.Reason = api.StateDead, api.ReasonUnconfirmed
 		default:
 			row.State, row.Reason = api.StateExpired, ""
@@ -304,10 +304,15 @@ func (c *clerk) endOverdue() (bool, error) {
 	return !b.empty(), c.commit(b)
 }
 
+// refusedNow reports whether a message waited for a knock that the peer refused.
+func (c *clerk) refusedNow(o *outRow) bool {
+	return o.Seq <= c.refused && c.waits(o) && undelivered(o)
+}
+
 // endOf is when a message is given up. One that left gets some more time: the peer
 // may have it, and its word can still come.
 func (c *clerk) endOf(o *outRow) time.Time {
-	if o.Session != "" && rankOf[o.State] < rankOf[api.StateDelivered] {
+	if o.sealed() && rankOf[o.State] < rankOf[api.StateDelivered] {
 		return o.Deadline.Add(c.a.Limits.Skew)
 	}
 	return o.Deadline

@@ -13,16 +13,17 @@ import (
 
 // takePart keeps a part of a longer message. The message enters the inbox in the
 // transaction of the last part to come, if the whole fits its hash.
-func (c *clerk) takePart(b *batch, arr arrival, p *content.Part) {
+func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
+	epoch := s.PeerEpoch
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		whole, err := c.keepPart(tx, b.now, p)
 		if errors.Is(err, errParts) || errors.Is(err, errPartsBusy) {
-			return c.refuseParts(tx, row, after, b, p, err)
+			return c.refuseParts(tx, row, after, b, p, epoch, err)
 		}
 		if err != nil || whole == nil {
 			return err
 		}
-		return c.store(tx, row, after, b, incomingMessage{desc: p.Description, body: whole, path: arr.Path})
+		return c.store(tx, row, after, b, incomingMessage{desc: p.Description, body: whole, path: arr.Path, epoch: epoch})
 	})
 }
 
@@ -123,7 +124,7 @@ func (c *clerk) reserveParts(tx store.Tx, total int) error {
 
 // refuseParts ends a long message that cannot be put together, or for which there
 // is no room.
-func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch, p *content.Part, why error) error {
+func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch, p *content.Part, epoch uint32, why error) error {
 	id := p.Description.ID
 	if err := c.dropParts(tx, id); err != nil {
 		return err
@@ -137,8 +138,10 @@ func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch
 	if err != nil {
 		return err
 	}
-	if err := c.skip(tx, row, after, b, p.Description.Sequence, p.Description.Sequence); err != nil {
-		return err
+	if epoch == row.InEpoch {
+		if err := c.skip(tx, row, after, b, p.Description.Sequence, p.Description.Sequence); err != nil {
+			return err
+		}
 	}
 	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: b.now})
 }

@@ -77,7 +77,7 @@ func (p *prekeys) rotate(ctx context.Context) error {
 	p.mu.RLock()
 	n := len(p.sets)
 	// One made while the clock was ahead is of no use to anybody now.
-	fresh := n > 0 && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
+	fresh := n > 0 && p.sets[n-1].bundle.Epoch == p.a.Epoch() && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
 		!now.Add(p.a.Limits.Skew).Before(p.sets[n-1].bundle.Created)
 	var old []*prekeySet
 	for i, s := range p.sets {
@@ -147,9 +147,9 @@ func (p *prekeys) make(now time.Time) (*prekeySet, error) {
 	if s.kem, err = ratchet.GenerateKEMSeed(p.a.Rand); err != nil {
 		return nil, err
 	}
-	b := identity.Bundle{Epoch: 1, Sequence: 1}
+	b := identity.Bundle{Epoch: p.a.Epoch(), Sequence: 1}
 	if last := p.last(); last != nil {
-		b.Epoch, b.Sequence = last.Epoch, last.Sequence+1
+		b.Sequence = last.Sequence + 1
 		b.SignedPrekeyID, b.KEMKeyID = last.SignedPrekeyID+1, last.KEMKeyID+1
 	} else if b.SignedPrekeyID, b.KEMKeyID, err = p.firstIDs(); err != nil {
 		return nil, err

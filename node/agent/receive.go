@@ -26,8 +26,9 @@ type Incoming struct {
 // arrival is an Incoming with what was found out about it.
 type arrival struct {
 	Incoming
-	id   ratchet.ID
-	know *knock.Knock // a knock that passed the cheap checks
+	id    ratchet.ID
+	know  *knock.Knock // a knock that passed the cheap checks
+	renew bool         // a renew, of which nothing was checked yet
 }
 
 // Receive takes an envelope. It may block while the peer's clerk is busy, so that
@@ -36,6 +37,7 @@ func (a *Agent) Receive(in Incoming) {
 	peer := in.From
 	arr := arrival{Incoming: in, id: ratchet.EnvelopeID(in.Data)}
 	typ, err := ratchet.ParsePrefix(in.Data)
+	arr.renew = err == nil && typ == ratchet.TypeRenew
 	switch {
 	case err != nil:
 		a.drop(in, err)
@@ -47,7 +49,7 @@ func (a *Agent) Receive(in Incoming) {
 			return
 		}
 		peer, arr.know = k.From, k // signed; the outside is not
-	case typ == ratchet.TypeMessage:
+	case typ == ratchet.TypeMessage, typ == ratchet.TypeRenew:
 		if !a.isKnown(peer) {
 			a.drop(in, errors.New("no session with the sender"))
 			return
@@ -93,20 +95,27 @@ func (c *clerk) receive(ins []arrival) error {
 			b.then(arr.Ack)
 			continue
 		}
-		if arr.know != nil {
+		switch {
+		case arr.know != nil:
 			err = c.takeKnock(b, arr)
-		} else {
+		case arr.renew:
+			err = c.takeRenew(b, arr)
+		default:
 			err = c.openEnvelope(b, arr)
 		}
 		switch {
 		case errors.Is(err, errHeld):
-			c.hold.add(b.now, arr, c.a.Limits)
+			c.hold.add(b.now, arr, c.counts(arr), c.a.Limits)
 		case errors.Is(err, errDropped):
 			c.a.Logger.Debug("envelope not opened", "peer", c.peer.Short(), "err", err)
+			if errors.Is(err, ratchet.ErrDuplicate) && c.counts(arr) {
+				c.lose(arr.id) // its key is gone, and we never opened it
+			}
 		case err != nil:
 			return err
 		default:
 			seen[arr.id] = true
+			c.regain(arr.id)
 		}
 		b.then(arr.Ack)
 	}
@@ -132,9 +141,11 @@ type hold struct {
 type heldArrival struct {
 	arrival
 	since time.Time
+	// counts says that it is a reason to resume, if no session opens it in time.
+	counts bool
 }
 
-func (h *hold) add(now time.Time, arr arrival, l Limits) {
+func (h *hold) add(now time.Time, arr arrival, counts bool, l Limits) {
 	for len(h.list) > 0 && now.Sub(h.list[0].since) >= l.HoldFor {
 		h.bytes -= len(h.list[0].Data)
 		h.list = h.list[1:]
@@ -143,7 +154,7 @@ func (h *hold) add(now time.Time, arr arrival, l Limits) {
 		return
 	}
 	arr.Ack = func() {} // it was acknowledged when it came
-	h.list = append(h.list, heldArrival{arr, now})
+	h.list = append(h.list, heldArrival{arr, now, counts})
 	h.bytes += len(arr.Data)
 }
 
@@ -214,6 +225,7 @@ func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 		n := b.try(s)
 		r := n.r
 		early := n.Asker && !n.accepted()
+		before := r.SkippedKeys()
 		if early {
 			r = r.Clone() // it may turn out that this must wait
 		}
@@ -232,11 +244,12 @@ func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 		}
 		n.r = r
 		n = b.session(n)
+		c.boundSkipped(n, before)
 		c.stepped(b, n, opened)
 		c.cameBy(b, arr)
 		return c.take(b, n, arr, ct)
 	}
-	if errors.Is(why, ratchet.ErrDecrypt) {
+	if why == nil || errors.Is(why, ratchet.ErrDecrypt) {
 		return errHeld // perhaps of a session that is still to come
 	}
 	return errors.Join(errDropped, why)
@@ -286,6 +299,9 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 	case *content.Accept:
 		return c.takeAccept(b, s, arr, ct)
 	case *content.Reject:
+		if ct.Code == content.Busy {
+			return c.takeBusy(b, s, ct)
+		}
 		return c.takeAnswer(b, s, ct.Knock, knock.GotReject, arr, nil)
 	case *content.Pending:
 		return c.takeAnswer(b, s, ct.Knock, knock.GotPending, arr, nil)
@@ -299,11 +315,11 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 	c.owe(b, dueRow{Envelope: arr.id, At: b.now})
 	switch ct := ct.(type) {
 	case *content.Message:
-		c.takeMessage(b, arr, ct)
+		c.takeMessage(b, s, arr, ct)
 	case *content.Part:
-		c.takePart(b, arr, ct)
+		c.takePart(b, s, arr, ct)
 	case *content.Skip:
-		c.takeSkip(b, ct)
+		c.takeSkip(b, s, ct)
 	case *content.Close:
 		s.Closed = true
 	case *content.Paths:

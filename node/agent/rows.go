@@ -32,7 +32,7 @@ const (
 	rowSeen     = 'm' // peer 20, message id 16        → seenRow: dedup of messages
 	rowParts    = 'P' // peer 20, message id 16        → partsRow
 	rowPart     = 'p' // peer 20, message id 16, index → slice
-	rowHeld     = 'h' // peer 20, sequence 8           → heldRow: behind a hole
+	rowHeld     = 'h' // peer 20, epoch 4, sequence 8  → heldRow: behind a hole
 	rowIn       = 'i' // arrival 8                     → inRow
 	rowInBody   = 'B' // local id 16                   → body
 	rowInIndex  = 'j' // local id 16                   → arrival 8
@@ -42,6 +42,7 @@ const (
 	rowGrant    = 'g' // peer 20                       → Grant: our owner's or policy's yes
 	rowReturn   = 'G' // peer 20                       → Grant: the return of the peer's yes to us
 	rowContact  = 'c' // peer 20                       → contactRow
+	rowResume   = 'v' // peer 20                       → resumeRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
@@ -52,6 +53,8 @@ const (
 	counterArrival  = 'a' // of the inbox
 	counterSequence = 's' // followed by the peer: last sequence given to it
 	counterRecord   = 'r' // of the agent record
+	counterEpoch    = 'e' // the agent's epoch
+	counterSealed   = 'n' // envelopes sealed, of which the rollback mark reserves a number
 )
 
 // outRow is an outgoing message.
@@ -82,6 +85,9 @@ type outRow struct {
 	Session string `json:"session,omitempty"`
 }
 
+// sealed reports whether the row was ever sealed, in whatever session.
+func (o *outRow) sealed() bool { return o.Session != "" }
+
 // flightRow is a sealed envelope that is sent again until its end.
 type flightRow struct {
 	ID      ratchet.ID   `json:"id"`
@@ -93,6 +99,8 @@ type flightRow struct {
 	Until   time.Time    `json:"until"` // not sent after this
 	Via     api.PathKind `json:"via,omitempty"`
 	Promise time.Time    `json:"promise"` // a relay keeps it until then
+	// Skip is what a skip says, so that it can be said again in another session.
+	Skip *content.Skip `json:"skip,omitempty"`
 }
 
 type flightClass string
@@ -127,6 +135,7 @@ type dueRow struct {
 
 type receiptRow struct {
 	Peer identity.AMID `json:"peer"`
+	Sid  string        `json:"sid,omitempty"` // empty for what is no ratchet message
 	At   time.Time     `json:"at"`
 	Data []byte        `json:"data"`
 }
@@ -182,16 +191,17 @@ type inRow struct {
 
 // peerRow is what outlives a clerk: counters and what the peer said of its places.
 type peerRow struct {
-	InNext    uint64    `json:"in_next"`  // next sequence to be shown; 0: nothing known yet
-	InEpoch   uint32    `json:"in_epoch"` // the peer's epoch that InNext belongs to
-	HoleSince time.Time `json:"hole_since"`
-	Gap       uint64    `json:"gap"`     // sequences given up, not yet told with a message
-	Showing   bool      `json:"showing"` // more is ready to be shown than fitted into a transaction
-	Order     uint64    `json:"order"`   // last order given to a flight
-	LastSeen  time.Time `json:"last_seen"`
-	Places    Places    `json:"places"`
-	PlacesAt  time.Time `json:"places_at"` // stamp of the places
-	Told      string    `json:"told"`      // fingerprint of our places as told last
+	InNext    uint64      `json:"in_next"`  // next sequence to be shown; 0: nothing known yet
+	InEpoch   uint32      `json:"in_epoch"` // the peer's epoch that InNext belongs to
+	HoleSince time.Time   `json:"hole_since"`
+	Gap       uint64      `json:"gap"`               // sequences given up, not yet told with a message
+	Showing   bool        `json:"showing"`           // more is ready to be shown than fitted into a transaction
+	Order     uint64      `json:"order"`             // last order given to a flight
+	Renewed   []time.Time `json:"renewed,omitempty"` // knocks made again because of a renew, lately
+	LastSeen  time.Time   `json:"last_seen"`
+	Places    Places      `json:"places"`
+	PlacesAt  time.Time   `json:"places_at"` // stamp of the places
+	Told      string      `json:"told"`      // fingerprint of our places as told last
 }
 
 // Places is where a peer's node can be reached.
@@ -213,6 +223,8 @@ type knockRow struct {
 	Envelope ratchet.ID    `json:"envelope"` // the knock's own
 	At       time.Time     `json:"at"`
 	Expires  time.Time     `json:"expires"`
+	// Retry is when a peer that was refused for now may ask again.
+	Retry time.Duration `json:"retry,omitempty"`
 }
 
 // Grant is the remembered yes to a peer. It outlives sessions.
@@ -259,11 +271,20 @@ type replayRow struct {
 }
 
 type contactRow struct {
-	Epoch    uint32    `json:"epoch"`
-	Sequence uint64    `json:"sequence"`
-	BundleID [32]byte  `json:"bundle_id"`
-	Record   []byte    `json:"record,omitempty"`
-	Fetched  time.Time `json:"fetched"`
+	Epoch    uint32   `json:"epoch"`
+	Sequence uint64   `json:"sequence"`
+	BundleID [32]byte `json:"bundle_id"`
+	Record   []byte   `json:"record,omitempty"`
+	// Bundle is newer than the record's, when a renew brought it.
+	Bundle  []byte    `json:"bundle,omitempty"`
+	Fetched time.Time `json:"fetched"`
+}
+
+// resumeRow bounds how often sessions are resumed with a peer (session.md §8.6).
+type resumeRow struct {
+	Asked time.Time    `json:"asked"`           // our last resume knock
+	Named []ratchet.ID `json:"named,omitempty"` // the ids it and those before named, the newest last
+	Taken []time.Time  `json:"taken,omitempty"` // the peer's that we accepted within a day
 }
 
 type idemRow struct {

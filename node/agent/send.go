@@ -22,6 +22,11 @@ func (c *clerk) send() (bool, error) {
 	if err != nil {
 		return worked, err
 	}
+	cleared, err := c.clearVoid()
+	if err != nil {
+		return worked, err
+	}
+	worked = worked || cleared
 	for _, step := range []struct {
 		session func() *session
 		seal    func(*batch, *session) (bool, error)
@@ -70,7 +75,7 @@ func (c *clerk) receiptSession() *session {
 		return best
 	}
 	for _, s := range c.sess {
-		if s.accepted() && (best == nil || s.Used.After(best.Used)) {
+		if s.accepted() && !s.Void && (best == nil || s.Used.After(best.Used)) {
 			best = s
 		}
 	}
@@ -117,7 +122,7 @@ func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
 				return err
 			}
 		}
-		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, At: b.now, Data: f.data})
+		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, Sid: s.Sid, At: b.now, Data: f.data})
 	})
 	return true, nil
 }
@@ -146,9 +151,11 @@ func (c *clerk) sealSkips(b *batch, s *session) (bool, error) {
 	last := ranges[min(len(ranges), free, c.batch)-1].To
 	for _, skip := range ranges {
 		if skip.To <= last {
-			if _, err := b.seal(s, flightControl, &skip); err != nil {
+			f, err := b.seal(s, flightControl, &skip)
+			if err != nil {
 				return false, err
 			}
+			f.Skip = &skip
 		}
 	}
 	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
@@ -230,6 +237,9 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 			}
 			f.Msg, f.Via, f.Until = o.ID, o.Via, o.Deadline.Add(c.a.Limits.Skew)
 		}
+		for _, old := range c.flightsOf(o.ID) {
+			b.land(old) // sealed in a session that is void
+		}
 		row := o
 		row.Session, row.Reason = s.Sid, ""
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
@@ -248,18 +258,18 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 func (c *clerk) longUnderWay() int {
 	n := 0
 	for _, o := range c.open {
-		if o.Session != "" && o.Size > content.SliceSize && undelivered(o) {
+		if !c.waits(o) && o.Size > content.SliceSize && undelivered(o) {
 			n++
 		}
 	}
 	return n
 }
 
-// unsealed lists the messages that were never sealed, in order.
+// unsealed lists the messages that wait for a session, in order.
 func (c *clerk) unsealed() []outRow {
 	var rows []outRow
 	for _, o := range c.open {
-		if o.Session == "" && o.Seq > c.refused {
+		if c.waits(o) && o.Seq > c.refused {
 			rows = append(rows, *o)
 		}
 	}
@@ -285,7 +295,7 @@ func (c *clerk) handOver() bool {
 	}
 	did := false
 	for _, f := range c.flights {
-		if f.carried || now.Before(f.next) {
+		if f.carried || now.Before(f.next) || c.voided(f.Sid) {
 			continue
 		}
 		data, err := c.flightData(f)

@@ -18,11 +18,13 @@ import (
 // sessionMeta is what we know of a session beside its keys.
 type sessionMeta struct {
 	Sid       string            `json:"sid"`
-	Asker     bool              `json:"asker"`     // we knocked
-	Ask       knock.AskState    `json:"ask"`       // when we are the asker
-	Answer    knock.AnswerState `json:"answer"`    // when the peer is
-	Closed    bool              `json:"closed"`    // we only receive
-	BundleID  [32]byte          `json:"bundle_id"` // the peer's, when we are the asker
+	Asker     bool              `json:"asker"`            // we knocked
+	Ask       knock.AskState    `json:"ask"`              // when we are the asker
+	Answer    knock.AnswerState `json:"answer"`           // when the peer is
+	Closed    bool              `json:"closed"`           // we only receive
+	Void      bool              `json:"void,omitempty"`   // what was sealed in it is sealed again (again.go)
+	Resume    bool              `json:"resume,omitempty"` // its knock named envelopes that could not be opened
+	BundleID  [32]byte          `json:"bundle_id"`        // the peer's, when we are the asker
 	KnockHash [32]byte          `json:"knock_hash"`
 	Prev      [32]byte          `json:"prev"`
 	Intent    string            `json:"intent"`
@@ -55,7 +57,7 @@ func (s *session) accepted() bool {
 
 // waiting reports whether our knock waits for its answer.
 func (s *session) waiting() bool {
-	return s.Asker && (s.Ask == knock.AskKnocked || s.Ask == knock.AskDeciding)
+	return s.Asker && !s.Void && (s.Ask == knock.AskKnocked || s.Ask == knock.AskDeciding)
 }
 
 func (s *session) clone() *session {

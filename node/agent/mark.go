@@ -1,0 +1,294 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/knock"
+)
+
+// Rollback marks and the epoch (session.md §8.7). A state that was put back, from a
+// copy or a snapshot, would seal with keys that were used before. The mark lies where
+// the copy does not reach and says how far sealing may have come since.
+
+// MarkKeeper keeps an agent's rollback mark outside of its store. Its methods are
+// called by one goroutine at a time.
+type MarkKeeper interface {
+	// Load returns the mark as it was saved last, nil when there is none.
+	Load() ([]byte, error)
+	// Save has synced the mark when it returns nil.
+	Save(raw []byte) error
+}
+
+// markAhead is how many envelopes a mark reserves, and so how many may be sealed
+// between a copy of the state and its return without anybody noticing.
+const markAhead = 256
+
+// mark counts the envelopes that the agent seals.
+type mark struct {
+	a *Agent
+
+	mu       sync.Mutex
+	epoch    uint32
+	sealed   uint64 // never below what the store has counted
+	reserved uint64
+}
+
+// reserve lets n envelopes be sealed. The mark says so before they are. An error of
+// the keeper is one of the disk.
+func (m *mark) reserve(n int) error {
+	if m.a.Mark == nil || n == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sealed+uint64(n) > m.reserved {
+		if err := m.write(m.sealed + uint64(n) + markAhead); err != nil {
+			return err
+		}
+	}
+	m.sealed += uint64(n)
+	return nil
+}
+
+// write saves a mark; m.mu is held.
+func (m *mark) write(reserved uint64) error {
+	raw, err := identity.SignMark(m.a.Key, identity.RollbackMark{Epoch: m.epoch, Reserved: reserved})
+	if err != nil {
+		return err
+	}
+	if err := m.a.Mark.Save(raw); err != nil {
+		return fmt.Errorf("rollback mark: %w", err)
+	}
+	m.reserved = reserved
+	return nil
+}
+
+// load returns the mark if there is a valid one.
+func (m *mark) load() (*identity.RollbackMark, error) {
+	raw, err := m.a.Mark.Load()
+	if err != nil {
+		return nil, fmt.Errorf("rollback mark: %w", err)
+	}
+	if raw == nil {
+		return nil, nil
+	}
+	found, err := identity.ParseMark(raw, m.a.Key.Public(), "")
+	if err != nil {
+		m.a.Logger.Warn("the rollback mark is not ours; it counts as none", "agent", m.a.Name, "err", err)
+		return nil, nil
+	}
+	return found, nil
+}
+
+// history is what the store knows of the agent's past.
+type history struct {
+	epoch  uint32
+	sealed uint64
+	// counted is false for a store that never counted: a new one, or one of a
+	// version without marks.
+	counted bool
+	used    bool // there are keys that may have sealed something
+	strange bool // some of them were sealed under a state key that is gone
+}
+
+func (a *Agent) history() (h history, err error) {
+	err = a.Store.View(func(r store.Reader) error {
+		for _, kind := range []byte{rowPrekeys, rowSession} {
+			err := r.Scan(a.key(kind), nil, func(k, v []byte) bool {
+				_, err := a.StateKey.Open(k, v)
+				h.used, h.strange = true, h.strange || err != nil
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		epoch, _, err := counter(r, a.key(rowCounter, []byte{counterEpoch}))
+		if err != nil {
+			return err
+		}
+		h.epoch = uint32(epoch)
+		h.sealed, h.counted, err = counter(r, a.key(rowCounter, []byte{counterSealed}))
+		return err
+	})
+	return h, err
+}
+
+func counter(r store.Reader, key []byte) (v uint64, found bool, err error) {
+	b, err := r.Get(key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
+	case len(b) != 8:
+		return 0, false, fmt.Errorf("counter of %d bytes", len(b))
+	}
+	return binary.BigEndian.Uint64(b), true, nil
+}
+
+// rolledBack judges a store by its mark.
+func rolledBack(h history, m *identity.RollbackMark) bool {
+	switch {
+	case h.strange:
+		return true
+	case m == nil:
+		return h.used && (h.sealed > 0 || !h.counted)
+	case m.Epoch > h.epoch:
+		return true
+	}
+	return m.Reserved > h.sealed+markAhead
+}
+
+// open finds out whether the state was put back, and then makes sure that nothing of
+// before seals again. It comes before anything else at a start.
+func (m *mark) open(ctx context.Context) error {
+	h, err := m.a.history()
+	if err != nil {
+		return err
+	}
+	h.epoch = max(h.epoch, 1)
+	if m.a.Mark == nil {
+		m.epoch = h.epoch
+		return nil
+	}
+	found, err := m.load()
+	if err != nil {
+		return err
+	}
+	back := rolledBack(h, found)
+	m.epoch, m.sealed = h.epoch, h.sealed
+	if found != nil {
+		m.epoch, m.sealed = max(h.epoch, found.Epoch), max(h.sealed, found.Reserved)
+	}
+	m.sealed++
+	if back {
+		if m.epoch++; m.epoch == 0 {
+			return errors.New("there is no epoch left")
+		}
+		m.a.Logger.Error("rollback_detected: the state is older than its mark; every session is replaced",
+			"agent", m.a.Name, "epoch", m.epoch)
+		if err := m.a.retireAll(ctx); err != nil {
+			return err
+		}
+	}
+	err = m.a.Store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.Set(m.a.key(rowCounter, []byte{counterEpoch}), be64(uint64(m.epoch))); err != nil {
+			return err
+		}
+		return tx.Set(m.a.key(rowCounter, []byte{counterSealed}), be64(m.sealed))
+	})
+	if err != nil {
+		return err
+	}
+	return m.write(m.sealed + markAhead)
+}
+
+// count adds to the number of sealed envelopes in the store.
+func (a *Agent) count(tx store.Tx, n int) error {
+	if a.Mark == nil || n == 0 {
+		return nil
+	}
+	key := a.key(rowCounter, []byte{counterSealed})
+	v, _, err := counter(tx, key)
+	if err != nil {
+		return err
+	}
+	return tx.Set(key, be64(v+uint64(n)))
+}
+
+// retireAll makes every session void, and erases our prekeys and the sessions that
+// wait for our owner's word. It can be cut short at any point and begun again.
+func (a *Agent) retireAll(ctx context.Context) error {
+	type found struct {
+		key []byte
+		s   *session
+	}
+	var sessions []found
+	var doomed [][]byte
+	err := a.Store.View(func(r store.Reader) error {
+		var bad error
+		err := r.Scan(a.key(rowSession), nil, func(k, v []byte) bool {
+			k = bytes.Clone(k)
+			var s *session
+			switch s, bad = a.openSession(k, v); {
+			case errors.Is(bad, store.ErrSealed):
+				bad = nil
+				doomed = append(doomed, k) // its key is gone: it is as good as erased
+			case bad != nil:
+				return false
+			default:
+				sessions = append(sessions, found{k, s})
+			}
+			return true
+		})
+		if err = errors.Join(err, bad); err != nil {
+			return err
+		}
+		return r.Scan(a.key(rowPrekeys), nil, func(k, _ []byte) bool {
+			doomed = append(doomed, bytes.Clone(k))
+			return true
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return a.inSteps(ctx, len(sessions)+len(doomed), func(tx store.Tx, i int) error {
+		if i >= len(sessions) {
+			return tx.Delete(doomed[i-len(sessions)])
+		}
+		f := sessions[i]
+		peer := identity.AMID(f.key[len(a.key(rowSession)):][:identity.AMIDSize])
+		if !f.s.Asker && f.s.Answer == knock.AnswerAsked {
+			if err := a.endKnock(tx, f.s.KnockHash); err != nil {
+				return err
+			}
+			return tx.Delete(f.key)
+		}
+		f.s.Closed, f.s.Void = true, true
+		return a.putSession(tx, peer, f.s)
+	})
+}
+
+// endKnock has a knock that waits for the owner expire.
+func (a *Agent) endKnock(tx store.Tx, hash [32]byte) error {
+	key := a.key(rowKnock, hash[:])
+	row, ok, err := getJSON[knockRow](tx, key)
+	if err != nil || !ok {
+		return err
+	}
+	row.State = knockExpired
+	return setJSON(tx, key, row)
+}
+
+// inSteps does n things in transactions of a bounded size.
+func (a *Agent) inSteps(ctx context.Context, n int, f func(tx store.Tx, i int) error) error {
+	for from := 0; from < n; from += a.Limits.Batch {
+		err := a.Store.Update(ctx, func(tx store.Tx) error {
+			for i := from; i < min(n, from+a.Limits.Batch); i++ {
+				if err := f(tx, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Epoch is the agent's epoch, valid after Start (session.md §8.7).
+func (a *Agent) Epoch() uint32 {
+	a.mark.mu.Lock()
+	defer a.mark.mu.Unlock()
+	return a.mark.epoch
+}
