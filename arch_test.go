@@ -35,6 +35,7 @@ var rooms = []room{
 
 	{dir: "internal/ice", may: []string{"internal/..."}, libp2p: true, pion: true},
 	{dir: "internal/store/storetest", may: []string{"internal/..."}, testing: true},
+	{dir: "internal/wycheproof", testing: true},
 	// What is sealed names envelopes by their id, which is ratchet's type.
 	{dir: "internal/content", may: []string{"ratchet", "internal/..."}},
 	{dir: "internal/...", may: []string{"internal/..."}},
@@ -70,7 +71,7 @@ var rooms = []room{
 var forTests = []string{"identity", "internal/...", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab", "internal/store/storetest"}
+var neverLinked = []string{"testnet/sim", "testnet/lab", "internal/store/storetest", "internal/wycheproof"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless
