@@ -53,8 +53,8 @@ func ParseKeyCertificate(raw []byte, signer PublicKey) (*KeyCertificate, error) 
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("key certificate: %w", err)
 	}
-	if c.AMID != signer.AMID() {
-		return nil, fmt.Errorf("key certificate: %w", ErrMismatch)
+	if err := checkOwner(signer, c.AMID); err != nil {
+		return nil, fmt.Errorf("key certificate: %w", err)
 	}
 	body, _ := split(raw)
 	if err := signer.Verify(TagKeyCertificate, body, sig); err != nil {

@@ -78,8 +78,8 @@ func ParseOneTimeKey(raw []byte, signer PublicKey) (*OneTimeKey, error) {
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("one-time key: %w", err)
 	}
-	if k.AMID != signer.AMID() {
-		return nil, fmt.Errorf("one-time key: %w", ErrMismatch)
+	if err := checkOwner(signer, k.AMID); err != nil {
+		return nil, fmt.Errorf("one-time key: %w", err)
 	}
 	body, _ := split(raw)
 	if err := signer.Verify(TagOneTimeKey, body, sig); err != nil {
