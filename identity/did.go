@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -135,8 +134,8 @@ func decodeMultibase(s, prefix, codec string) ([]byte, error) {
 	}
 	// Base64 of 32 bytes has 44 characters and ends in "=", which base58 has not.
 	if strings.HasSuffix(text, "=") {
-		raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(text, prefix))
-		if err != nil || len(raw) != ExchangeKeySize {
+		raw, ok := decodeBase64(strings.TrimPrefix(text, prefix))
+		if !ok || len(raw) != ExchangeKeySize {
 			return nil, fmt.Errorf("%w: multibase %.80q", ErrKey, s)
 		}
 		return raw, nil

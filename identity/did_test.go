@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -108,4 +109,48 @@ func FuzzParsePublicKeyMultibase(f *testing.F) {
 			t.Errorf("%q gives a bad key: %v", s, err)
 		}
 	})
+}
+
+// One key, one text: what the decoders of base64 and base58 would let pass besides.
+func TestKeyTextHasOneForm(t *testing.T) {
+	k := testKey(t, 1).Public()
+	text := k.Text()
+	loose := text[:42] + "d=" // the last digit of 32 bytes has two bits to spare
+	if _, err := base64.StdEncoding.DecodeString(loose); text[42:] != "w=" && text[42:] != "c=" || err != nil {
+		t.Fatalf("%s and %s: choose another digit", text, loose)
+	}
+	spellings := map[string]string{
+		"spare bits set":      loose,
+		"line break inside":   text[:20] + "\n" + text[20:],
+		"line break at end":   text + "\n",
+		"carriage return":     "\r" + text,
+		"space":               " " + text,
+		"URL alphabet":        strings.NewReplacer("+", "-", "/", "_").Replace(text),
+		"no padding":          strings.TrimRight(text, "="),
+		"too much padding":    text + "=",
+		"prefix in capitals":  "ED25519:" + text,
+		"prefix of exchange":  "x25519:" + text,
+		"prefix with a space": "ed25519: " + text,
+	}
+	for name, s := range spellings {
+		if s == text {
+			continue // this key has no digit that differs
+		}
+		if got, err := ParsePublicKeyText(s); !errors.Is(err, ErrKey) {
+			t.Errorf("%s as text: got %x, %v, want ErrKey", name, got, err)
+		}
+		for _, front := range []string{"z", "zed25519:"} {
+			if got, err := ParsePublicKeyMultibase(front + s); !errors.Is(err, ErrKey) {
+				t.Errorf("%s as multibase: got %x, %v, want ErrKey", name, got, err)
+			}
+		}
+	}
+	b58 := base58.Encode(k[:])
+	for name, s := range map[string]string{
+		"zero byte in front": "1" + b58, "space": b58 + " ", "line break": b58 + "\n", "other alphabet": b58[:10] + "0" + b58[11:],
+	} {
+		if got, err := ParsePublicKeyMultibase("z" + s); !errors.Is(err, ErrKey) {
+			t.Errorf("base58, %s: got %x, %v, want ErrKey", name, got, err)
+		}
+	}
 }

@@ -104,12 +104,19 @@ func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Str
 func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 func decodeKeyText(s, prefix string) ([]byte, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(s, prefix))
-	if err != nil {
+	b, ok := decodeBase64(strings.TrimPrefix(s, prefix))
+	if !ok {
 		return nil, errors.New("not padded base64")
 	}
 	if len(b) != 32 {
 		return nil, fmt.Errorf("%d bytes, want 32", len(b))
 	}
 	return b, nil
+}
+
+// decodeBase64 takes the one right spelling of b. The package's own strict mode
+// overlooks line breaks.
+func decodeBase64(text string) (b []byte, ok bool) {
+	b, err := base64.StdEncoding.DecodeString(text)
+	return b, err == nil && base64.StdEncoding.EncodeToString(b) == text
 }
