@@ -61,7 +61,7 @@ func TestBundle(t *testing.T) {
 const bundleHash = "1c283817cec30704"
 
 // T02, T03: nothing in a bundle can be changed by others than its owner.
-func TestBundleForged(t *testing.T) {
+func TestT02T03BundleForged(t *testing.T) {
 	raw := signedBundle(t, 1)
 	for bit := 0; bit < len(raw)*8; bit += 5 {
 		bad := bytes.Clone(raw)

@@ -123,7 +123,7 @@ func TestImportRefuses(t *testing.T) {
 
 // T10: a key file that others can reach is not used, and the error says what to
 // do.
-func TestKeyFilePermissions(t *testing.T) {
+func TestT10KeyFilePermissions(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := CreateIdentity(dir, rand.Reader); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestKeyFilePermissions(t *testing.T) {
 }
 
 // T10: of a file cut at any place nothing is read as a key.
-func TestTornKeyFiles(t *testing.T) {
+func TestT10TornKeyFiles(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := CreateIdentity(dir, rand.Reader); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,69 +12,8 @@ import (
 	"github.com/mr-tron/base58"
 )
 
-// badKeys are the keys of T01: the eight points of small order, under which one
-// signature fits every message, and encodings that name a point a second time.
-var badKeys = map[string]string{
-	"order 1":                  "0100000000000000000000000000000000000000000000000000000000000000",
-	"order 2":                  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"order 4":                  "0000000000000000000000000000000000000000000000000000000000000000",
-	"order 4, other sign":      "0000000000000000000000000000000000000000000000000000000000000080",
-	"order 8":                  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-	"order 8, other sign":      "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-	"order 8, second":          "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-	"order 8, second, sign":    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-	"order 1, sign of zero":    "0100000000000000000000000000000000000000000000000000000000000080",
-	"order 2, sign of zero":    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"y is the prime":           "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"y is the prime, sign":     "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"y is the prime plus one":  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"y is the prime plus one-": "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"not on the curve":         "0200000000000000000000000000000000000000000000000000000000000000",
-}
-
-// T01: at every place of this package where a signing key enters.
-func TestBadSigningKeys(t *testing.T) {
-	bundle, record := signedBundle(t, 1), signedRecord(t, 1)
-	key := testKey(t, 1)
-	doc := NewDIDDocument(key.Public(), testExchange(t, 2), "", noon, noon)
-	plant := func(raw []byte, k []byte, at int) []byte {
-		raw = bytes.Clone(raw)
-		amid := AMIDOf(PublicKey(k))
-		copy(raw[at:], amid[:])
-		copy(raw[at+AMIDSize:], k)
-		return raw
-	}
-	entries := map[string]func(k []byte) error{
-		"bytes": func(k []byte) error { _, err := ParsePublicKey(k); return err },
-		"text":  func(k []byte) error { _, err := ParsePublicKeyText(base64.StdEncoding.EncodeToString(k)); return err },
-		"prefixed text": func(k []byte) error {
-			_, err := ParsePublicKeyText("ed25519:" + base64.StdEncoding.EncodeToString(k))
-			return err
-		},
-		"bundle": func(k []byte) error { _, err := ParseBundle(plant(bundle, k, 1)); return err },
-		"record": func(k []byte) error { _, err := ParseAgentRecord(plant(record, k, 1)); return err },
-		"DID document": func(k []byte) error {
-			d, did := doc, AMIDOf(PublicKey(k)).DID()
-			d.ID = did
-			d.VerificationMethod = []VerificationMethod{{ID: did + fragmentSigning, PublicKeyMultibase: multibase(codecEd25519, k)}}
-			_, err := d.SigningKey()
-			return err
-		},
-	}
-	for entry, try := range entries {
-		for name, k := range badKeys {
-			if err := try(unhex(t, k)); !errors.Is(err, ErrKey) {
-				t.Errorf("%s, %s: got %v, want ErrKey", entry, name, err)
-			}
-		}
-	}
-	if _, err := ParsePublicKey(bundle[:31]); !errors.Is(err, ErrKey) {
-		t.Errorf("31 bytes: got %v, want ErrKey", err)
-	}
-}
-
 // T04: a signature made for one purpose is worthless for every other.
-func TestTagsSquared(t *testing.T) {
+func TestT04TagsSquared(t *testing.T) {
 	tags := []Tag{
 		TagKeyCertificate, TagBundle, TagOneTimeKey, TagAgentRecord, TagKnock,
 		TagRenew, TagRollbackMark, TagRevocation, TagSuccessor, TagRelayConnect, TagMessage,
@@ -102,7 +40,7 @@ func TestTagsSquared(t *testing.T) {
 }
 
 // The same with whole objects: the body of one, signed as another.
-func TestObjectsUnderOtherTags(t *testing.T) {
+func TestT04ObjectsUnderOtherTags(t *testing.T) {
 	key := testKey(t, 1)
 	oneTime, err := SignOneTimeKey(key, OneTimeKey{Kind: KindOneTime, Created: noon, Expires: noon.AddDate(0, 0, 9), Public: make32(testExchange(t, 9))})
 	if err != nil {
@@ -136,7 +74,7 @@ func TestObjectsUnderOtherTags(t *testing.T) {
 func make32(k [32]byte) []byte { return k[:] }
 
 // T02: S of L or more is a second form of the same signature.
-func TestSignatureForms(t *testing.T) {
+func TestT02SignatureForms(t *testing.T) {
 	key, body := testKey(t, 1), []byte("body")
 	sig := key.Sign(TagMessage, body)
 	order := unhex(t, "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
@@ -196,7 +134,7 @@ func TestAMID(t *testing.T) {
 }
 
 // T12: no verb and no encoder shows a key.
-func TestKeysAreHidden(t *testing.T) {
+func TestT12KeysAreHidden(t *testing.T) {
 	key := testKey(t, 0xA7)
 	id := &Identity{Key: key, Exchange: ExchangeKey(bytes.Repeat([]byte{0xB7}, 32))}
 	var out strings.Builder

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +33,8 @@ func root(rk, dh Secret) (r, ck, nhk Secret) {
 	out := expand(rk[:], dh[:], "amesh/session/1 root", 96)
 	return Secret(out[:32]), Secret(out[32:64]), Secret(out[64:])
 }
+
+func sha(parts ...[]byte) [32]byte { return sha256.Sum256(slices.Concat(parts...)) }
 
 func mac(key Secret, b byte) Secret {
 	m := hmac.New(sha256.New, key[:])
@@ -156,7 +159,7 @@ var notCanonical = map[string]Point{
 }
 
 // T14: at every place where an X25519 key enters, and nothing comes of it.
-func TestBadExchangeKeys(t *testing.T) {
+func TestT14BadExchangeKeys(t *testing.T) {
 	entries := map[string]func(t *testing.T, k Point) error{
 		"B's exchange key": func(t *testing.T, k Point) error {
 			p := newParties(t, seeded("T14"), true)
@@ -211,7 +214,7 @@ func TestBadExchangeKeys(t *testing.T) {
 	}
 }
 
-func TestOwnKeyComesBack(t *testing.T) {
+func TestT14OwnKeyComesBack(t *testing.T) {
 	r := seeded("reflection")
 	p := newParties(t, r, true)
 	keys := p.initiatorKeys()
@@ -245,7 +248,7 @@ func TestOwnKeyComesBack(t *testing.T) {
 
 // T15: a bad KEM key is refused before use; a bad ciphertext gives other keys
 // and no sign of why.
-func TestBadKEM(t *testing.T) {
+func TestT15BadKEM(t *testing.T) {
 	r := seeded("T15")
 	p := newParties(t, r, false)
 	good := p.b.KEM.Public()
@@ -299,7 +302,7 @@ func TestNewOffer(t *testing.T) {
 }
 
 // T40: neither half alone gives the key.
-func TestBothHalvesCount(t *testing.T) {
+func TestT40EachSecretCounts(t *testing.T) {
 	sid := func(change func(p *parties)) [16]byte {
 		p := newParties(t, seeded("T40"), true)
 		change(p)
@@ -320,7 +323,7 @@ func TestBothHalvesCount(t *testing.T) {
 }
 
 // T21: everything the transcript names changes th0.
-func TestTranscriptCoversAll(t *testing.T) {
+func TestT21TranscriptCoversAll(t *testing.T) {
 	base := newParties(t, seeded("T21"), true).transcript
 	seen := map[[32]byte]string{TranscriptHash(base): "unchanged"}
 	other := Point{9}

@@ -109,7 +109,7 @@ func TestFirstMessageIsTheFirst(t *testing.T) {
 }
 
 // The knock's bytes bind the session: with other bytes nothing opens.
-func TestBindCounts(t *testing.T) {
+func TestT21BindCounts(t *testing.T) {
 	r := seeded("bind")
 	p := newParties(t, r, true)
 	a, b := p.initiate(t, r), p.respond(t)
@@ -129,7 +129,7 @@ func TestBindCounts(t *testing.T) {
 }
 
 // T27: every bit of an envelope counts, and the good one opens afterwards.
-func TestEveryBitCounts(t *testing.T) {
+func TestT27EveryBitCounts(t *testing.T) {
 	r := seeded("T27")
 	a, b := pairOf(t, r)
 	for _, newChain := range []bool{false, true} {
@@ -175,7 +175,7 @@ func TestCutAndStretched(t *testing.T) {
 
 // T25, T26: a key is used once. No repeat and no old number gets anything out
 // of the session, nor makes it derive.
-func TestRepeats(t *testing.T) {
+func TestT25T26Repeats(t *testing.T) {
 	r := seeded("T25")
 	a, b := pairOf(t, r)
 	var sent [][]byte
@@ -210,7 +210,7 @@ func TestRepeats(t *testing.T) {
 
 // T24: nobody makes us derive more than MaxSkip keys, and the refusal itself
 // derives none.
-func TestSkipLimit(t *testing.T) {
+func TestT24SkipLimit(t *testing.T) {
 	r := seeded("T24")
 	cases := map[string]struct {
 		newChain bool
@@ -275,7 +275,7 @@ func TestHeaderExtension(t *testing.T) {
 	}
 }
 
-func TestStoreLimits(t *testing.T) {
+func TestT24StoreLimits(t *testing.T) {
 	r := seeded("store")
 	a, b := pairOf(t, r)
 	var oldest []byte
@@ -389,7 +389,7 @@ func TestSizes(t *testing.T) {
 }
 
 // T12: no verb and no encoder shows a key.
-func TestKeysAreHidden(t *testing.T) {
+func TestT12KeysAreHidden(t *testing.T) {
 	r := seeded("T12")
 	p := newParties(t, r, true)
 	a := p.initiate(t, r)

@@ -58,7 +58,7 @@ func TestEnvelopeID(t *testing.T) {
 }
 
 // T41: few lengths, little waste.
-func TestPaddingClasses(t *testing.T) {
+func TestT41PaddingClasses(t *testing.T) {
 	want := []int{256, 512, 1088, 2048, 4096}
 	for size := 4608; size <= 8192; size += 512 {
 		want = append(want, size)
