@@ -64,6 +64,7 @@ func TranscriptHash(t Transcript) [32]byte {
 type Offer struct {
 	ek         Secret
 	public     Point
+	pair       *keyPair // ek made ready
 	shared     Secret
 	ciphertext []byte
 }
@@ -76,12 +77,12 @@ func NewOffer(rand io.Reader, kemPublic []byte) (*Offer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w: not an ML-KEM-768 key", ErrKEM)
 	}
-	ek, err := GenerateSecret(rand)
+	ek, err := generateKeyPair(rand)
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w", err)
 	}
 	shared, ciphertext := key.Encapsulate()
-	return &Offer{ek: ek, public: ek.Public(), shared: Secret(shared), ciphertext: ciphertext}, nil
+	return &Offer{ek: ek.secret, public: ek.public, pair: ek, shared: Secret(shared), ciphertext: ciphertext}, nil
 }
 
 // EKPublic is the ephemeral public key EK.
@@ -112,14 +113,15 @@ type ResponderKeys struct {
 // Initiate makes A's session. SealFirst comes next. It returns ErrLowOrder or
 // ErrKey for a bad key of the peer.
 func (o *Offer) Initiate(rand io.Reader, k InitiatorKeys, th0 [32]byte) (*Session, error) {
-	own := []Point{k.Exchange.Public(), o.public}
+	ek, exchange := ready(o.pair, o.ek), newKeyPair(k.Exchange)
+	own := []Point{exchange.public, o.public}
 	peers := []Point{k.PeerExchange, k.PeerPrekey}
-	pairs := []pair{{k.Exchange, k.PeerPrekey}, {o.ek, k.PeerExchange}, {o.ek, k.PeerPrekey}}
+	agreed := []agreement{{exchange, k.PeerPrekey}, {ek, k.PeerExchange}, {ek, k.PeerPrekey}}
 	if k.PeerOneTime != nil {
 		peers = append(peers, *k.PeerOneTime)
-		pairs = append(pairs, pair{o.ek, *k.PeerOneTime})
+		agreed = append(agreed, agreement{ek, *k.PeerOneTime})
 	}
-	s, err := schedule(peers, own, pairs, o.shared, th0)
+	s, err := schedule(peers, own, agreed, o.shared, th0)
 	if err != nil {
 		return nil, fmt.Errorf("initiate: %w", err)
 	}
@@ -129,52 +131,76 @@ func (o *Offer) Initiate(rand io.Reader, k InitiatorKeys, th0 [32]byte) (*Sessio
 	return s, nil
 }
 
-// Respond makes B's session. OpenFirst comes next; until it succeeded nothing is
-// proven and the session must not be stored. It returns ErrLowOrder, ErrKey or
-// ErrKEM. A forged ciphertext of the right length is no error here: the keys
-// come out different, and message 0 does not open.
-func Respond(k ResponderKeys, peerExchange, ek Point, ciphertext []byte, th0 [32]byte) (*Session, error) {
-	shared, err := k.KEM.private().Decapsulate(ciphertext)
+// Responder is B's published keys made ready to answer knocks. It never changes,
+// is safe for any number of goroutines and prints as "(hidden)".
+type Responder struct {
+	exchange *keyPair
+	prekey   *keyPair
+	kem      *mlkem.DecapsulationKey768
+}
+
+// NewResponder makes keys ready, which takes half as long as an answer. Keys
+// that answer more than one knock are made ready once.
+func NewResponder(exchange, signedPrekey Secret, kem KEMSeed) *Responder {
+	return &Responder{exchange: newKeyPair(exchange), prekey: newKeyPair(signedPrekey), kem: kem.private()}
+}
+
+// Format hides the keys, whatever the verb.
+func (r *Responder) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// Respond makes B's session; oneTime is nil when the knock named no one-time key.
+// OpenFirst comes next; until it succeeded nothing is proven and the session must
+// not be stored. It returns ErrLowOrder, ErrKey or ErrKEM. A forged ciphertext of
+// the right length is no error here: the keys come out different, and message 0
+// does not open.
+func (r *Responder) Respond(oneTime *Secret, peerExchange, ek Point, ciphertext []byte, th0 [32]byte) (*Session, error) {
+	shared, err := r.kem.Decapsulate(ciphertext)
 	if err != nil {
 		return nil, fmt.Errorf("respond: %w: ciphertext of %d bytes", ErrKEM, len(ciphertext))
 	}
-	prekey := k.SignedPrekey.Public()
-	own := []Point{k.Exchange.Public(), prekey}
-	pairs := []pair{{k.SignedPrekey, peerExchange}, {k.Exchange, ek}, {k.SignedPrekey, ek}}
-	if k.OneTime != nil {
-		own = append(own, k.OneTime.Public())
-		pairs = append(pairs, pair{*k.OneTime, ek})
+	own := []Point{r.exchange.public, r.prekey.public}
+	agreed := []agreement{{r.prekey, peerExchange}, {r.exchange, ek}, {r.prekey, ek}}
+	if oneTime != nil {
+		k := newKeyPair(*oneTime)
+		own = append(own, k.public)
+		agreed = append(agreed, agreement{k, ek})
 	}
-	s, err := schedule([]Point{peerExchange, ek}, own, pairs, Secret(shared), th0)
+	s, err := schedule([]Point{peerExchange, ek}, own, agreed, Secret(shared), th0)
 	if err != nil {
 		return nil, fmt.Errorf("respond: %w", err)
 	}
-	s.dhs, s.dhsPublic = k.SignedPrekey, prekey
+	s.setOwn(r.prekey)
 	s.nhks, s.nhkr = s.nhkr, s.hks // B sends first under NHK_B and reads HK_A next
 	s.hks = Secret{}
 	return s, nil
 }
 
-type pair struct {
-	own  Secret
+// Respond is Responder.Respond for keys that answer one knock.
+func Respond(k ResponderKeys, peerExchange, ek Point, ciphertext []byte, th0 [32]byte) (*Session, error) {
+	return NewResponder(k.Exchange, k.SignedPrekey, k.KEM).Respond(k.OneTime, peerExchange, ek, ciphertext, th0)
+}
+
+// agreement is one X25519 exchange of the key schedule.
+type agreement struct {
+	own  *keyPair
 	peer Point
 }
 
 // schedule is the key schedule (session.md §5.4). In the session it returns hks
 // is HK_A and nhkr is NHK_B, which is A's view; nothing else but the root key
 // is set.
-func schedule(peers, own []Point, pairs []pair, shared Secret, th0 [32]byte) (*Session, error) {
+func schedule(peers, own []Point, agreed []agreement, shared Secret, th0 [32]byte) (*Session, error) {
 	for _, p := range peers {
 		if err := checkPeer(p, own...); err != nil {
 			return nil, err
 		}
 	}
-	ikm := make([]byte, 0, 32*(len(pairs)+2))
+	ikm := make([]byte, 0, 32*(len(agreed)+2))
 	for range 32 {
 		ikm = append(ikm, 0xFF) // no X25519 key begins so: keeps this use of the keys apart
 	}
-	for _, p := range pairs {
-		dh, err := exchange(p.own, p.peer)
+	for _, a := range agreed {
+		dh, err := a.own.exchange(a.peer)
 		if err != nil {
 			return nil, err
 		}
@@ -193,15 +219,16 @@ func schedule(peers, own []Point, pairs []pair, shared Secret, th0 [32]byte) (*S
 // startAsker is RatchetInitAliceHE. Its ratchet key is not EK, so that the
 // secrecy of later messages does not hang on the handshake's key.
 func (s *Session) startAsker(rand io.Reader, peerPrekey Point) error {
-	key, err := GenerateSecret(rand)
+	key, err := generateKeyPair(rand)
 	if err != nil {
 		return err
 	}
-	dh, err := exchange(key, peerPrekey)
+	dh, err := key.exchange(peerPrekey)
 	if err != nil {
 		return err
 	}
-	s.dhs, s.dhsPublic, s.dhr = key, key.Public(), peerPrekey
+	s.setOwn(key)
+	s.dhr = peerPrekey
 	s.rk, s.cks, s.nhks = rootStep(s.rk, dh)
 	s.sending = true
 	return nil

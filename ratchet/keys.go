@@ -110,13 +110,44 @@ func checkPeer(peer Point, own ...Point) error {
 	return nil
 }
 
-// exchange is X25519(s, peer). It returns ErrLowOrder when the result is zero.
-func exchange(s Secret, peer Point) (Secret, error) {
+// keyPair is an X25519 key made ready for use. crypto/ecdh computes the public
+// key whenever it is given a private one, which costs as much as an exchange, so
+// a key that is used more than once is kept in this form. It never changes, so
+// copies of a session may share it.
+type keyPair struct {
+	secret  Secret
+	public  Point
+	private *ecdh.PrivateKey
+}
+
+func newKeyPair(s Secret) *keyPair {
+	k := s.private()
+	return &keyPair{secret: s, public: Point(k.PublicKey().Bytes()), private: k}
+}
+
+func generateKeyPair(rand io.Reader) (*keyPair, error) {
+	s, err := GenerateSecret(rand)
+	if err != nil {
+		return nil, err
+	}
+	return newKeyPair(s), nil
+}
+
+// ready is k, or the key pair of s where there is none yet.
+func ready(k *keyPair, s Secret) *keyPair {
+	if k == nil {
+		return newKeyPair(s)
+	}
+	return k
+}
+
+// exchange is X25519(k, peer). It returns ErrLowOrder when the result is zero.
+func (k *keyPair) exchange(peer Point) (Secret, error) {
 	pub, err := ecdh.X25519().NewPublicKey(peer[:])
 	if err != nil {
 		return Secret{}, fmt.Errorf("%w: %v", ErrKey, err)
 	}
-	out, err := s.private().ECDH(pub)
+	out, err := k.private.ECDH(pub)
 	if err != nil {
 		return Secret{}, ErrLowOrder
 	}

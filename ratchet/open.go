@@ -64,7 +64,8 @@ func (s *Session) OpenFirst(now time.Time, rand io.Reader, message0 []byte) (Ope
 // and only after the body's tag verified.
 type plan struct {
 	next     state
-	key      Secret // the message key
+	own      *keyPair // our new ratchet key, when a new chain began
+	key      Secret   // the message key
 	fresh    []chain
 	used     bool // the key is a stored one: of chain at, under number
 	at       int
@@ -170,7 +171,7 @@ func (s *Session) planNext(now time.Time, rand io.Reader, t Type, h header) (pla
 			return plan{}, err
 		}
 	}
-	if err := p.next.turn(rand, h.key); err != nil {
+	if err := p.turn(s, rand, h.key); err != nil {
 		return plan{}, err
 	}
 	return p, p.advance(h.n, now)
@@ -210,30 +211,37 @@ func (p *plan) advance(number uint32, now time.Time) error {
 	return nil
 }
 
-// turn is DHRatchetHE: the peer showed a new ratchet key, we make one too.
-func (st *state) turn(rand io.Reader, peer Point) error {
-	st.pn, st.ns, st.nr = st.ns, 0, 0
-	st.hks, st.hkr = st.nhks, st.nhkr
-	st.dhr = peer
-	dh, err := exchange(st.dhs, peer)
+// turn is DHRatchetHE: the peer showed a new ratchet key, we make one too, or take
+// the one that Prepare made.
+func (p *plan) turn(s *Session, rand io.Reader, peer Point) error {
+	n := &p.next
+	n.pn, n.ns, n.nr = n.ns, 0, 0
+	n.hks, n.hkr = n.nhks, n.nhkr
+	n.dhr = peer
+	dh, err := ready(s.own, s.dhs).exchange(peer)
 	if err != nil {
 		return err
 	}
-	st.rk, st.ckr, st.nhkr = rootStep(st.rk, dh)
-	if st.dhs, err = GenerateSecret(rand); err != nil {
+	n.rk, n.ckr, n.nhkr = rootStep(n.rk, dh)
+	if p.own = s.spare; p.own == nil {
+		if p.own, err = generateKeyPair(rand); err != nil {
+			return err
+		}
+	}
+	if dh, err = p.own.exchange(peer); err != nil {
 		return err
 	}
-	st.dhsPublic = st.dhs.Public()
-	if dh, err = exchange(st.dhs, peer); err != nil {
-		return err
-	}
-	st.rk, st.cks, st.nhks = rootStep(st.rk, dh)
-	st.sending, st.receiving = true, true
+	n.rk, n.cks, n.nhks = rootStep(n.rk, dh)
+	n.sending, n.receiving = true, true
 	return nil
 }
 
 func (s *Session) commit(p plan, now time.Time) {
 	s.state = p.next
+	if p.newChain {
+		s.setOwn(p.own)
+		s.spare = nil
+	}
 	if p.used {
 		s.skipped.remove(p.at, p.number)
 	}

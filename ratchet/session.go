@@ -56,6 +56,11 @@ type Session struct {
 	ad      [32]byte
 	stage   stage
 	skipped skipped
+
+	// own is the present ratchet key made ready, spare the next one. Either may be
+	// nil; they say when a key is computed and not which, so they are no part of the
+	// state and are not stored.
+	own, spare *keyPair
 }
 
 // SID is a local name of the session. It never travels.
@@ -64,13 +69,38 @@ func (s *Session) SID() [16]byte { return s.sid }
 // Sent is the number of messages sealed in the present sending chain.
 func (s *Session) Sent() uint32 { return s.ns }
 
-// Clone returns a session that shares nothing with s. To seal with both is to
-// use a key twice.
+// Clone returns a session that shares nothing with s but what never changes. To
+// seal with both is to use a key twice.
 func (s *Session) Clone() *Session {
 	c := *s
 	c.skipped = s.skipped.clone()
 	return &c
 }
+
+// Prepare makes the key pair of the next DH step, so that the Open which makes
+// that step need not: it is a third of its work. Where there is one already
+// nothing is done. The right moment is after an Open with NewChain, or after
+// UnmarshalSession, when nobody waits.
+//
+// The spare is used once, by the step that is kept. It is not stored: a session
+// read back has none and makes a fresh key, as without Prepare. Clones made before
+// the step have the same spare. If a clone that made the step is dropped, and the
+// session opens the same message again, both came to the same chain; that is safe
+// because the clone was dropped before anything it sealed had left.
+func (s *Session) Prepare(rand io.Reader) error {
+	s.own = ready(s.own, s.dhs)
+	if s.spare != nil {
+		return nil
+	}
+	k, err := generateKeyPair(rand)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	s.spare = k
+	return nil
+}
+
+func (s *Session) setOwn(k *keyPair) { s.own, s.dhs, s.dhsPublic = k, k.secret, k.public }
 
 // Format hides the session's keys, whatever the verb.
 func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
