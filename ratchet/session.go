@@ -154,24 +154,26 @@ func (s *Session) seal(rand io.Reader, t Type, ad [32]byte, plaintext []byte) ([
 	if s.ns == math.MaxUint32 {
 		return nil, 0, fmt.Errorf("%w: chain", ErrTooLong)
 	}
-	// Nonces are random although a key is used once: a state that came back from
-	// a backup then repeats a key, but no key with its nonce.
-	var nonces [2 * chacha20poly1305.NonceSizeX]byte
-	if _, err := io.ReadFull(rand, nonces[:]); err != nil {
-		return nil, 0, err
-	}
 	env := make([]byte, messageOverhead+size)
 	prefix := Prefix(t)
 	copy(env, prefix[:])
-	header := env[PrefixSize+chacha20poly1305.NonceSizeX:][:headerSize]
-	copy(header, s.dhsPublic[:])
-	binary.BigEndian.PutUint32(header[32:], s.pn)
-	binary.BigEndian.PutUint32(header[36:], s.ns)
-	sealInPlace(env[PrefixSize:bodyOffset], &s.hks, nonces[:chacha20poly1305.NonceSizeX], prefix[:])
+	header, body := env[PrefixSize:bodyOffset], env[bodyOffset:]
+	// Nonces are random although a key is used once: a state that came back from
+	// a backup then repeats a key, but no key with its nonce.
+	for _, box := range [...][]byte{header, body} {
+		if _, err := io.ReadFull(rand, box[:chacha20poly1305.NonceSizeX]); err != nil {
+			return nil, 0, err
+		}
+	}
+	plain := header[chacha20poly1305.NonceSizeX:]
+	copy(plain, s.dhsPublic[:])
+	binary.BigEndian.PutUint32(plain[32:], s.pn)
+	binary.BigEndian.PutUint32(plain[36:], s.ns)
+	sealInPlace(header, &s.hks, header[:chacha20poly1305.NonceSizeX], env[:PrefixSize])
 
 	mk, next := chainStep(s.cks)
-	padInto(env[bodyOffset+chacha20poly1305.NonceSizeX:], plaintext)
-	sealInPlace(env[bodyOffset:], &mk, nonces[chacha20poly1305.NonceSizeX:], bodyAD(ad, env))
+	padInto(body[chacha20poly1305.NonceSizeX:], plaintext)
+	sealInPlace(body, &mk, body[:chacha20poly1305.NonceSizeX], bodyAD(ad, env))
 	number := s.ns
 	s.cks = next
 	s.ns++
