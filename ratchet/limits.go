@@ -26,7 +26,7 @@ const (
 	// MaxSkipped is the number of keys a session keeps for skipped messages.
 	MaxSkipped = 2000
 	// MaxSkippedChains is the number of chains those keys may belong to.
-	MaxSkippedChains = 5
+	MaxSkippedChains = 64
 	// SkippedLife is how long such a key is kept.
 	SkippedLife = 7 * 24 * time.Hour
 )

@@ -108,15 +108,6 @@ func checkShape(t Type, env []byte) error {
 
 // plan finds the header key that opens env, in the order of session.md §6.
 func (s *Session) plan(now time.Time, rand io.Reader, t Type, env []byte) (plan, error) {
-	for i := range s.skipped.chains {
-		c := &s.skipped.chains[i]
-		if s.receiving && c.header.equal(&s.hkr) {
-			continue // the present chain, which also has messages to come
-		}
-		if h, ok := openHeader(&c.header, env); ok {
-			return s.planStored(now, i, h)
-		}
-	}
 	if s.receiving {
 		if h, ok := openHeader(&s.hkr, env); ok {
 			return s.planPresent(now, h)
@@ -124,6 +115,15 @@ func (s *Session) plan(now time.Time, rand io.Reader, t Type, env []byte) (plan,
 	}
 	if h, ok := openHeader(&s.nhkr, env); ok {
 		return s.planNext(now, rand, t, h)
+	}
+	for i := range s.skipped.chains {
+		c := &s.skipped.chains[i]
+		if s.receiving && c.header.equal(&s.hkr) {
+			continue // the present chain, tried above
+		}
+		if h, ok := openHeader(&c.header, env); ok {
+			return s.planStored(now, i, h)
+		}
 	}
 	return plan{}, ErrDecrypt
 }
