@@ -49,10 +49,10 @@ func setter(key, value string) func(Tx) error {
 	return func(tx Tx) error { return tx.Set([]byte(key), []byte(value)) }
 }
 
-func read(t *testing.T, d *disk, key string) string {
+func read(t *testing.T, s Store, key string) string {
 	t.Helper()
 	value := "(absent)"
-	err := d.View(func(r Reader) error {
+	err := s.View(func(r Reader) error {
 		v, err := r.Get([]byte(key))
 		if err == nil {
 			value = string(v)

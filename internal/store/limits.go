@@ -70,3 +70,14 @@ const (
 	// changed more recently than this may have changed again unseen.
 	coarseClock = 50 * time.Millisecond
 )
+
+// How the state key is changed.
+const (
+	// keyLife is the age at which a key is changed: for that long, and for the
+	// change, a stolen disk can give back what was deleted.
+	keyLife = 24 * time.Hour
+	// changeRows and changeBytes bound what one Update seals again, because
+	// everybody else's Updates wait for it; a last row may go over changeBytes.
+	changeRows  = 256
+	changeBytes = 1 << 20
+)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func newStateKey(t *testing.T) (*StateKey, string) {
@@ -20,6 +21,13 @@ func newStateKey(t *testing.T) (*StateKey, string) {
 		t.Fatal(err)
 	}
 	return k, path
+}
+
+// keyOf is a StateKey without a file.
+func keyOf(keys ...idKey) *StateKey {
+	k := &StateKey{}
+	k.ring.Store(&keyring{keys: keys})
+	return k
 }
 
 func TestStateKeyIsMadeOnce(t *testing.T) {
@@ -93,7 +101,7 @@ func TestSealedRows(t *testing.T) {
 }
 
 func TestSealedLayout(t *testing.T) {
-	k := &StateKey{keys: []idKey{{id: [4]byte{1, 2, 3, 4}}}}
+	k := keyOf(idKey{id: [4]byte{1, 2, 3, 4}})
 	sealed := k.Seal(nil, []byte("five!"))
 	if got, want := len(sealed), 4+24+5+16; got != want {
 		t.Errorf("%d bytes, want %d", got, want)
@@ -103,12 +111,12 @@ func TestSealedLayout(t *testing.T) {
 	}
 }
 
-// After a rotation the file has two keys: rows of both open, the first one seals.
+// While a change is unfinished the file has two keys: rows of both open, the first
+// one seals.
 func TestPreviousKeyStillOpens(t *testing.T) {
 	before, path := newStateKey(t)
 	old := before.Seal([]byte("row"), []byte("old"))
-	rotated := &StateKey{keys: []idKey{newIDKey(), before.keys[0]}}
-	if err := writeFile(path, rotated.file()); err != nil {
+	if err := writeFile(path, before.ring.Load().changed(time.Now()).text()); err != nil {
 		t.Fatal(err)
 	}
 	k, err := LoadStateKey(path)
@@ -117,6 +125,9 @@ func TestPreviousKeyStillOpens(t *testing.T) {
 	}
 	if plain, err := k.Open([]byte("row"), old); err != nil || string(plain) != "old" {
 		t.Errorf("row of the previous key: %q, %v", plain, err)
+	}
+	if !k.Unfinished() {
+		t.Error("two keys are not an unfinished change")
 	}
 	if _, err := before.Open([]byte("row"), k.Seal([]byte("row"), nil)); err != ErrSealed {
 		t.Errorf("the previous key opens a new row: %v", err)
@@ -147,20 +158,33 @@ func TestKeyFileOthersCanRead(t *testing.T) {
 func TestDamagedKeyFile(t *testing.T) {
 	const id, key = "5c20a9f1", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 	const id2 = "88e7d004"
-	head := "amesh state key 1\n"
+	head, head1 := "amesh state key 2\nmade 1788091200\n", "amesh state key 1\n"
+	made := func(line string) string { return "amesh state key 2\n" + line + id + " " + key + "\n" }
 	for _, c := range []struct {
 		name, file string
 		want       error
 	}{
 		{"one key", head + id + " " + key + "\n", nil},
 		{"two keys", head + id + " " + key + "\n" + id2 + " " + key + "\n", nil},
+		{"one key, format 1", head1 + id + " " + key + "\n", nil},
+		{"two keys, format 1", head1 + id + " " + key + "\n" + id2 + " " + key + "\n", nil},
+		{"before 1970", made("made -1\n"), nil},
 		{"empty", "", ErrKeyFile},
 		{"head only", head, ErrKeyFile},
+		{"head only, format 1", head1, ErrKeyFile},
+		{"first line only", "amesh state key 2\n", ErrKeyFile},
 		{"torn", head + id + " " + key[:40], ErrKeyFile},
 		{"no last newline", head + id + " " + key, ErrKeyFile},
-		{"three keys", head + strings.Repeat(id+" "+key+"\n", 3), ErrKeyFile},
+		{"three keys", head + id + " " + key + "\n" + id2 + " " + key + "\n00000000 " + key + "\n", ErrKeyFile},
 		{"same id twice", head + strings.Repeat(id+" "+key+"\n", 2), ErrKeyFile},
-		{"next format", "amesh state key 2\n" + id + " " + key + "\n", ErrKeyFile},
+		{"next format", "amesh state key 3\nmade 1788091200\n" + id + " " + key + "\n", ErrKeyFile},
+		{"no time", made(""), ErrKeyFile},
+		{"no number", made("made today\n"), ErrKeyFile},
+		{"number only", made("1788091200\n"), ErrKeyFile},
+		{"number with a sign", made("made +1788091200\n"), ErrKeyFile},
+		{"number too large", made("made 9223372036854775808\n"), ErrKeyFile},
+		{"time in format 1", head1 + "made 1788091200\n" + id + " " + key + "\n", ErrKeyFile},
+		{"the time that means none", made(fmt.Sprintf("made %d\n", time.Time{}.Unix())), ErrKeyFile},
 		{"short id", head + id[2:] + " " + key + "\n", ErrKeyFile},
 		{"upper case", head + id + " " + strings.ToUpper(key) + "\n", ErrKeyFile},
 		{"not hex", head + id + " " + "zz" + key[2:] + "\n", ErrKeyFile},
@@ -194,7 +218,7 @@ func TestDamagedKeyFile(t *testing.T) {
 
 // T12
 func TestStateKeyIsHidden(t *testing.T) {
-	k := &StateKey{keys: []idKey{{id: [4]byte{0xca, 0xfe}, key: [32]byte{0xca, 0xfe}}}}
+	k := keyOf(idKey{id: [4]byte{0xca, 0xfe}, key: [32]byte{0xca, 0xfe}})
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b"} {
 		if got := fmt.Sprintf(verb, k); got != "(hidden)" {
 			t.Errorf("%s prints %q", verb, got)
