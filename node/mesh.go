@@ -22,6 +22,8 @@ import (
 type mesh struct {
 	node      *Node
 	host      host.Host
+	store     store.Store
+	stateKey  *store.StateKey
 	transport *direct.Transport
 	dht       *dht.Node
 	policy    *policyFile

@@ -189,7 +189,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, lh.Close()) }()
 
-	m := &mesh{node: n, host: lh, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1)}
+	m := &mesh{node: n, host: lh, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1)}
 	if m.transport, err = direct.New(lh, direct.Config{Deliver: m.fromDirect, OnPeer: m.onPeer, Logger: n.cfg.Logger}); err != nil {
 		return err
 	}
@@ -226,6 +226,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer failed(nil)
 	rooms, meshLayer, doors := newLayer(inner, failed), newLayer(inner, failed), newLayer(inner, failed)
 	defer rooms.end()
+	rooms.run("state key", m.turnStateKey)
 	for _, r := range m.rooms {
 		rooms.run("mailroom", r.agent.Run)
 	}
