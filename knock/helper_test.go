@@ -77,6 +77,18 @@ func newAgentWith(t testing.TB, name string, change func(b *identity.Bundle)) *a
 
 func (a *agent) amid() identity.AMID { return a.key.AMID() }
 
+// certificate is a's own for other times.
+func (a *agent) certificate(t testing.TB, created, expires time.Time) []byte {
+	t.Helper()
+	c := a.bundle.Certificate
+	c.Created, c.Expires = created, expires
+	raw, err := identity.SignKeyCertificate(a.key, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 func (a *agent) oneTimeKey(t testing.TB, kind identity.KeyKind, id, epoch uint32) *identity.OneTimeKey {
 	t.Helper()
 	public := a.oneTime.Public()

@@ -63,6 +63,7 @@ func TestEvaluate(t *testing.T) {
 		"only like it":            {`{"rejected_intents":["trav"]}`, Facts{}, Ask, "strangers-ask"},
 		"below it":                {`{"rejected_intents":["travel/flights/*"]}`, Facts{}, Ask, "strangers-ask"},
 		"intent not accepted":     {`{"accepted_intents":["food"]}`, Facts{}, Reject, "accepted_intents"},
+		"grant is no intent":      {`{"accepted_intents":["food"]}`, Facts{Granted: true}, Reject, "accepted_intents"},
 		"allow is no intent":      {`{"accepted_intents":["food"],"allow":["` + alice + `"]}`, Facts{}, Reject, "accepted_intents"},
 		"intent accepted":         {`{"accepted_intents":["food","travel/flights"]}`, Facts{}, Ask, "strangers-ask"},
 		"rejected before allowed": {`{"accepted_intents":["travel"],"rejected_intents":["travel/flights"]}`, Facts{}, Reject, "rejected_intents: travel/flights"},
@@ -75,9 +76,14 @@ func TestEvaluate(t *testing.T) {
 			t.Errorf("%s: got %v, want %s by %q", name, d, c.verdict, c.rule)
 		}
 	}
-	d := DefaultPolicy().Evaluate(Facts{NoOneTimeKey: true})
-	if !slices.Equal(d.Remarks, []string{"no_otk"}) {
-		t.Errorf("remarks %v", d.Remarks)
+	for _, text := range []string{``, `{"strangers":"accept"}`, `{"strangers":"reject"}`} {
+		f := Facts{Peer: amid(t, alice), Intent: "a"}
+		want := policy(t, text).Evaluate(f)
+		f.NoOneTimeKey = true
+		d := policy(t, text).Evaluate(f)
+		if d.Verdict != want.Verdict || d.Rule != want.Rule || !slices.Equal(d.Remarks, []string{"no_otk"}) {
+			t.Errorf("%s, without a one-time key: %v, want %v and the remark", text, d, want)
+		}
 	}
 }
 
@@ -117,7 +123,7 @@ func TestForeignDialects(t *testing.T) {
 }
 
 // T09 and worse: a policy that was not understood lets nobody in.
-func TestPolicyRefused(t *testing.T) {
+func TestT09PolicyRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"misspelt key":           `{"bloklist":[]}`,
 		"same key twice":         `{"block":["` + alice + `"],"block":[]}`,
