@@ -54,6 +54,25 @@ func TestWrongStage(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrStage", name, err)
 		}
 	}
+	m0, err := a.SealFirst(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.OpenFirst(noon, r, m0); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"A seals before Bind":       func() error { _, _, err := a.Seal(r, nil); return err },
+		"A opens before Bind":       func() error { _, err := a.Open(noon, r, m0); return err },
+		"B seals before Bind":       func() error { _, _, err := b.Seal(r, nil); return err },
+		"B opens before Bind":       func() error { _, err := b.Open(noon, r, m0); return err },
+		"B opens message 0 again":   func() error { _, err := b.OpenFirst(noon, r, m0); return err },
+		"A seals another message 0": func() error { _, err := a.SealFirst(r, nil); return err },
+	} {
+		if err := call(); !errors.Is(err, ErrStage) {
+			t.Errorf("%s: got %v, want ErrStage", name, err)
+		}
+	}
 	a, b = pairOf(t, r)
 	for name, call := range map[string]func() error{
 		"A binds twice":         func() error { return a.Bind(nil) },
@@ -255,23 +274,60 @@ func TestT24SkipLimit(t *testing.T) {
 	}
 }
 
+// A header extension, as a newer peer would write it, wherever its header key is
+// found.
 func TestHeaderExtension(t *testing.T) {
 	r := seeded("extension")
 	a, b := pairOf(t, r)
-	env := seal(t, a, r, "extended")
-	// Seal the header again with an extension length, as a newer peer would.
-	twin := b.Clone()
-	h, ok := openHeader(&twin.hkr, env)
+	late := seal(t, a, r, "late")
+	open(t, b, r, seal(t, a, r, "seen"), "seen")
+	stored := a.hks
+	open(t, a, r, seal(t, b, r, "turn"), "turn")
+	next := seal(t, a, r, "new chain")
+	if err := refuses(t, b, r, extended(t, next, &a.hks)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("next chain: got %v, want ErrMalformed", err)
+	}
+	open(t, b, r, next, "new chain")
+	present := seal(t, a, r, "present chain")
+	for name, env := range map[string][]byte{
+		"present chain": extended(t, present, &a.hks), "ended chain": extended(t, late, &stored),
+	} {
+		if err := refuses(t, b, r, env); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %v, want ErrMalformed", name, err)
+		}
+	}
+	open(t, b, r, present, "present chain")
+	open(t, b, r, late, "late")
+}
+
+// extended seals the header of env again with an extension length of 5.
+func extended(t testing.TB, env []byte, hk *Secret) []byte {
+	t.Helper()
+	env = bytes.Clone(env)
+	box := env[PrefixSize:bodyOffset]
+	plain, ok := openBox(nil, box, hk, env[:PrefixSize])
 	if !ok {
 		t.Fatal("header does not open")
 	}
-	box := env[PrefixSize:bodyOffset]
-	plain := box[24:][:headerSize]
-	copy(plain, h.key[:])
-	copy(plain[32:], []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 5})
-	sealInPlace(box, &twin.hkr, bytes.Repeat([]byte{7}, 24), env[:PrefixSize])
-	if err := refuses(t, b, r, env); !errors.Is(err, ErrMalformed) {
-		t.Errorf("got %v, want ErrMalformed", err)
+	plain[41] = 5
+	copy(box[24:], plain)
+	sealInPlace(box, hk, bytes.Repeat([]byte{7}, 24), env[:PrefixSize])
+	return env
+}
+
+// The last number of a chain is never used: the counter after it would be 0 again.
+func TestEndOfTheChain(t *testing.T) {
+	r := seeded("end of the chain")
+	a, b := pairOf(t, r)
+	a.ns, b.nr = math.MaxUint32-1, math.MaxUint32-1
+	last := seal(t, a, r, "last")
+	open(t, b, r, last, "last")
+	beyond := renumbered(t, bytes.Clone(last), &a.hks, math.MaxUint32)
+	if err := refuses(t, b, r, beyond); !errors.Is(err, ErrSkipLimit) {
+		t.Errorf("number 2^32 − 1: got %v, want ErrSkipLimit", err)
+	}
+	if _, _, err := a.Seal(r, nil); !errors.Is(err, ErrTooLong) {
+		t.Errorf("seal: got %v, want ErrTooLong", err)
 	}
 }
 
@@ -330,6 +386,13 @@ func TestStoredKeysExpire(t *testing.T) {
 	}
 	if twin.Expire(noon.Add(time.Second)); twin.SkippedKeys() != 0 {
 		t.Error("Expire kept an old key")
+	}
+	// Whatever opens takes old keys with it.
+	a, b = pairOf(t, r)
+	seal(t, a, r, "never comes")
+	open(t, b, r, seal(t, a, r, "seen"), "seen")
+	if _, err := b.Open(noon.Add(SkippedLife+time.Second), r, seal(t, a, r, "a week later")); err != nil || b.SkippedKeys() != 0 {
+		t.Errorf("after a week: %v, %d keys stored", err, b.SkippedKeys())
 	}
 }
 

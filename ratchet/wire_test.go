@@ -183,6 +183,42 @@ func TestMarshal(t *testing.T) {
 	}
 }
 
+// What MarshalBinary never writes: more than a session may keep, and a chain of no
+// keys.
+func TestUnmarshalHasTheLimits(t *testing.T) {
+	keys := func(n int) []storedKey { return make([]storedKey, n) }
+	chains := func(sizes ...int) skipped {
+		var k skipped
+		for i, n := range sizes {
+			k.chains = append(k.chains, chain{header: Secret{byte(i)}, keys: keys(n)})
+		}
+		return k
+	}
+	for name, c := range map[string]struct {
+		stored skipped
+		ok     bool
+	}{
+		"nothing":                 {chains(), true},
+		"five chains":             {chains(1, 1, 1, 1, 1), true},
+		"six chains":              {chains(1, 1, 1, 1, 1, 1), false},
+		"all keys in one":         {chains(MaxSkipped), true},
+		"all keys in two":         {chains(MaxSkipped-1, 1), true},
+		"a key too many":          {chains(MaxSkipped + 1), false},
+		"a key too many, in two":  {chains(MaxSkipped, 1), false},
+		"a chain of no keys":      {chains(0), false},
+		"a chain of none between": {chains(1, 0, 1), false},
+	} {
+		s := &Session{stage: stageBound, skipped: c.stored}
+		back, err := UnmarshalSession(image(t, s))
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && !bytes.Equal(image(t, s), image(t, back)) {
+			t.Errorf("%s: comes back different", name)
+		}
+	}
+}
+
 func FuzzUnmarshalSession(f *testing.F) {
 	r := seeded("fuzz")
 	a, b := pairOf(f, r)
