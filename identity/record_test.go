@@ -56,13 +56,6 @@ func TestRecordForged(t *testing.T) {
 
 func TestRecordRules(t *testing.T) {
 	long := strings.Repeat("x", 255)
-	fill := func(n int, s string) []string {
-		list := make([]string, n)
-		for i := range list {
-			list[i] = s
-		}
-		return list
-	}
 	for name, c := range map[string]struct {
 		change func(r *AgentRecord)
 		ok     bool
