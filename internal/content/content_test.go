@@ -138,7 +138,13 @@ func open(c Content) bool {
 	return c.Type() == TypeMessage || unknown
 }
 
-func TestRules(t *testing.T) {
+// ruled is a content that keeps or breaks one rule of its layout.
+type ruled struct {
+	value Content
+	ok    bool
+}
+
+func rules() map[string]ruled {
 	request := func(change func(*Request)) Content {
 		r := &Request{Intent: "a", SessionType: Stream, Mode: Private, FirstSeq: 1}
 		change(r)
@@ -157,10 +163,7 @@ func TestRules(t *testing.T) {
 	receipt := func(r Receipt) Content { return &Receipts{Messages: []Receipt{r}} }
 	paths := func(p Paths) Content { p.Stamp = noon; return &p }
 	many := func(n int) []string { return strings.Split(strings.Repeat("x,", n)+"x", ",")[:n] }
-	for name, c := range map[string]struct {
-		value Content
-		ok    bool
-	}{
+	return map[string]ruled{
 		"request without intent":        {request(func(r *Request) { r.Intent = "" }), false},
 		"request in upper case":         {request(func(r *Request) { r.Intent = "Travel" }), false},
 		"request with empty part":       {request(func(r *Request) { r.Intent = "a//b" }), false},
@@ -233,7 +236,11 @@ func TestRules(t *testing.T) {
 		"revocation of 127 bytes":       {&Revocation{Statement: make([]byte, 127)}, false},
 		"revocation of 192 bytes":       {&Revocation{Statement: make([]byte, 192)}, false},
 		"unknown that is known":         {&Unknown{Kind: TypeSkip}, false},
-	} {
+	}
+}
+
+func TestRules(t *testing.T) {
+	for name, c := range rules() {
 		raw, err := c.value.Encode()
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
@@ -247,11 +254,11 @@ func TestRules(t *testing.T) {
 }
 
 // The reader has the rules too: here is what no Encode of ours would write.
-func TestReaderHasTheRules(t *testing.T) {
+func readerRules() map[string]string {
 	swap := func(sample, old, with string) string {
 		return strings.Replace(samples[sample].hex, old, with, 1)
 	}
-	for name, text := range map[string]string{
+	return map[string]string{
 		"intent in upper case":   swap("request", "747261", "547261"),
 		"17 resume ids":          swap("request", "01"+"0700000000", "11"+"0700000000"),
 		"reject code 0":          swap("reject", "02"+"0000003c", "00"+"0000003c"),
@@ -263,7 +270,11 @@ func TestReaderHasTheRules(t *testing.T) {
 		"description too long":   swap("message", "005c", "005d"),
 		"many receipts promised": "12" + "ffff",
 		"nine peer ids":          swap("paths", noonMS+"01", noonMS+"09"),
-	} {
+	}
+}
+
+func TestReaderHasTheRules(t *testing.T) {
+	for name, text := range readerRules() {
 		raw, err := hex.DecodeString(text)
 		if err != nil {
 			t.Fatal(err)
