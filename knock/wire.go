@@ -61,6 +61,9 @@ type Knock struct {
 	verified    bool
 }
 
+// SigningKey is A's, which VerifySignature checked and found to be From's.
+func (k *Knock) SigningKey() identity.PublicKey { return identity.PublicKey(k.signingKey) }
+
 // ParseKnock reads an envelope of type 1. It looks at syntax only; it returns
 // ErrMalformed, ratchet.ErrLegacy or ratchet.ErrUnsupported. It keeps a copy.
 func ParseKnock(raw []byte) (*Knock, error) {

@@ -221,6 +221,40 @@ func (m *mesh) Nack(ctx context.Context, agent, id string) (api.InboxItem, error
 	return r.agent.Nack(ctx, id)
 }
 
+// Contacts implements api.Backend.
+func (m *mesh) Contacts(_ context.Context, agent string) ([]api.Contact, error) {
+	all := []api.Contact{}
+	for _, r := range m.rooms {
+		if agent != "" && r.agent.Name != agent {
+			continue
+		}
+		list, err := r.agent.Contacts()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+// Compare implements api.Backend.
+func (m *mesh) Compare(ctx context.Context, agent, peer string) (api.Comparison, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return api.Comparison{}, err
+	}
+	return r.agent.Compare(ctx, peer)
+}
+
+// Verify implements api.Backend.
+func (m *mesh) Verify(ctx context.Context, agent, peer string, req api.VerifyRequest) (api.Contact, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return api.Contact{}, err
+	}
+	return r.agent.Verify(ctx, peer, req)
+}
+
 // Knocks implements api.Backend.
 func (m *mesh) Knocks(_ context.Context, agent string) ([]api.Knock, error) {
 	all := []api.Knock{}

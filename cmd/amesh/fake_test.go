@@ -28,6 +28,8 @@ type fakeNode struct {
 	policy map[string]any
 	status api.Status
 	calls  []string // of Send, Ack and Message, in their order
+
+	contacts []api.Contact
 }
 
 var _ api.Backend = (*fakeNode)(nil)
@@ -148,6 +150,38 @@ func (f *fakeNode) Nack(context.Context, string, string) (api.InboxItem, error) 
 	return api.InboxItem{}, nil
 }
 
+func (f *fakeNode) Contacts(context.Context, string) ([]api.Contact, error) { return f.contacts, nil }
+
+func (f *fakeNode) contact(text string) (*api.Contact, error) {
+	for i := range f.contacts {
+		if f.contacts[i].AMID.String() == text {
+			return &f.contacts[i], nil
+		}
+	}
+	return nil, api.Problemf(404, api.CodeNotFound, "the key of %s is not known here", text).WithHint("try again later")
+}
+
+func (f *fakeNode) Compare(_ context.Context, _, text string) (api.Comparison, error) {
+	c, err := f.contact(text)
+	if err != nil {
+		return api.Comparison{}, err
+	}
+	return api.Comparison{Agent: "default", Peer: c.AMID, Words: strings.Split("abcdefghijkl", ""), Value: "00ff",
+		QR: "amesh:compare:00ff", Verified: c.Verified}, nil
+}
+
+func (f *fakeNode) Verify(_ context.Context, _, text string, r api.VerifyRequest) (api.Contact, error) {
+	c, err := f.contact(text)
+	if err != nil {
+		return api.Contact{}, err
+	}
+	c.Verified = nil
+	if r.Matches {
+		c.Verified = &expires
+	}
+	return *c, nil
+}
+
 func (f *fakeNode) Knocks(context.Context, string) ([]api.Knock, error) { return f.knocks, nil }
 
 func (f *fakeNode) Decide(_ context.Context, _, id string, approve bool, r api.DecideRequest) (api.Knock, error) {
@@ -170,9 +204,16 @@ func (f *fakeNode) Policy(context.Context, string) (api.Policy, error) {
 }
 
 func (f *fakeNode) SetPolicy(ctx context.Context, agent string, c api.PolicyChange) (api.Policy, error) {
-	if c.Key != "strangers" {
+	switch c.Key {
+	case "strangers":
+		f.policy[c.Key] = strings.ToLower(c.Value)
+	case "block":
+		f.policy[c.Key] = []any{}
+		for _, amid := range strings.Split(c.Value, ",") {
+			f.policy[c.Key] = append(f.policy[c.Key].([]any), amid)
+		}
+	default:
 		return api.Policy{}, api.Problemf(400, api.CodeInvalid, "unknown key %q", c.Key)
 	}
-	f.policy[c.Key] = strings.ToLower(c.Value)
 	return f.Policy(ctx, agent)
 }

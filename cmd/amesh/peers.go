@@ -42,6 +42,9 @@ func writePeer(w io.Writer, start string, p api.Peer) {
 		grant = ", granted"
 	}
 	fmt.Fprintf(w, "%s%s  %s  session %s%s", start, p.AMID, p.Path, p.Session, grant)
+	if p.Verified != nil {
+		fmt.Fprint(w, ", verified")
+	}
 	if p.Waiting > 0 {
 		fmt.Fprintf(w, ", %d waiting", p.Waiting)
 	}

@@ -162,7 +162,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	s := &session{r: opened.Session, sessionMeta: sessionMeta{
 		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
-		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
+		PeerEpoch: k.Epoch, PeerKey: k.SigningKey(), FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
 	}}
 	row := knockRow{
 		Hash: hash, Peer: c.peer, Intent: s.Intent, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,

@@ -221,7 +221,7 @@ func (c *clerk) knockAt(to *door) error {
 	}
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
 		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(), Resume: len(request.Resume) > 0,
-		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: to.bundle.Epoch,
+		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
 	b.add(s)

@@ -318,6 +318,9 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 			return err
 		}
 		p.Session = sessionWord(sessions)
+		if p.Verified, err = a.verifiedAt(r, amid); err != nil {
+			return err
+		}
 		return scanJSON(r, a.key(rowOut, amid[:]), nil, func(_ []byte, o outRow) bool {
 			if undelivered(&o) {
 				p.Waiting++

@@ -44,6 +44,7 @@ const (
 	rowContact  = 'c' // peer 20                       → contactRow
 	rowResume   = 'v' // peer 20                       → resumeRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
+	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
 )

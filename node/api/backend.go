@@ -46,6 +46,14 @@ type Backend interface {
 	// Nack gives a leased message back at once. Owner and agent.
 	Nack(ctx context.Context, agent, id string) (InboxItem, error)
 
+	// Contacts lists the agents that are remembered. Owner and agent.
+	Contacts(ctx context.Context, agent string) ([]Contact, error)
+	// Compare returns what both owners must see alike. It looks the peer up when its
+	// key is not known here; CodeNotFound when that is in vain. Owner and agent.
+	Compare(ctx context.Context, agent, peer string) (Comparison, error)
+	// Verify remembers what the owner found in comparing. Owner only.
+	Verify(ctx context.Context, agent, peer string, r VerifyRequest) (Contact, error)
+
 	// Knocks lists requests to talk, newest first. Owner only.
 	Knocks(ctx context.Context, agent string) ([]Knock, error)
 	// Decide answers a pending knock; CodeConflict when it was answered. Owner only.

@@ -135,6 +135,22 @@ func (c *Client) Nack(ctx context.Context, agent, id string) (InboxItem, error) 
 	return post[InboxItem](ctx, c, agent, call{path: []string{"inbox", id, "nack"}, in: nothing{}})
 }
 
+// Contacts implements Backend.
+func (c *Client) Contacts(ctx context.Context, agent string) ([]Contact, error) {
+	l, err := get[listOf[Contact]](ctx, c, agent, call{path: []string{"contacts"}})
+	return l.Items, err
+}
+
+// Compare implements Backend.
+func (c *Client) Compare(ctx context.Context, agent, peer string) (Comparison, error) {
+	return get[Comparison](ctx, c, agent, call{path: []string{"contacts", peer, "comparison"}})
+}
+
+// Verify implements Backend.
+func (c *Client) Verify(ctx context.Context, agent, peer string, r VerifyRequest) (Contact, error) {
+	return post[Contact](ctx, c, agent, call{path: []string{"contacts", peer, "verify"}, in: r})
+}
+
 // Knocks implements Backend.
 func (c *Client) Knocks(ctx context.Context, agent string) ([]Knock, error) {
 	l, err := get[listOf[Knock]](ctx, c, agent, call{path: []string{"knocks"}})

@@ -220,6 +220,32 @@ type Peer struct {
 	Waiting  int           `json:"waiting" doc:"outgoing messages that its node does not have yet"`
 	LastSeen *time.Time    `json:"last_seen,omitempty" doc:"when something of the peer was last opened"`
 	Addr     string        `json:"addr,omitempty" doc:"address of the direct path"`
+	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
+}
+
+// Contact is what is remembered of another agent, whether something is under way
+// with it or not.
+type Contact struct {
+	AMID     identity.AMID `json:"amid"`
+	Agent    string        `json:"agent" doc:"our agent's name"`
+	Granted  bool          `json:"granted" doc:"one of the two has said yes to the other"`
+	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
+}
+
+// Comparison is what the owners of two agents compare on another line, to be sure
+// that each has the other's key.
+type Comparison struct {
+	Agent    string        `json:"agent"`
+	Peer     identity.AMID `json:"peer"`
+	Words    []string      `json:"words" nullable:"false" doc:"twelve words, to be read out"`
+	Value    string        `json:"value" doc:"all of it in hex"`
+	QR       string        `json:"qr" doc:"text of the QR code"`
+	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that they match"`
+}
+
+// VerifyRequest is what the owner found in comparing.
+type VerifyRequest struct {
+	Matches bool `json:"matches" doc:"false takes back what was said before"`
 }
 
 // DHT is the node's view of the DHT.

@@ -16,9 +16,9 @@ import (
 // the tests until somebody has said in both places who may call it.
 var (
 	openVerbs  = []string{"livez", "readyz"}
-	agentVerbs = []string{"node", "identity", "peers", "policy", "openapi", "send", "messages", "message", "cancel",
+	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "policy", "openapi", "send", "messages", "message", "cancel",
 		"inbox", "lease", "read", "ack", "nack"}
-	ownerVerbs = []string{"knocks", "approve", "refuse", "set-policy"}
+	ownerVerbs = []string{"verify", "knocks", "approve", "refuse", "set-policy"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -30,6 +30,8 @@ var sample = map[string]struct{ id, body string }{
 	"read":       {"in-1", `{"lease_s":60}`},
 	"ack":        {"in-1", `{"outcome":"handled"}`},
 	"nack":       {"in-1", ""},
+	"compare":    {bobAMID.String(), ""},
+	"verify":     {bobAMID.String(), `{"matches":true}`},
 	"approve":    {"k-1", `{}`},
 	"refuse":     {"k-2", `{}`},
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},

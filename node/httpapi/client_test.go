@@ -68,6 +68,12 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 		note("Ack")(b.Ack(ctx, agent, "in-1", api.AckRequest{Outcome: outcome, Text: "gratias"}))
 	}
 
+	note("Contacts")(b.Contacts(ctx, agent))
+	for _, matches := range []bool{true, false} {
+		note("Verify")(b.Verify(ctx, agent, bobAMID.String(), api.VerifyRequest{Matches: matches}))
+		note("Compare")(b.Compare(ctx, agent, bobAMID.String()))
+	}
+	note("Verify, nobody")(b.Verify(ctx, agent, "nobody", api.VerifyRequest{Matches: true}))
 	note("Knocks")(b.Knocks(ctx, agent))
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{TTLSeconds: 3600}))
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{}))

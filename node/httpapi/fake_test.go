@@ -41,6 +41,7 @@ type box struct {
 	keys   map[string]string // idempotency key to message id
 	in     []api.InboxMessage
 	knocks []api.Knock
+	known  []api.Contact
 	rules  map[string]any
 }
 
@@ -57,6 +58,7 @@ func newMemory() *memory {
 			b.knocks = append(b.knocks, api.Knock{ID: fmt.Sprintf("k-%d", i+1), Agent: name, Peer: eveAMID, Direction: "in",
 				Intent: "travel/flights", State: state, At: start, Expires: deadline})
 		}
+		b.known = []api.Contact{{AMID: bobAMID, Agent: name, Granted: true}, {AMID: eveAMID, Agent: name}}
 		b.out = []api.Message{{ID: "out-1", To: bobAMID, State: api.StateAccepted, Path: api.PathNone, Expires: deadline,
 			Created: start, Changed: start, Size: 2, SHA256: sum([]byte("hi")), Sequence: 1}}
 		m.boxes[name] = b
@@ -130,6 +132,46 @@ func (m *memory) Peers(_ context.Context, agent string) ([]api.Peer, error) {
 	}
 	seen := start.Add(time.Minute)
 	return []api.Peer{{AMID: bobAMID, Agent: agent, Path: api.PathDirect, Session: "accepted", Granted: true, LastSeen: &seen}}, nil
+}
+
+func (m *memory) Contacts(_ context.Context, agent string) ([]api.Contact, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(b.known), nil
+}
+
+func (m *memory) Compare(_ context.Context, agent, peer string) (api.Comparison, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Comparison{}, err
+	}
+	c, err := pick(b.known, "contact", peer, func(c *api.Contact) string { return c.AMID.String() })
+	if err != nil {
+		return api.Comparison{}, err
+	}
+	return api.Comparison{Agent: agent, Peer: c.AMID, Words: []string{"zoo", "abandon"}, Value: "00", QR: "q:00", Verified: c.Verified}, nil
+}
+
+func (m *memory) Verify(_ context.Context, agent, peer string, r api.VerifyRequest) (api.Contact, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Contact{}, err
+	}
+	c, err := pick(b.known, "contact", peer, func(c *api.Contact) string { return c.AMID.String() })
+	if err != nil {
+		return api.Contact{}, err
+	}
+	c.Verified = nil
+	if r.Matches {
+		at := start.Add(time.Hour)
+		c.Verified = &at
+	}
+	return *c, nil
 }
 
 func (m *memory) Send(ctx context.Context, agent string, r api.SendRequest, key string) (api.Message, error) {

@@ -22,7 +22,7 @@ type About struct {
 	Agent string `query:"agent" doc:"name of the agent the request is about; may be left out when there is one, and by an agent"`
 }
 
-// One is the part of a request that names a message or a knock.
+// One is the part of a request that names a message, a knock or a contact.
 type One struct {
 	About
 	ID string `path:"id" maxLength:"128"`
@@ -144,6 +144,12 @@ func (s *Server) views(door huma.API) {
 		func(ctx context.Context, _ *About) (api.Identity, error) { return b.Identity(ctx, agentIn(ctx)) })
 	route(s, door, get("/v1/peers", "peers", "Agents that this one has to do with"),
 		func(ctx context.Context, _ *About) (list[api.Peer], error) { return listed(b.Peers(ctx, agentIn(ctx))) })
+	route(s, door, get("/v1/contacts", "contacts", "Agents that are remembered"),
+		func(ctx context.Context, _ *About) (list[api.Contact], error) {
+			return listed(b.Contacts(ctx, agentIn(ctx)))
+		})
+	route(s, door, get("/v1/contacts/{id}/comparison", "compare", "What the owners of two agents compare"),
+		func(ctx context.Context, in *One) (api.Comparison, error) { return b.Compare(ctx, agentIn(ctx), in.ID) })
 	route(s, door, get("/v1/policy", "policy", "The policy in force"),
 		func(ctx context.Context, _ *About) (api.Policy, error) { return b.Policy(ctx, agentIn(ctx)) })
 	route(s, door, get("/v1/openapi.json", "openapi", "This document"),
@@ -299,6 +305,14 @@ func (s *Server) owned(door huma.API) {
 				return b.Decide(ctx, agentIn(ctx), in.ID, approve, orZero(in.Body))
 			})
 	}
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/contacts/{id}/verify", id: "verify",
+		says: "Say whether the keys match"},
+		func(ctx context.Context, in *struct {
+			One
+			Body api.VerifyRequest
+		}) (api.Contact, error) {
+			return b.Verify(ctx, agentIn(ctx), in.ID, in.Body)
+		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPatch, path: "/v1/policy", id: "set-policy", says: "Change one key of the policy"},
 		func(ctx context.Context, in *struct {
 			About
