@@ -18,6 +18,8 @@ const (
 	idSize      = 16
 	nonceSize   = 8
 	maxAcks     = 255
+	x25519Size  = 144 // a signed one-time key (session.md §2.5)
+	kemSize     = 1296
 
 	frameVersion = 0
 	helloSize    = 2 + 4
@@ -33,6 +35,8 @@ const (
 	typeAck      frameType = 3 // count u8 ‖ each envelope id 16
 	typePing     frameType = 4 // 8 bytes
 	typePong     frameType = 5 // the same 8 bytes
+	typeWanted   frameType = 6 // of 20
+	typeKeys     frameType = 7 // of 20 ‖ LP16(X25519 key or empty) ‖ LP16(KEM key or empty)
 )
 
 // frame is one parsed frame; the fields of its type are set.
@@ -43,9 +47,11 @@ type frame struct {
 	envelope []byte
 	ids      [][idSize]byte
 	nonce    [nonceSize]byte
+	of       identity.AMID
+	keys     OneTimeKeys
 }
 
-// parseFrame reads what stands behind the length. The envelope aliases b.
+// parseFrame reads what stands behind the length. Envelope and keys alias b.
 func parseFrame(b []byte) (frame, error) {
 	r := wire.NewReader(b)
 	if v := r.U8(); v != frameVersion {
@@ -72,6 +78,11 @@ func parseFrame(b []byte) (frame, error) {
 		}
 	case typePing, typePong:
 		r.Into(f.nonce[:])
+	case typeWanted:
+		r.Into(f.of[:])
+	case typeKeys:
+		r.Into(f.of[:])
+		f.keys = OneTimeKeys{X25519: oneTimeKey(r, x25519Size), KEM: oneTimeKey(r, kemSize)}
 	default:
 		r.Fail("frame type %d", f.kind)
 	}
@@ -84,6 +95,19 @@ func fixed(r *wire.Reader, n int) []byte {
 		return b
 	}
 	return make([]byte, n)
+}
+
+// oneTimeKey reads a key of size bytes, or none.
+func oneTimeKey(r *wire.Reader, size int) []byte {
+	b := r.LP16(size)
+	switch len(b) {
+	case size:
+		return b
+	case 0:
+	default:
+		r.Fail("one-time key of %d bytes, want %d or none", len(b), size)
+	}
+	return nil
 }
 
 // appendHead appends length, version and type of a frame whose fields have n bytes.
@@ -121,6 +145,21 @@ func appendAcks(b []byte, ids [][idSize]byte) []byte {
 func appendEcho(b []byte, kind frameType, nonce [nonceSize]byte) []byte {
 	b = appendHead(b, kind, nonceSize)
 	return append(b, nonce[:]...)
+}
+
+func appendWanted(b []byte, of identity.AMID) []byte {
+	b = appendHead(b, typeWanted, identity.AMIDSize)
+	return append(b, of[:]...)
+}
+
+func appendKeys(b []byte, of identity.AMID, k OneTimeKeys) []byte {
+	b = appendHead(b, typeKeys, identity.AMIDSize+2+len(k.X25519)+2+len(k.KEM))
+	b = append(b, of[:]...)
+	for _, key := range [][]byte{k.X25519, k.KEM} {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(key)))
+		b = append(b, key...)
+	}
+	return b
 }
 
 // frameSize is what an envelope of n bytes takes on the wire at most.

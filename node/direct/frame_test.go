@@ -19,6 +19,8 @@ func amid(b byte) identity.AMID { return identity.AMID(bytes.Repeat([]byte{b}, i
 
 func id(b byte) [idSize]byte { return [idSize]byte(bytes.Repeat([]byte{b}, idSize)) }
 
+var twoKeys = OneTimeKeys{X25519: bytes.Repeat([]byte{0x11}, 144), KEM: bytes.Repeat([]byte{0x22}, 1296)}
+
 var diffFrame = cmp.AllowUnexported(frame{})
 
 // Each frame once as a struct and once as bytes (session.md §11.2).
@@ -48,6 +50,20 @@ func TestFramesAsBytes(t *testing.T) {
 		},
 		{"ping", "0a 00 04 0102030405060708", appendEcho(nil, typePing, nonce), frame{kind: typePing, nonce: nonce}},
 		{"pong", "0a 00 05 0102030405060708", appendEcho(nil, typePong, nonce), frame{kind: typePong, nonce: nonce}},
+		{"keys wanted", "16 00 06" + strings.Repeat("bb", 20), appendWanted(nil, amid(0xbb)), frame{kind: typeWanted, of: amid(0xbb)}},
+		{
+			"keys", "ba0b 00 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0510" + strings.Repeat("22", 1296),
+			appendKeys(nil, amid(0xbb), twoKeys), frame{kind: typeKeys, of: amid(0xbb), keys: twoKeys},
+		},
+		{
+			"an X25519 key only", "aa01 00 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0000",
+			appendKeys(nil, amid(0xbb), OneTimeKeys{X25519: twoKeys.X25519}),
+			frame{kind: typeKeys, of: amid(0xbb), keys: OneTimeKeys{X25519: twoKeys.X25519}},
+		},
+		{
+			"no keys", "1a 00 07" + strings.Repeat("bb", 20) + "00000000",
+			appendKeys(nil, amid(0xbb), OneTimeKeys{}), frame{kind: typeKeys, of: amid(0xbb)},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -107,7 +123,7 @@ var refused = []struct{ name, hex string }{
 	{"length of four bytes", "80808001"},
 	{"version one", "06 01 01 00000000"},
 	{"type zero", "06 00 00 00000000"},
-	{"unknown type", "06 00 06 00000000"},
+	{"unknown type", "06 00 08 00000000"},
 	{"hello too short", "05 00 01 000000"},
 	{"hello too long", "07 00 01 0000000000"},
 	{"envelope without recipient", "16 00 02" + strings.Repeat("aa", 20)},
@@ -117,6 +133,14 @@ var refused = []struct{ name, hex string }{
 	{"ack with a byte left over", "14 00 03 01" + strings.Repeat("11", 17)},
 	{"ping of seven bytes", "09 00 04 01020304050607"},
 	{"pong of nine bytes", "0b 00 05 010203040506070809"},
+	{"keys wanted of nobody", "02 00 06"},
+	{"keys wanted with a byte left over", "17 00 06" + strings.Repeat("bb", 21)},
+	{"keys without the second length", "18 00 07" + strings.Repeat("bb", 20) + "0000"},
+	{"keys with a byte left over", "1b 00 07" + strings.Repeat("bb", 20) + "0000000000"},
+	{"X25519 key of 143 bytes", "a901 00 07" + strings.Repeat("bb", 20) + "008f" + strings.Repeat("11", 143) + "0000"},
+	{"X25519 key of 145 bytes", "ab01 00 07" + strings.Repeat("bb", 20) + "0091" + strings.Repeat("11", 145) + "0000"},
+	{"KEM key in the place of the other", "aa0a 00 07" + strings.Repeat("bb", 20) + "0510" + strings.Repeat("22", 1296) + "0000"},
+	{"X25519 key in the place of the other", "aa01 00 07" + strings.Repeat("bb", 20) + "0000" + "0090" + strings.Repeat("11", 144)},
 }
 
 func TestFramesRefused(t *testing.T) {
@@ -153,6 +177,9 @@ func FuzzReadFrame(f *testing.F) {
 	f.Add(appendEnvelope(nil, amid(1), amid(2), []byte("x")))
 	f.Add(appendAcks(nil, [][idSize]byte{id(1), id(2)}))
 	f.Add(appendEcho(nil, typePing, [nonceSize]byte{1}))
+	f.Add(appendWanted(nil, amid(1)))
+	f.Add(appendKeys(nil, amid(1), twoKeys))
+	f.Add(appendKeys(nil, amid(1), OneTimeKeys{KEM: twoKeys.KEM}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := bytes.NewReader(in)
 		got, err := readFrame(bufio.NewReaderSize(r, 16), maxFrame)
@@ -171,6 +198,10 @@ func FuzzReadFrame(f *testing.F) {
 			again = appendAcks(nil, got.ids)
 		case typePing, typePong:
 			again = appendEcho(nil, got.kind, got.nonce)
+		case typeWanted:
+			again = appendWanted(nil, got.of)
+		case typeKeys:
+			again = appendKeys(nil, got.of, got.keys)
 		}
 		if !bytes.HasPrefix(in, again) {
 			t.Errorf("%x read as %+v, which is written %x", in, got, again)

@@ -28,6 +28,9 @@ type Limits struct {
 	// Pongs bounds the pings of a peer that wait for our answer; more is an
 	// attack. Default 16.
 	Pongs int
+	// Questions bounds our questions for one-time keys that wait on one stream.
+	// Default 16.
+	Questions int
 	// StreamsPerPeer bounds the streams with one peer. Default 4.
 	StreamsPerPeer int
 	// Peers bounds the peers with a stream. Default 256.
@@ -51,6 +54,7 @@ func DefaultLimits() Limits {
 		OutstandingBytes: 4 << 20,
 		Batch:            64 << 10,
 		Pongs:            16,
+		Questions:        16,
 		StreamsPerPeer:   4,
 		Peers:            256,
 		Reserved:         64,
@@ -64,8 +68,8 @@ func (l Limits) check() error {
 		"AckTimeout": int64(l.AckTimeout), "PongTimeout": int64(l.PongTimeout),
 		"PingEvery": int64(l.PingEvery), "DialTimeout": int64(l.DialTimeout),
 		"Outstanding": int64(l.Outstanding), "OutstandingBytes": int64(l.OutstandingBytes),
-		"Batch": int64(l.Batch), "Pongs": int64(l.Pongs), "StreamsPerPeer": int64(l.StreamsPerPeer),
-		"Peers": int64(l.Peers), "PeerIDs": int64(l.PeerIDs), "Addresses": int64(l.Addresses),
+		"Batch": int64(l.Batch), "Pongs": int64(l.Pongs), "Questions": int64(l.Questions),
+		"StreamsPerPeer": int64(l.StreamsPerPeer), "Peers": int64(l.Peers), "PeerIDs": int64(l.PeerIDs), "Addresses": int64(l.Addresses),
 	} {
 		if v <= 0 {
 			return fmt.Errorf("limit %s is %d, want more than 0", name, v)

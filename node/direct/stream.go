@@ -28,9 +28,10 @@ type rawStream interface {
 
 // hooks are how a stream tells its transport. None is called with a lock held.
 type hooks struct {
-	deliver func(Delivery)       // on the reader, may block
-	proven  func(*stream)        // once, at the first pong
-	ended   func(*stream, error) // once, before the envelopes under way are given up
+	deliver func(Delivery)                  // on the reader, may block
+	keys    func(identity.AMID) OneTimeKeys // on a goroutine of its own, may block
+	proven  func(*stream)                   // once, at the first pong
+	ended   func(*stream, error)            // once, before the envelopes under way are given up
 }
 
 // stream speaks the protocol on one libp2p stream, in both directions.
@@ -72,6 +73,11 @@ type stream struct {
 	acks   [][idSize]byte
 	pongs  [][nonceSize]byte
 	pings  []*ping
+
+	questions []*question // ours; only the first can be on the wire
+	asked     bool        // the peer's question has no answer yet
+	reply     *reply      // to it, for the writer
+	replies   sync.WaitGroup
 }
 
 // parcel is an envelope under way.
@@ -106,12 +112,13 @@ func newStream(raw rawStream, peer, addr string, limits Limits, h hooks) *stream
 	return s
 }
 
-// run speaks until the stream is dead and returns when both goroutines are home.
+// run speaks until the stream is dead and returns when all its goroutines are home.
 func (s *stream) run() {
 	var wg sync.WaitGroup
 	wg.Go(s.write)
 	s.fail(s.read())
 	wg.Wait()
+	s.replies.Wait()
 }
 
 func (s *stream) read() error {
@@ -153,6 +160,10 @@ func (s *stream) handle(f frame) error {
 		return s.answer(f.nonce)
 	case typePong:
 		s.echo(f.nonce)
+	case typeWanted:
+		return s.wanted(f.of)
+	case typeKeys:
+		return s.told(f.of, f.keys)
 	}
 	return nil
 }
@@ -284,6 +295,7 @@ func (s *stream) fail(cause error) {
 		}
 	}
 	s.flight, s.unsent, s.byID, s.acks, s.pongs, s.pings = nil, nil, nil, nil, nil, nil
+	s.questions, s.reply = nil, nil
 	s.mu.Unlock()
 
 	close(s.dead)

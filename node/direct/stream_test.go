@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"amesh/identity"
 	"amesh/internal/wire"
 )
 
@@ -33,7 +34,8 @@ type far struct {
 	when  time.Duration
 	got   []Delivery
 	up    bool
-	calls []string // in the order they came
+	calls []string                        // in the order they came
+	keys  func(identity.AMID) OneTimeKeys // answers the stream under test gives; nil: none
 }
 
 func (f *far) note(what string) {
@@ -55,6 +57,12 @@ func bubble(t *testing.T, limits Limits, deliver func(Delivery)) (*stream, *far)
 			if deliver != nil {
 				deliver(d)
 			}
+		},
+		keys: func(of identity.AMID) OneTimeKeys {
+			if f.keys == nil {
+				return OneTimeKeys{}
+			}
+			return f.keys(of)
 		},
 		proven: func(*stream) { f.mu.Lock(); f.up = true; f.mu.Unlock() },
 		ended: func(_ *stream, err error) {

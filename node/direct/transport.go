@@ -12,6 +12,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"amesh/identity"
 )
 
 // Protocol is the libp2p protocol id.
@@ -46,6 +48,10 @@ type Config struct {
 	// order and from one goroutine. Changes that cancel out while it is busy are
 	// left out. It may be nil.
 	OnPeer func(peerID string, up bool)
+	// Keys answers a peer's question for one-time keys of an agent, with none when there
+	// is no such agent or it gives none. It may block, one question of a stream at a
+	// time, and must return soon after ctx ended. Nil: none.
+	Keys   func(ctx context.Context, peerID string, of identity.AMID) OneTimeKeys
 	Logger *slog.Logger // nil: silent
 	Limits Limits       // zero: DefaultLimits
 }
@@ -95,6 +101,9 @@ func New(h host.Host, cfg Config) (*Transport, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Keys == nil {
+		cfg.Keys = func(context.Context, string, identity.AMID) OneTimeKeys { return OneTimeKeys{} }
 	}
 	return &Transport{
 		host: h, cfg: cfg, log: cfg.Logger, limits: cfg.Limits,
@@ -188,8 +197,10 @@ func (t *Transport) add(raw network.Stream, dialled bool) (*stream, error) {
 		t.strangers--
 		t.host.ConnManager().Protect(id, connTag)
 	}
+	run := t.ctx
 	s := newStream(raw, id.String(), conn.RemoteMultiaddr().String(), t.limits, hooks{
 		deliver: t.cfg.Deliver,
+		keys:    func(of identity.AMID) OneTimeKeys { return t.cfg.Keys(run, id.String(), of) },
 		proven:  func(s *stream) { t.proven(id, s) },
 		ended: func(s *stream, err error) {
 			t.ended(id, s, err)

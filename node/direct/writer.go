@@ -127,6 +127,7 @@ func (s *stream) take(b *batch) bool {
 			b.pings = append(b.pings, p)
 		}
 	}
+	b.frames = s.takeKeys(b.frames)
 	for len(s.unsent) > 0 && len(b.frames) < s.limits.Batch {
 		p := s.unsent[0]
 		s.unsent[0] = nil
