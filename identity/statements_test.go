@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -19,7 +18,6 @@ import (
 
 // The known answers in testdata come from fixed keys. After an intended change of the
 // protocol they are written anew with: go test ./identity -run TestStatements -update
-var update = flag.Bool("update", false, "write testdata/statements.json anew")
 
 const statementFile = "testdata/statements.json"
 

@@ -87,9 +87,6 @@ func (a *Asking) check() error {
 	if a.Peer.SigningKey == a.Key.Public() {
 		return fmt.Errorf("%w: our own key came back", identity.ErrKey)
 	}
-	if a.Request.Mode != content.Private {
-		return fmt.Errorf("%w: mode %d is reserved", ErrMalformed, a.Request.Mode)
-	}
 	if err := checkTimes(a.Issued, a.Expires); err != nil {
 		return err
 	}
@@ -196,16 +193,16 @@ func transcript(clear []byte, b *identity.Bundle, kem KeyName, kemKey []byte, on
 // WithTail seals a first message behind the knock, for a peer that gave A a
 // grant or an invite. It returns the whole envelope; the session moves on and
 // must be stored with it. The hash stays what it was. It returns
-// ratchet.ErrTooLong, and the session untouched, when the two do not fit into one
-// envelope.
+// ratchet.ErrTooLong, and the session untouched, for a plaintext that pads to more
+// than MaxTail.
 func (a *Asked) WithTail(rand io.Reader, plaintext []byte) ([]byte, error) {
+	if n := ratchet.PaddedSize(len(plaintext)); n == 0 || n > MaxTail {
+		return nil, fmt.Errorf("knock: tail: %w: plaintext of %d bytes", ratchet.ErrTooLong, len(plaintext))
+	}
 	next := a.Session.Clone()
 	tail, _, err := next.Seal(rand, plaintext)
 	if err != nil {
 		return nil, fmt.Errorf("knock: tail: %w", err)
-	}
-	if n := len(a.Bytes) + len(tail); n > ratchet.MaxEnvelope {
-		return nil, fmt.Errorf("knock: tail: %w: envelope of %d bytes", ratchet.ErrTooLong, n)
 	}
 	*a.Session = *next
 	return append(a.Bytes[:len(a.Bytes):len(a.Bytes)], tail...), nil

@@ -2,6 +2,7 @@ package knock
 
 import (
 	"slices"
+	"strings"
 
 	"amesh/identity"
 	"amesh/internal/content"
@@ -27,7 +28,7 @@ type Facts struct {
 	// NoOneTimeKey says that the knock was made without a one-time KEM key. No
 	// rule weighs it; it is a remark for the owner.
 	NoOneTimeKey bool
-	// Mode is the mode asked for. Accountable is reserved and refused.
+	// Mode is the mode asked for; 0 for a message, whose session has its mode.
 	Mode content.Mode
 }
 
@@ -43,8 +44,8 @@ type Decision struct {
 func (p Policy) Blocked(peer identity.AMID) bool { return slices.Contains(p.Block, peer) }
 
 // Evaluate judges a knock. The first of these rules that applies decides: the
-// block list; a reserved mode; the intents; a grant; the allow list; what the
-// owner says of strangers.
+// block list; the modes; the intents; a grant; the allow list; what the owner
+// says of strangers.
 func (p Policy) Evaluate(f Facts) Decision {
 	d := p.judge(f)
 	if f.NoOneTimeKey {
@@ -57,16 +58,11 @@ func (p Policy) judge(f Facts) Decision {
 	if p.Blocked(f.Peer) {
 		return Decision{Verdict: Reject, Rule: "block"}
 	}
-	if f.Mode == content.Accountable {
-		return Decision{Verdict: Reject, Rule: "mode: accountable is not supported"}
+	if f.Mode != 0 && len(p.AcceptModes) > 0 && !slices.Contains(p.AcceptModes, f.Mode) {
+		return Decision{Verdict: Reject, Rule: keyModes}
 	}
-	for _, pattern := range p.RejectedIntents {
-		if matches(pattern, f.Intent) {
-			return Decision{Verdict: Reject, Rule: "rejected_intents: " + pattern}
-		}
-	}
-	if len(p.AcceptedIntents) > 0 && !slices.ContainsFunc(p.AcceptedIntents, func(s string) bool { return matches(s, f.Intent) }) {
-		return Decision{Verdict: Reject, Rule: "accepted_intents"}
+	if rule := p.bars(f.Intent); rule != "" {
+		return Decision{Verdict: Reject, Rule: rule}
 	}
 	switch {
 	case f.Granted:
@@ -79,4 +75,57 @@ func (p Policy) judge(f Facts) Decision {
 		return Decision{Verdict: Reject, Rule: "strangers-reject"}
 	}
 	return Decision{Verdict: Ask, Rule: "strangers-ask"}
+}
+
+// bars is the rule that lets nobody in with an intent, empty when there is none.
+func (p Policy) bars(intent string) string {
+	for _, pattern := range p.RejectedIntents {
+		if matches(pattern, intent) {
+			return keyRejected + ": " + pattern
+		}
+	}
+	if len(p.AcceptedIntents) > 0 && !slices.ContainsFunc(p.AcceptedIntents, func(s string) bool { return matches(s, intent) }) {
+		return keyAccepted
+	}
+	return ""
+}
+
+// Welcomes says whether the peer is let in without a grant and without asking the
+// owner, with some intent.
+func (p Policy) Welcomes(peer identity.AMID) bool {
+	return (slices.Contains(p.Allow, peer) || p.Strangers == StrangersAccept) && p.Leaves(peer, nil)
+}
+
+// Leaves says whether the policy lets the peer in with at least one of the intents of
+// a grant; none are every intent.
+func (p Policy) Leaves(peer identity.AMID, intents []string) bool {
+	if p.Blocked(peer) {
+		return false
+	}
+	if len(intents) > 0 {
+		return slices.ContainsFunc(intents, func(s string) bool { return p.bars(s) == "" })
+	}
+	accepted := p.AcceptedIntents
+	if len(accepted) == 0 {
+		accepted = []string{"*"}
+	}
+	return slices.ContainsFunc(accepted, func(s string) bool { return !p.rejectsAll(s) })
+}
+
+// rejectsAll says whether every intent that a pattern covers is rejected. One rule must
+// do it alone: below an intent there are always more, and a rule that rejects the
+// intent itself rejects those too.
+func (p Policy) rejectsAll(pattern string) bool {
+	return slices.ContainsFunc(p.RejectedIntents, func(r string) bool {
+		stem, below := strings.CutSuffix(pattern, "/*")
+		switch {
+		case r == "*":
+			return true
+		case pattern == "*":
+			return false
+		case below && r == pattern:
+			return true
+		}
+		return matches(r, stem)
+	})
 }

@@ -6,6 +6,9 @@ import "time"
 const (
 	// MaxKnock is the longest knock without its tail, in bytes.
 	MaxKnock = 4096
+	// MaxTail is the longest padded plaintext of a tail, in bytes: behind the
+	// longest knock it fills an envelope.
+	MaxTail = 40960
 	// MaxLife is the longest time from a knock's Issued to its Expires.
 	MaxLife = 168 * time.Hour
 )

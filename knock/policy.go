@@ -44,6 +44,10 @@ type Policy struct {
 	RejectedIntents []string // patterns
 	KnocksPerMinute int      // of one sender
 
+	Mode          content.Mode   // what our own knocks ask for; 0 is private
+	AcceptModes   []content.Mode // what others may ask for; empty: every mode
+	SessionLimits content.Limits // of every new session, whoever asks for it
+
 	// Ignored names the SDKs' keys that stand in the file and that amesh keeps
 	// but does not act on, in the file's order.
 	Ignored []string
@@ -53,7 +57,7 @@ type Policy struct {
 
 // DefaultPolicy asks the owner about every stranger.
 func DefaultPolicy() Policy {
-	return Policy{Strangers: StrangersAsk, KnocksPerMinute: DefaultLimits().PerSender}
+	return Policy{Strangers: StrangersAsk, KnocksPerMinute: DefaultLimits().PerSender, Mode: content.Private}
 }
 
 // LoadPolicy reads a policy file; a missing one is DefaultPolicy. It returns
@@ -125,6 +129,8 @@ func (p *Policy) take(m strictjson.Member) error {
 		p.RejectedIntents, err = takePatterns(p.RejectedIntents, m.Value)
 	case keyRate:
 		p.KnocksPerMinute, err = takeCount(m.Value)
+	case keyMode, keyModes, keyMessages, keyBytes, keyTTL:
+		err = p.takeSession(key, m.Value)
 	case keyRateLimit:
 		err = p.takeRateLimit(m.Value)
 	case keyStrict:
@@ -146,6 +152,11 @@ const (
 	keyAccepted  = "accepted_intents"
 	keyRejected  = "rejected_intents"
 	keyRate      = "knocks_per_minute"
+	keyMode      = "mode"
+	keyModes     = "accept_modes"
+	keyMessages  = "session_messages"
+	keyBytes     = "session_bytes"
+	keyTTL       = "session_ttl"
 	keyStrict    = "strict_mode"
 	keyRateLimit = "rate_limit"
 	keyIgnored   = "(ignored)"
@@ -160,6 +171,11 @@ var ourKeys = map[string]string{
 	"accepted_intents":  keyAccepted,
 	"rejected_intents":  keyRejected,
 	"knocks_per_minute": keyRate,
+	"mode":              keyMode,
+	"accept_modes":      keyModes,
+	"session_messages":  keyMessages,
+	"session_bytes":     keyBytes,
+	"session_ttl":       keyTTL,
 }
 
 // sdkKeys are the keys of the Python and JavaScript SDKs. Those that restrict
@@ -357,6 +373,8 @@ func (p Policy) set(key, value string) (Policy, error) {
 		if err != nil || p.KnocksPerMinute < 0 {
 			err = fmt.Errorf("%q is not a number of knocks", value)
 		}
+	case keyMode, keyModes, keyMessages, keyBytes, keyTTL:
+		err = p.setSession(key, value)
 	default:
 		err = unknownKey(key)
 	}

@@ -67,8 +67,12 @@ func TestEvaluate(t *testing.T) {
 		"allow is no intent":      {`{"accepted_intents":["food"],"allow":["` + alice + `"]}`, Facts{}, Reject, "accepted_intents"},
 		"intent accepted":         {`{"accepted_intents":["food","travel/flights"]}`, Facts{}, Ask, "strangers-ask"},
 		"rejected before allowed": {`{"accepted_intents":["travel"],"rejected_intents":["travel/flights"]}`, Facts{}, Reject, "rejected_intents: travel/flights"},
-		"accountable":             {`{"strangers":"accept"}`, Facts{Mode: content.Accountable}, Reject, "mode: accountable is not supported"},
+		"accountable":             {`{"strangers":"accept"}`, Facts{Mode: content.Accountable}, Accept, "strangers-accept"},
 		"private":                 {`{"strangers":"accept"}`, Facts{Mode: content.Private}, Accept, "strangers-accept"},
+		"mode not accepted":       {`{"accept_modes":["accountable"]}`, Facts{Mode: content.Private, Granted: true}, Reject, "accept_modes"},
+		"mode accepted":           {`{"accept_modes":["accountable"]}`, Facts{Mode: content.Accountable, Granted: true}, Accept, "grant"},
+		"no mode, a message":      {`{"accept_modes":["accountable"]}`, Facts{Granted: true}, Accept, "grant"},
+		"own mode is not theirs":  {`{"strangers":"accept","mode":"accountable"}`, Facts{Mode: content.Private}, Accept, "strangers-accept"},
 	} {
 		c.facts.Peer, c.facts.Intent = amid(t, alice), "travel/flights"
 		d := policy(t, c.policy).Evaluate(c.facts)
@@ -96,7 +100,7 @@ func TestForeignDialects(t *testing.T) {
 		"auto_reject_when_offline":false,"notify_owner":{"on_error":true}}`)
 	want := Policy{
 		Strangers: StrangersReject, Allow: []identity.AMID{amid(t, bob)}, Block: []identity.AMID{amid(t, alice)},
-		AcceptedIntents: []string{"travel"}, RejectedIntents: []string{"spam"}, KnocksPerMinute: 7,
+		AcceptedIntents: []string{"travel"}, RejectedIntents: []string{"spam"}, KnocksPerMinute: 7, Mode: content.Private,
 		Ignored: []string{"accept_tiers", "min_reputation", "max_concurrent_sessions", "rate_limit.messages_per_minute",
 			"store_transcripts", "auto_reject_when_offline", "notify_owner"},
 	}
@@ -107,7 +111,7 @@ func TestForeignDialects(t *testing.T) {
 		"allowedAmids":["`+bob+`"],"blockedAmids":["`+alice+`"],"autoAccept":true,"maxSessionTtl":300,"maxConcurrentSessions":100}`)
 	want = Policy{
 		Strangers: StrangersAsk, Allow: []identity.AMID{amid(t, bob)}, Block: []identity.AMID{amid(t, alice)},
-		AcceptedIntents: []string{"travel"}, RejectedIntents: []string{"spam"}, KnocksPerMinute: 30,
+		AcceptedIntents: []string{"travel"}, RejectedIntents: []string{"spam"}, KnocksPerMinute: 30, Mode: content.Private,
 		Ignored: []string{"minTier", "minReputation", "autoAccept", "maxSessionTtl", "maxConcurrentSessions"},
 	}
 	if diff := cmp.Diff(want, js, cmpopts.IgnoreUnexported(Policy{})); diff != "" {
@@ -143,6 +147,15 @@ func TestT09PolicyRefused(t *testing.T) {
 		"half a rate":            `{"knocks_per_minute":1.5}`,
 		"huge rate":              `{"knocks_per_minute":1e99}`,
 		"pattern in upper case":  `{"rejected_intents":["Travel"]}`,
+		"mode of a third kind":   `{"mode":"public"}`,
+		"no mode":                `{"mode":""}`,
+		"null modes":             `{"accept_modes":null}`,
+		"a mode for a list":      `{"accept_modes":"private"}`,
+		"no such mode in list":   `{"accept_modes":["private","Accountable"]}`,
+		"fewer than no messages": `{"session_messages":-1}`,
+		"messages beyond u32":    `{"session_messages":4294967296}`,
+		"bytes as text":          `{"session_bytes":"1000"}`,
+		"time as a duration":     `{"session_ttl":"1h"}`,
 		"star inside":            `{"rejected_intents":["a/*/b"]}`,
 		"empty pattern":          `{"rejected_intents":[""]}`,
 		"list":                   `[]`,
@@ -159,7 +172,7 @@ func TestT09PolicyRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"blok":[]}`:            `did you mean "block"?`,
 		`{"accepted_intent":[]}`: `did you mean "accepted_intents"?`,
-		`{"zzzzzzzzzz":1}`:       `known: accepted_intents, allow, block,`,
+		`{"zzzzzzzzzz":1}`:       `known: accept_modes, accepted_intents, allow, block,`,
 	} {
 		if _, err := ParsePolicy([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
@@ -188,7 +201,8 @@ func TestSet(t *testing.T) {
 	p := policy(t, `{"blocklist":["`+alice+`"],"strict_mode":true,"rate_limit":{"knocks_per_minute":7,"x":1},"min_reputation":0.5}`)
 	for _, s := range [][2]string{
 		{"block", bob + ", did:agentmesh:" + carol}, {"strangers", "ask"}, {"knocks_per_minute", "9"},
-		{"accepted_intents", "travel/*,food"}, {"allow", ""},
+		{"accepted_intents", "travel/*,food"}, {"allow", ""}, {"mode", "accountable"}, {"accept_modes", "accountable, private"},
+		{"session_messages", "100"}, {"session_bytes", "8589934592"}, {"session_ttl", "3600"},
 	} {
 		next, err := p.Set(s[0], s[1])
 		if err != nil {
@@ -213,6 +227,14 @@ func TestSet(t *testing.T) {
   ],
   "rejected_intents": [],
   "knocks_per_minute": 9,
+  "mode": "accountable",
+  "accept_modes": [
+    "accountable",
+    "private"
+  ],
+  "session_messages": 100,
+  "session_bytes": 8589934592,
+  "session_ttl": 3600,
   "blocklist": [
     "` + bob + `",
     "` + carol + `"
@@ -234,11 +256,72 @@ func TestSet(t *testing.T) {
 	}
 	for _, bad := range [][2]string{
 		{"strangers", "maybe"}, {"block", "alice"}, {"knocks_per_minute", "many"}, {"knocks_per_minute", "-1"},
-		{"accepted_intents", "A"}, {"blocklist", ""}, {"strangres", "ask"},
+		{"accepted_intents", "A"}, {"blocklist", ""}, {"strangres", "ask"}, {"mode", "both"}, {"accept_modes", "none"},
+		{"session_messages", "many"}, {"session_messages", "-1"}, {"session_messages", "4294967296"}, {"session_bytes", "1 MB"},
 	} {
 		next, err := p.Set(bad[0], bad[1])
 		if !errors.Is(err, ErrPolicy) || next.Version() != p.Version() {
 			t.Errorf("%v: got %v, want ErrPolicy and the old policy", bad, err)
+		}
+	}
+}
+
+// What was set is taken back with nothing.
+func TestSetToNothing(t *testing.T) {
+	p := policy(t, `{"mode":"accountable","accept_modes":["accountable"],"session_messages":1,"session_bytes":2,"session_ttl":3}`)
+	if want := (content.Limits{Messages: 1, Bytes: 2, Seconds: 3}); p.SessionLimits != want || p.AskMode() != content.Accountable {
+		t.Fatalf("read %+v", p)
+	}
+	for _, key := range []string{"mode", "accept_modes", "session_messages", "session_bytes", "session_ttl"} {
+		next, err := p.Set(key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p = next
+	}
+	if p.Version() != DefaultPolicy().Version() {
+		t.Errorf("left is\n%s", p.Show())
+	}
+}
+
+// T36: what a change of the policy leaves of a grant.
+func TestWhatIsLeftOfAGrant(t *testing.T) {
+	every := []string(nil)
+	for name, c := range map[string]struct {
+		policy  string
+		intents []string
+		want    bool
+	}{
+		"no rule":                      {`{}`, every, true},
+		"strangers do not matter":      {`{"strangers":"reject"}`, every, true},
+		"blocked":                      {`{"block":["` + alice + `"]}`, every, false},
+		"another blocked":              {`{"block":["` + bob + `"]}`, every, true},
+		"everything rejected":          {`{"rejected_intents":["*"]}`, every, false},
+		"something rejected":           {`{"rejected_intents":["travel"]}`, every, true},
+		"something accepted":           {`{"accepted_intents":["food"]}`, every, true},
+		"accepted and rejected":        {`{"accepted_intents":["food"],"rejected_intents":["food"]}`, every, false},
+		"accepted, below it rejected":  {`{"accepted_intents":["food"],"rejected_intents":["food/*"]}`, every, true},
+		"below it, and that rejected":  {`{"accepted_intents":["food/*"],"rejected_intents":["food/*"]}`, every, false},
+		"below it, and it rejected":    {`{"accepted_intents":["food/*"],"rejected_intents":["food"]}`, every, false},
+		"below it, some rejected":      {`{"accepted_intents":["food/*"],"rejected_intents":["food/fish"]}`, every, true},
+		"everything but what is not":   {`{"accepted_intents":["*"],"rejected_intents":["food"]}`, every, true},
+		"one of two left":              {`{"accepted_intents":["food","fun"],"rejected_intents":["food"]}`, every, true},
+		"grant for one, rejected":      {`{"rejected_intents":["travel/*"]}`, []string{"travel/flights"}, false},
+		"grant for two, one rejected":  {`{"rejected_intents":["travel/*"]}`, []string{"travel/flights", "food"}, true},
+		"grant for one, not accepted":  {`{"accepted_intents":["food"]}`, []string{"travel/flights"}, false},
+		"grant for one, of a blocked":  {`{"block":["` + alice + `"]}`, []string{"travel/flights"}, false},
+		"grant for one, that is fine ": {`{"accepted_intents":["travel"]}`, []string{"travel/flights"}, true},
+	} {
+		if got := policy(t, c.policy).Leaves(amid(t, alice), c.intents); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	for text, want := range map[string]bool{
+		`{}`: false, `{"strangers":"accept"}`: true, `{"allow":["` + alice + `"]}`: true, `{"allow":["` + bob + `"]}`: false,
+		`{"strangers":"accept","rejected_intents":["*"]}`: false, `{"strangers":"accept","block":["` + alice + `"]}`: false,
+	} {
+		if got := policy(t, text).Welcomes(amid(t, alice)); got != want {
+			t.Errorf("%s welcomes: %t", text, got)
 		}
 	}
 }
@@ -259,6 +342,7 @@ func TestVersion(t *testing.T) {
 	for _, text := range []string{
 		`{}`, `{"strangers":"reject"}`, `{"block":["` + alice + `"]}`, `{"allow":["` + alice + `"]}`,
 		`{"accepted_intents":["a"]}`, `{"rejected_intents":["a"]}`, `{"knocks_per_minute":1}`,
+		`{"mode":"accountable"}`, `{"accept_modes":["private"]}`, `{"session_messages":1}`, `{"session_bytes":1}`, `{"session_ttl":1}`,
 	} {
 		v := policy(t, text).Version()
 		if twin, ok := versions[v]; ok || len(v) != 16 {
@@ -273,7 +357,8 @@ func TestVersion(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	got := policy(t, `{"block":["`+alice+`"],"minTier":1}`).Show()
-	for _, want := range []string{"strangers          ask\n", "block              " + alice + "\n", "accepted_intents   every intent\n", "(kept, not used)   minTier\n"} {
+	for _, want := range []string{"strangers          ask\n", "block              " + alice + "\n", "accepted_intents   every intent\n", "(kept, not used)   minTier\n",
+		"mode               private\n", "accept_modes       every mode\n", "session_messages   no limit\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

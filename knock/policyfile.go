@@ -18,7 +18,9 @@ import (
 // we block.
 func (p Policy) Encode() ([]byte, error) {
 	var members []strictjson.Member
-	for _, key := range []string{keyStrangers, keyAllow, keyBlock, keyAccepted, keyRejected, keyRate} {
+	for _, key := range []string{
+		keyStrangers, keyAllow, keyBlock, keyAccepted, keyRejected, keyRate, keyMode, keyModes, keyMessages, keyBytes, keyTTL,
+	} {
 		v, err := json.Marshal(p.value(key))
 		if err != nil {
 			return nil, fmt.Errorf("policy: %s: %w", key, err)
@@ -58,6 +60,16 @@ func (p Policy) value(key string) any {
 		return append([]string{}, p.RejectedIntents...)
 	case keyStrict:
 		return p.Strangers == StrangersReject
+	case keyMode:
+		return p.AskMode().String()
+	case keyModes:
+		return modeNames(p.AcceptModes)
+	case keyMessages:
+		return p.SessionLimits.Messages
+	case keyBytes:
+		return p.SessionLimits.Bytes
+	case keyTTL:
+		return p.SessionLimits.Seconds
 	}
 	return p.KnocksPerMinute
 }
@@ -117,6 +129,11 @@ func (p Policy) Show() string {
 	line(keyAccepted, orNone(p.AcceptedIntents, "every intent"))
 	line(keyRejected, orNone(p.RejectedIntents, "none"))
 	line(keyRate, fmt.Sprint(p.KnocksPerMinute))
+	line(keyMode, p.AskMode().String())
+	line(keyModes, orNone(modeNames(p.AcceptModes), "every mode"))
+	for _, key := range []string{keyMessages, keyBytes, keyTTL} {
+		line(key, orNoLimit(p.value(key)))
+	}
 	if len(p.Ignored) > 0 {
 		line("(kept, not used)", strings.Join(p.Ignored, ", "))
 	}
@@ -136,6 +153,13 @@ func orNone(list []string, none string) string {
 		return none
 	}
 	return strings.Join(list, ", ")
+}
+
+func orNoLimit(v any) string {
+	if s := fmt.Sprint(v); s != "0" {
+		return s
+	}
+	return "no limit"
 }
 
 // unknownKey names the key that was probably meant.

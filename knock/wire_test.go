@@ -111,11 +111,15 @@ func TestTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := asked.WithTail(seeded("tail"), make([]byte, 45000)); !errors.Is(err, ratchet.ErrTooLong) {
+	if _, err := asked.WithTail(seeded("tail"), make([]byte, MaxTail)); !errors.Is(err, ratchet.ErrTooLong) {
 		t.Errorf("too long: got %v, want ErrTooLong", err)
 	}
 	if after, err := asked.Session.MarshalBinary(); err != nil || !bytes.Equal(before, after) {
 		t.Error("too long: the session changed")
+	}
+	longest, err := asked.WithTail(seeded("tail"), make([]byte, MaxTail-4))
+	if n := MaxKnock + len(longest) - len(asked.Bytes); err != nil || n != ratchet.MaxEnvelope {
+		t.Errorf("the longest tail behind the longest knock: %d bytes, want %d (%v)", n, ratchet.MaxEnvelope, err)
 	}
 	for name, tail := range map[string][]byte{"garbage": []byte("x"), "a knock": asked.Bytes, "message 0": k.message0} {
 		if _, err := ParseKnock(append(bytes.Clone(asked.Bytes), tail...)); !errors.Is(err, ErrMalformed) {
@@ -136,7 +140,7 @@ func TestNewKnockRefuses(t *testing.T) {
 		"life of 168 h and 1 s":   {func(q *Asking) { q.Expires = q.Issued.Add(MaxLife + time.Second) }, ErrMalformed},
 		"no life":                 {func(q *Asking) { q.Expires = q.Issued }, ErrMalformed},
 		"bad intent":              {func(q *Asking) { q.Request.Intent = "No!" }, ErrMalformed},
-		"reserved mode":           {func(q *Asking) { q.Request.Mode = content.Accountable }, ErrMalformed},
+		"unknown mode":            {func(q *Asking) { q.Request.Mode = 3 }, ErrMalformed},
 		"certificate of another":  {func(q *Asking) { q.Certificate = c.cert }, identity.ErrMismatch},
 		"another exchange key":    {func(q *Asking) { q.Exchange = c.exchange }, identity.ErrMismatch},
 		"our certificate is over": {func(q *Asking) { q.Certificate = a.certificate(t, noon.AddDate(0, -1, 0), noon.Add(-time.Second)) }, identity.ErrBundleExpired},

@@ -253,6 +253,64 @@ func TestRules(t *testing.T) {
 	}
 }
 
+func TestStricterLimits(t *testing.T) {
+	none, some, less := Limits{}, Limits{10, 1000, 60}, Limits{10, 999, 0}
+	for _, c := range []struct {
+		name   string
+		l, m   Limits
+		min    Limits
+		within bool // l within m
+	}{
+		{"none and none", none, none, none, true},
+		{"some and none", some, none, some, true},
+		{"none and some", none, some, some, false},
+		{"some and some", some, some, some, true},
+		{"fewer bytes, no time", less, some, Limits{10, 999, 60}, false},
+		{"stricter in all", Limits{9, 1, 59}, some, Limits{9, 1, 59}, true},
+		{"more messages", Limits{11, 1, 59}, some, Limits{10, 1, 59}, false},
+	} {
+		if got := c.l.Min(c.m); got != c.min || c.m.Min(c.l) != c.min {
+			t.Errorf("%s: stricter is %+v, want %+v", c.name, got, c.min)
+		}
+		if got := c.l.Within(c.m); got != c.within {
+			t.Errorf("%s: within %t, want %t", c.name, got, c.within)
+		}
+	}
+}
+
+func TestNamesOfTypesAndModes(t *testing.T) {
+	for want, name := range map[SessionType]string{RequestResponse: "request_response", Conversation: "conversation", Stream: "stream"} {
+		if got, err := ParseSessionType(name); got != want || err != nil || want.String() != name {
+			t.Errorf("%s: read as %d (%v), written as %s", name, got, err, want)
+		}
+	}
+	for want, name := range map[Mode]string{Private: "private", Accountable: "accountable"} {
+		if got, err := ParseMode(name); got != want || err != nil || want.String() != name {
+			t.Errorf("%s: read as %d (%v), written as %s", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "Private", "(7)"} {
+		if _, err := ParseMode(name); !errors.Is(err, ErrMalformed) {
+			t.Errorf("mode %q: %v", name, err)
+		}
+		if _, err := ParseSessionType(name); !errors.Is(err, ErrMalformed) {
+			t.Errorf("type %q: %v", name, err)
+		}
+	}
+	if got := SessionType(7).String(); got != "(7)" {
+		t.Errorf("type 7 is %s", got)
+	}
+}
+
+// What is signed in accountable mode, byte by byte (session.md §9.5).
+func TestStatement(t *testing.T) {
+	want := hash32 + "0000000000000102" + strings.Repeat("42", 32)
+	got := hex.EncodeToString(Statement([32]byte{0x41}, 0x0102, [32]byte(bytes.Repeat([]byte{0x42}, 32))))
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
 // The reader has the rules too: here is what no Encode of ours would write.
 func readerRules() map[string]string {
 	swap := func(sample, old, with string) string {

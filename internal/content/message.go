@@ -49,6 +49,16 @@ func HashOf(d Description, bodyHash [32]byte) [32]byte {
 	return sha256.Sum256(w.Bytes())
 }
 
+// Statement is what the sender of a message signs in accountable mode (session.md
+// §9.5): binding is the session's AD, hash the content hash.
+func Statement(binding [32]byte, sequence uint64, hash [32]byte) []byte {
+	w := wire.NewWriter(len(binding) + 8 + len(hash))
+	w.Fixed(binding[:])
+	w.U64(sequence)
+	w.Fixed(hash[:])
+	return w.Bytes()
+}
+
 func (d *Description) check() error {
 	if d.ID == uuid.Nil {
 		return malformed("no message id")

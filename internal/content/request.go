@@ -1,6 +1,7 @@
 package content
 
 import (
+	"fmt"
 	"time"
 
 	"amesh/internal/wire"
@@ -21,17 +22,68 @@ const (
 type Mode uint8
 
 // The modes. Private signs nothing but the knock, so that nobody can prove to a
-// third party what was said. Accountable is reserved.
+// third party what was said. Accountable signs every message inside (session.md
+// §9.5).
 const (
 	Private     Mode = 1
 	Accountable Mode = 2
 )
 
-// Limits are what a session may carry; 0 means no limit.
+// String is the type's name in session.md §7.1.
+func (t SessionType) String() string {
+	return nameOf(t, "", "request_response", "conversation", "stream")
+}
+
+// ParseSessionType reads a type's name. It returns ErrMalformed.
+func ParseSessionType(s string) (SessionType, error) {
+	for t := RequestResponse; t <= Stream; t++ {
+		if t.String() == s {
+			return t, nil
+		}
+	}
+	return 0, malformed("session type %.40q is not request_response, conversation or stream", s)
+}
+
+// String is the mode's name in session.md §7.1.
+func (m Mode) String() string { return nameOf(m, "", "private", "accountable") }
+
+// ParseMode reads a mode's name. It returns ErrMalformed.
+func ParseMode(s string) (Mode, error) {
+	for m := Private; m <= Accountable; m++ {
+		if m.String() == s {
+			return m, nil
+		}
+	}
+	return 0, malformed("mode %.40q is not private or accountable", s)
+}
+
+func nameOf[T ~uint8](v T, names ...string) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("(%d)", v)
+}
+
+// Limits are what each side may send in a session; 0 means no limit.
 type Limits struct {
 	Messages uint32
 	Bytes    uint64
 	Seconds  uint32 // ttl_s
+}
+
+// Min takes the stricter of each two limits.
+func (l Limits) Min(m Limits) Limits {
+	return Limits{stricter(l.Messages, m.Messages), stricter(l.Bytes, m.Bytes), stricter(l.Seconds, m.Seconds)}
+}
+
+// Within reports whether no limit of l lets more through than m's.
+func (l Limits) Within(m Limits) bool { return l == l.Min(m) }
+
+func stricter[T uint32 | uint64](a, b T) T {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
 }
 
 func (l Limits) write(w *wire.Writer) {
