@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
@@ -204,13 +205,15 @@ func TestVectorsOneTimeKeys(t *testing.T) {
 	x, kem := oneTimeKey(make32(testExchange(t, 9)), KindOneTime), oneTimeKey(testKEM(t, 9), KindOneTimeKEM)
 	var made []object
 	for name, change := range pairs(map[string]func(k *OneTimeKey){
-		"X25519":               func(*OneTimeKey) {},
-		"X25519, id 0":         func(k *OneTimeKey) { k.ID = 0 },
-		"X25519, highest id":   func(k *OneTimeKey) { k.ID = 1<<32 - 1 },
-		"X25519, last epoch":   func(k *OneTimeKey) { k.Epoch = 1<<32 - 1 },
-		"ML-KEM":               func(k *OneTimeKey) { k.Kind, k.Public = kem.Kind, kem.Public },
-		"ML-KEM, same number":  func(k *OneTimeKey) { k.Kind, k.Public, k.ID = kem.Kind, kem.Public, x.ID },
-		"ML-KEM, until 9999":   func(k *OneTimeKey) { k.Kind, k.Public, k.Expires = kem.Kind, kem.Public, time.Unix(latestTime, 0) },
+		"X25519":              func(*OneTimeKey) {},
+		"X25519, id 0":        func(k *OneTimeKey) { k.ID = 0 },
+		"X25519, highest id":  func(k *OneTimeKey) { k.ID = 1<<32 - 1 },
+		"X25519, last epoch":  func(k *OneTimeKey) { k.Epoch = 1<<32 - 1 },
+		"ML-KEM":              func(k *OneTimeKey) { k.Kind, k.Public = kem.Kind, kem.Public },
+		"ML-KEM, same number": func(k *OneTimeKey) { k.Kind, k.Public, k.ID = kem.Kind, kem.Public, x.ID },
+		"ML-KEM, of 30 days": func(k *OneTimeKey) {
+			k.Kind, k.Public, k.Expires = kem.Kind, kem.Public, k.Created.Add(30*24*time.Hour)
+		},
 		"X25519, for a second": func(k *OneTimeKey) { k.Expires = k.Created.Add(time.Second) },
 	}) {
 		k := x
@@ -236,10 +239,13 @@ func TestVectorsOneTimeKeys(t *testing.T) {
 		"X25519 of order 1":                 {signed(rawX, func(b []byte) { clear(b[len(b)-32:]) }), ErrLowOrder},
 		"X25519 is the prime":               {signed(rawX, func(b []byte) { copy(b[len(b)-32:], fieldPrime[:]) }), ErrKey},
 		"KEM key with a coefficient over q": {signed(rawKEM, func(b []byte) { copy(b[len(b)-KEMKeySize:], []byte{0xFF, 0xFF}) }), ErrKEM},
-		"ends when it begins":               {signed(rawX, func(b []byte) { copy(b[38:46], b[30:38]) }), wire.ErrMalformed},
-		"a byte short":                      {rawX[:len(rawX)-1], wire.ErrMalformed},
-		"a byte long":                       {append(bytes.Clone(rawX), 0), wire.ErrMalformed},
-		"length promises more":              {signed(rawX, func(b []byte) { b[47]++ }), wire.ErrMalformed},
+		"31 days": {signed(rawX, func(b []byte) {
+			binary.BigEndian.PutUint64(b[38:], binary.BigEndian.Uint64(b[30:])+31*24*3600)
+		}), wire.ErrMalformed},
+		"ends when it begins":  {signed(rawX, func(b []byte) { copy(b[38:46], b[30:38]) }), wire.ErrMalformed},
+		"a byte short":         {rawX[:len(rawX)-1], wire.ErrMalformed},
+		"a byte long":          {append(bytes.Clone(rawX), 0), wire.ErrMalformed},
+		"length promises more": {signed(rawX, func(b []byte) { b[47]++ }), wire.ErrMalformed},
 	}) {
 		made = append(made, object{Name: name, Signer: make32(key.Public()), Encoded: c.raw, Error: c.want.Error()})
 	}

@@ -25,9 +25,9 @@ const maxBody = api.MaxBody
 
 // outgoing are the flags that send and reply share.
 type outgoing struct {
-	file, intent, thread, via, key, contentType string
-	wait                                        string
-	timeout, ttl                                span
+	file, intent, thread, via, key, contentType, session string
+	wait                                                 string
+	timeout, ttl                                         span
 }
 
 func (o *outgoing) flags(cmd *cobra.Command) {
@@ -55,7 +55,11 @@ side has it, refuses it, or its time is over.
 The exit code is 0 when the state asked for with --wait was reached: accepted
 (here on disk), relayed (a relay keeps it), delivered (the peer's node has it),
 leased (its agent looks at it) or handled (its agent is done). It is 8 when the
-message was accepted but is not there in time, and 5 when it was refused.`,
+message was accepted but is not there in time, and 5 when it was refused.
+
+Messages travel in sessions, which are made as they are needed. --type says what for,
+where one must be made: a conversation (the default), a request_response, in which
+each side sends one message, or a stream, in which only this side does.`,
 		Example: `  amesh send 2wCNe4X9egd7iKnC1T9XBee63MLc "are there seats on Friday?" --intent travel/flights
   amesh send 2wCNe4X9egd7iKnC1T9XBee63MLc --file README.md --wait handled --timeout 1m
   date | amesh send 2wCNe4X9egd7iKnC1T9XBee63MLc - --wait accepted`,
@@ -69,7 +73,7 @@ message was accepted but is not there in time, and 5 when it was refused.`,
 			if err != nil {
 				return err
 			}
-			r.To, r.Thread = to.String(), o.thread
+			r.To, r.Thread, r.Type = to.String(), o.thread, o.session
 			return a.ask(func(n api.Backend) error {
 				m, err := n.Send(cmd.Context(), a.agent, r, o.key)
 				if err != nil {
@@ -81,6 +85,7 @@ message was accepted but is not there in time, and 5 when it was refused.`,
 	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.thread, "thread", "", "conversation the message belongs to")
+	cmd.Flags().StringVar(&o.session, "type", "", "session to ask for if there is none: request_response, conversation or stream")
 	return cmd
 }
 
@@ -130,6 +135,9 @@ func (o *outgoing) check() *failure {
 	if o.intent != "" && content.CheckIntent(o.intent) != nil {
 		return usagef("--intent %q: want lower-case letters, digits, \".\", \"_\" and \"-\" in parts between slashes, at most %d bytes",
 			shorten(o.intent), content.MaxIntent).next("write it like travel/flights")
+	}
+	if _, err := content.ParseSessionType(o.session); o.session != "" && err != nil {
+		return usagef("--type %q: want request_response, conversation or stream", shorten(o.session))
 	}
 	if content.Clean(o.thread, content.MaxThread) != o.thread {
 		return usagef("--thread %q: want at most %d bytes of text without control characters", shorten(o.thread), content.MaxThread)

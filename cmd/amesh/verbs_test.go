@@ -46,12 +46,12 @@ func message(id, body string) api.InboxMessage {
 func TestSendPassesOnWhatWasAsked(t *testing.T) {
 	n := newFakeNode()
 	r := runFake(t, n, nil, "send", peer(2).DID(), "hello", "--intent", "travel/flights", "--thread", "t1",
-		"--wait", "handled", "--timeout", "3s", "--ttl", "2d", "--via", "direct", "--idempotency-key", "k1")
+		"--wait", "handled", "--timeout", "3s", "--ttl", "2d", "--via", "direct", "--type", "stream", "--idempotency-key", "k1")
 	if r.exit != exitUndelivered { // delivered is not handled
 		t.Fatalf("exit %d, %s", r.exit, r.err)
 	}
 	want := []api.SendRequest{{To: peer(2).String(), Intent: "travel/flights", Body: []byte("hello"),
-		ContentType: "text/plain; charset=utf-8", Thread: "t1", TTLSeconds: 2 * 24 * 3600, Via: "direct",
+		ContentType: "text/plain; charset=utf-8", Thread: "t1", TTLSeconds: 2 * 24 * 3600, Via: "direct", Type: "stream",
 		Wait: api.StateHandled, TimeoutMS: 3000}}
 	if d := cmp.Diff(want, n.sent); d != "" {
 		t.Error(d)
@@ -133,6 +133,7 @@ func TestTypedWrong(t *testing.T) {
 		{"no AMID", []string{"send", "bob", "x"}, 2, []string{"not an AMID", "next:"}},
 		{"wait for what", []string{"send", to, "x", "--wait", "forever"}, 2, []string{"--wait forever"}},
 		{"path of what kind", []string{"send", to, "x", "--via", "pigeon"}, 2, []string{"--via pigeon"}},
+		{"session of what kind", []string{"send", to, "x", "--type", "chat"}, 2, []string{`--type "chat": want request_response`}},
 		{"time of what kind", []string{"send", to, "x", "--timeout", "soon"}, 2, []string{"soon"}},
 		{"no life at all", []string{"send", to, "x", "--ttl", "0s"}, 2, []string{"--ttl 0s"}},
 		{"done both ways", []string{"done", "m1", "--failed", "--refused"}, 2, []string{"want one of them"}},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +145,16 @@ type person struct {
 	mark   *memoryMark
 	stop   context.CancelFunc
 	done   chan error
+
+	newPolicy atomic.Pointer[knock.Policy] // takes policy's place, see rule
+}
+
+// will is the policy in force.
+func (p *person) will() *knock.Policy {
+	if next := p.newPolicy.Load(); next != nil {
+		return next
+	}
+	return &p.policy
 }
 
 type world struct {
@@ -188,7 +199,7 @@ func (w *world) start(p *person) {
 	}
 	a, err := New(Config{
 		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
-		Policy: func() *knock.Policy { return &p.policy }, Mark: p.mark, Limits: w.limits, Clock: w.clock,
+		Policy: p.will, Mark: p.mark, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -162,6 +162,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	s := &session{r: opened.Session, sessionMeta: sessionMeta{
 		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
+		Mode:      uint8(opened.Request.Mode),
 		PeerEpoch: k.Epoch, PeerKey: k.SigningKey(), FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
 	}}
 	row := knockRow{
@@ -235,15 +236,19 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 		return err
 	}
 	s.Answer = next
+	var g Grant
 	for _, action := range actions {
 		switch action {
 		case knock.KeepGrant:
 			c.supplant(b, s)
-			c.keepGrant(b, s, rowGrant, Grant{Peer: c.peer, Since: b.now, Expires: until, Policy: c.a.Policy().Version()})
+			if g, err = c.grantFor(e, s.Intent, until, b.now); err == nil {
+				c.keepGrant(b, s, g.row(), g)
+			}
 		case knock.SealAccept:
+			s.Since, s.Limits = b.now, s.Limits.Min(c.a.Policy().SessionLimits)
 			err = c.sealAnswer(b, s, row, knockAccepted, flightControl, &content.Accept{
-				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Private, Limits: s.Limits,
-				Features: resumed(s), FirstSeq: c.firstSeq(), GrantExpires: orEpoch(until),
+				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Mode(s.Mode), Limits: s.Limits,
+				Features: resumed(s), FirstSeq: c.firstSeq(), GrantExpires: orEpoch(g.Expires), Intents: g.Intents,
 			})
 		case knock.SealPending:
 			until := row.Expires.Truncate(time.Second)

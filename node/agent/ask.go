@@ -185,9 +185,11 @@ func (c *clerk) cached(now time.Time) (*door, error) {
 // knockAt asks the peer for a session. The knock is on disk before it leaves.
 func (c *clerk) knockAt(to *door) error {
 	intent := DefaultIntent
-	if rows := c.unsealed(); len(rows) > 0 {
+	rows := c.unsealed()
+	if len(rows) > 0 {
 		intent = rows[0].Intent
 	}
+	terms := c.askFor(rows)
 	b := c.begin()
 	own := c.a.prekeys.current()
 	cert, err := own.certificate(c.a.Key)
@@ -195,7 +197,7 @@ func (c *clerk) knockAt(to *door) error {
 		return err
 	}
 	request := content.Request{
-		Intent: intent, SessionType: content.Conversation, Mode: content.Private, FirstSeq: c.firstSeq(),
+		Intent: intent, SessionType: terms.Type, Mode: terms.Mode, Limits: terms.Limits, FirstSeq: c.firstSeq(),
 		Prev: c.lastSession(),
 	}
 	if c.wantsResume(b.now) {
@@ -220,8 +222,9 @@ func (c *clerk) knockAt(to *door) error {
 		return err
 	}
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
-		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(), Resume: len(request.Resume) > 0,
-		Intent: request.Intent, Type: uint8(request.SessionType), PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
+		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(),
+		Resume: len(request.Resume) > 0, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
+		PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
 	b.add(s)
@@ -303,8 +306,11 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 }
 
 func (c *clerk) takeAccept(b *batch, s *session, arr arrival, ct *content.Accept) error {
+	if !s.accepted() && !s.terms().AnsweredBy(ct) {
+		return nil // not what we asked for, so no answer
+	}
 	return c.takeAnswer(b, s, ct.Knock, knock.GotAccept, arr, func() {
-		s.Intents, s.Limits, s.FirstSeq = ct.Intents, ct.Limits, ct.FirstSeq
+		s.Intents, s.Limits, s.FirstSeq, s.Since = ct.Intents, ct.Limits, ct.FirstSeq, b.now
 		s.Resume = s.Resume && ct.Features&content.FeatureResumed != 0
 		g := Grant{Peer: c.peer, Intents: ct.Intents, Since: b.now, Policy: c.a.Policy().Version(), Return: true}
 		if ct.GrantExpires.Unix() > 0 {

@@ -28,9 +28,11 @@ func (a *Agent) putDue(tx store.Tx, peer identity.AMID, d dueRow) error {
 
 // takeMessage queues a whole message for the inbox.
 func (c *clerk) takeMessage(b *batch, s *session, arr arrival, m *content.Message) {
-	epoch := s.PeerEpoch
+	epoch, breach := s.PeerEpoch, c.breach(s, &m.Description, len(m.Body))
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		return c.store(tx, row, after, b, incomingMessage{desc: m.Description, body: m.Body, path: arr.Path, epoch: epoch})
+		return c.store(tx, row, after, b, incomingMessage{
+			desc: m.Description, body: m.Body, path: arr.Path, epoch: epoch, breach: breach,
+		})
 	})
 }
 
@@ -39,6 +41,8 @@ type incomingMessage struct {
 	body  []byte
 	path  api.PathKind
 	epoch uint32 // the peer's, of the session it came in
+	// breach is why the session does not let it through, 0 when it does.
+	breach content.Reason
 }
 
 // store puts a message into the inbox, once: dedup, row, body and receipt are one
@@ -126,6 +130,9 @@ func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]by
 // objection is the reason for which a message is not taken, 0 when it is. Grant and
 // policy of this moment decide, not those of the knock.
 func (c *clerk) objection(tx store.Tx, row *peerRow, m incomingMessage, now time.Time) (content.Reason, error) {
+	if m.breach != 0 {
+		return m.breach, nil
+	}
 	if now.After(m.desc.Deadline.Add(c.a.Limits.Skew)) {
 		return content.ReasonExpired, nil
 	}

@@ -338,8 +338,10 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 }
 
 func sessionWord(list []*session) string {
-	if sender(list) != nil {
-		return "accepted"
+	for _, s := range list {
+		if s.accepted() && !s.Closed {
+			return "accepted"
+		}
 	}
 	for _, s := range list {
 		if s.waiting() || (!s.Asker && s.Answer == knock.AnswerAsked) {

@@ -133,12 +133,16 @@ func (a *Agent) newOutRow(peer identity.AMID, r api.SendRequest) (outRow, error)
 	if r.Intent == "" {
 		r.Intent = DefaultIntent
 	}
+	kind, err := sessionType(r.Type)
+	if err != nil {
+		return outRow{}, err
+	}
 	now := a.Clock().Truncate(time.Millisecond).UTC()
 	sum := sha256.Sum256(r.Body)
 	row := outRow{
 		ID: id, Peer: peer, Created: now, Changed: now, Deadline: now.Add(ttl),
 		Intent: r.Intent, ContentType: r.ContentType, FileName: r.FileName, Thread: r.Thread, ReplyTo: reply,
-		Via: api.PathKind(r.Via), Size: len(r.Body), SHA256: hex.EncodeToString(sum[:]),
+		Via: api.PathKind(r.Via), Type: kind, Size: len(r.Body), SHA256: hex.EncodeToString(sum[:]),
 		State: api.StateAccepted, Path: api.PathNone,
 	}
 	// What the peer's node would refuse is refused here, while somebody can mend it.
@@ -246,6 +250,7 @@ var receiptStates = map[content.State]api.State{
 var reasonNames = map[content.Reason]string{
 	content.ReasonAgent: "agent", content.ReasonConflict: "conflict", content.ReasonParts: "parts",
 	content.ReasonBusy: "busy", content.ReasonPolicy: "policy", content.ReasonExpired: "expired",
+	content.ReasonLimits: api.ReasonLimits, content.ReasonSignature: "signature",
 }
 
 // believe moves a message to the state that a receipt names, never back. A late

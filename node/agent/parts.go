@@ -14,8 +14,11 @@ import (
 // takePart keeps a part of a longer message. The message enters the inbox in the
 // transaction of the last part to come, if the whole fits its hash.
 func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
-	epoch := s.PeerEpoch
+	epoch, breach := s.PeerEpoch, c.breachOf(s, p)
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
+		if breach != 0 {
+			return c.refuseBreach(tx, row, after, b, p, epoch, breach)
+		}
 		whole, err := c.keepPart(tx, b.now, p)
 		if errors.Is(err, errParts) || errors.Is(err, errPartsBusy) {
 			return c.refuseParts(tx, row, after, b, p, epoch, err)
@@ -129,10 +132,7 @@ func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch
 	if err := c.dropParts(tx, id); err != nil {
 		return err
 	}
-	reason := content.ReasonParts
-	if errors.Is(why, errPartsBusy) {
-		reason = content.ReasonBusy
-	}
+	reason := partsReason(why)
 	refused := seenRow{Hash: content.HashOf(p.Description, p.Body), At: b.now, Refused: reason}
 	err := setJSON(tx, c.a.key(rowSeen, c.peer[:], id[:]), refused)
 	if err != nil {

@@ -280,6 +280,9 @@ func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 	}
 	s.Chain++
 	s.Messages, s.Control = 0, 0
+	if s.Heard.IsZero() {
+		s.Heard = b.now
+	}
 	// The peer answered our chain: what only had to reach it, did so or is of no
 	// use any more.
 	for _, f := range c.flights {
@@ -321,7 +324,7 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 	case *content.Skip:
 		c.takeSkip(b, s, ct)
 	case *content.Close:
-		s.Closed = true
+		c.takeClose(s, ct)
 	case *content.Paths:
 		c.takePaths(b, ct)
 	}

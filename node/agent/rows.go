@@ -73,8 +73,10 @@ type outRow struct {
 	Thread      string       `json:"thread,omitempty"`
 	ReplyTo     uuid.UUID    `json:"reply_to"`
 	Via         api.PathKind `json:"via,omitempty"`
-	Size        int          `json:"size"`
-	SHA256      string       `json:"sha256"`
+	// Type is the type of a session that must be made for the message; 0: conversation.
+	Type   content.SessionType `json:"type,omitempty"`
+	Size   int                 `json:"size"`
+	SHA256 string              `json:"sha256"`
 
 	State  api.State    `json:"state"`
 	Reason string       `json:"reason,omitempty"`

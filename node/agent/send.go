@@ -31,7 +31,7 @@ func (c *clerk) send() (bool, error) {
 		session func() *session
 		seal    func(*batch, *session) (bool, error)
 	}{
-		{c.receiptSession, c.sealReceipts}, {c.sender, c.sealSkips}, {c.sender, c.sealPaths}, {c.sender, c.sealMessages},
+		{c.receiptSession, c.sealReceipts}, {c.controlSession, c.sealSkips}, {c.controlSession, c.sealPaths}, {c.sender, c.sealMessages},
 	} {
 		s := step.session()
 		if s == nil {
@@ -57,7 +57,7 @@ func (c *clerk) send() (bool, error) {
 // retire stops sending on a session whose window is full of envelopes that nobody will
 // confirm any more, because their time is over. A new session replaces it.
 func (c *clerk) retire() (bool, error) {
-	s := c.sender()
+	s := c.controlSession()
 	if s == nil || (s.Messages < c.a.Limits.Window && s.Control < c.a.Limits.Window) || c.turning(s) {
 		return false, nil
 	}
@@ -210,7 +210,14 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 	long := c.longUnderWay()
 	reason := ""
 	sealed := 0
+	out := s.Out
 	for _, o := range c.unsealed() {
+		if !s.lets(out, o.Size, b.now) {
+			if sealed == 0 {
+				return true, c.meetEnd(b, s, o)
+			}
+			break
+		}
 		if free == 0 || (o.Size > content.SliceSize && long >= c.a.Limits.PartsPerPeer) {
 			break
 		}
@@ -230,6 +237,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		}
 		free = max(0, free-len(contents))
 		sealed++
+		out = out.Plus(o.Size)
 		for _, ct := range contents {
 			f, err := b.seal(s, flightMessage, ct)
 			if err != nil {
@@ -240,6 +248,8 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		for _, old := range c.flightsOf(o.ID) {
 			b.land(old) // sealed in a session that is void
 		}
+		n := b.session(s)
+		n.Out, n.Last = out, max(n.Last, o.Seq)
 		row := o
 		row.Session, row.Reason = s.Sid, ""
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {

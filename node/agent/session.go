@@ -17,30 +17,32 @@ import (
 
 // sessionMeta is what we know of a session beside its keys.
 type sessionMeta struct {
-	Sid       string            `json:"sid"`
-	Asker     bool              `json:"asker"`            // we knocked
-	Ask       knock.AskState    `json:"ask"`              // when we are the asker
-	Answer    knock.AnswerState `json:"answer"`           // when the peer is
-	Closed    bool              `json:"closed"`           // we only receive
-	Void      bool              `json:"void,omitempty"`   // what was sealed in it is sealed again (again.go)
-	Resume    bool              `json:"resume,omitempty"` // its knock named envelopes that could not be opened
-	BundleID  [32]byte          `json:"bundle_id"`        // the peer's, when we are the asker
-	KnockHash [32]byte          `json:"knock_hash"`
-	Prev      [32]byte          `json:"prev"`
-	Intent    string            `json:"intent"`
-	Intents   []string          `json:"intents,omitempty"` // what was granted; empty: every intent
-	Limits    content.Limits    `json:"limits"`
-	Type      uint8             `json:"type"`
-	PeerEpoch uint32            `json:"peer_epoch"`
-	FirstSeq  uint64            `json:"first_seq"` // the asker's, until we accept
-	Created   time.Time         `json:"created"`
-	Used      time.Time         `json:"used"`
-	Expires   time.Time         `json:"expires"`  // of the knock, while it is not answered
-	Chain     uint64            `json:"chain"`    // counts our sending chains
-	Messages  int               `json:"messages"` // unconfirmed envelopes of messages in this chain
-	Control   int               `json:"control"`  // and of everything else
-
-	PeerKey identity.PublicKey `json:"peer_key"` // that signed the peer's bundle or knock
+	Sid       string              `json:"sid"`
+	Asker     bool                `json:"asker"`            // we knocked
+	Ask       knock.AskState      `json:"ask"`              // when we are the asker
+	Answer    knock.AnswerState   `json:"answer"`           // when the peer is
+	Closed    bool                `json:"closed"`           // we only receive
+	Void      bool                `json:"void,omitempty"`   // what was sealed in it is sealed again (again.go)
+	Resume    bool                `json:"resume,omitempty"` // its knock named envelopes that could not be opened
+	Ended     content.CloseReason `json:"ended"`            // the reason of the close, 0 without one
+	BundleID  [32]byte            `json:"bundle_id"`        // the peer's, when we are the asker
+	KnockHash [32]byte            `json:"knock_hash"`
+	Prev      [32]byte            `json:"prev"`
+	Intent    string              `json:"intent"`
+	Intents   []string            `json:"intents,omitempty"` // what was granted; empty: every intent
+	Limits    content.Limits      `json:"limits"`
+	Type      uint8               `json:"type"`
+	Mode      uint8               `json:"mode"`
+	PeerEpoch uint32              `json:"peer_epoch"`
+	FirstSeq  uint64              `json:"first_seq"` // the asker's, until we accept
+	Created   time.Time           `json:"created"`
+	Used      time.Time           `json:"used"`
+	Expires   time.Time           `json:"expires"`  // of the knock, while it is not answered
+	Chain     uint64              `json:"chain"`    // counts our sending chains
+	Messages  int                 `json:"messages"` // unconfirmed envelopes of messages in this chain
+	Control   int                 `json:"control"`  // and of everything else
+	PeerKey   identity.PublicKey  `json:"peer_key"` // that signed the peer's bundle or knock
+	sessionUse
 }
 
 // session is a ratchet with its meta. A batch works on clones.
@@ -150,7 +152,7 @@ func (c *clerk) find(sid string) *session { return findSession(c.sess, sid) }
 func sender(list []*session) *session {
 	var best *session
 	for _, s := range list {
-		if s.Closed || !s.accepted() {
+		if s.Closed || !s.accepted() || s.oneWay() {
 			continue
 		}
 		if best == nil || s.contender().Beats(best.contender()) {

@@ -67,6 +67,7 @@ const (
 	ReasonWindow      = "window_full"    // too much is unconfirmed
 	ReasonRejected    = "rejected"       // the knock was rejected
 	ReasonUnconfirmed = "unconfirmed"    // deadline passed without any word
+	ReasonLimits      = "limits"         // more than a session with the peer may carry
 )
 
 // PathKind is how envelopes reach a peer.
@@ -92,6 +93,7 @@ type SendRequest struct {
 	ReplyTo     string `json:"reply_to,omitempty" doc:"id of the message answered"`
 	TTLSeconds  int64  `json:"ttl_s,omitempty" doc:"give up after this many seconds; default and maximum 72 h"`
 	Via         string `json:"via,omitempty" enum:"direct,relayed" doc:"use only this path; default the best"`
+	Type        string `json:"type,omitempty" enum:"request_response,conversation,stream" doc:"type of the session, where one must be made for the message; default conversation"`
 	Wait        State  `json:"wait,omitempty" doc:"answer when this state is reached; default accepted"`
 	TimeoutMS   int64  `json:"timeout_ms,omitempty" doc:"how long to wait for it"`
 }

@@ -33,7 +33,7 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 	note("Peers")(b.Peers(ctx, agent))
 
 	full := api.SendRequest{To: bobAMID.DID(), Intent: "travel/flights", Body: []byte("LIS\x00\xff"), ContentType: "text/plain", FileName: "a b.txt",
-		Thread: "th", ReplyTo: "out-1", TTLSeconds: 60, Via: "relayed", Wait: api.StateAccepted, TimeoutMS: 10}
+		Thread: "th", ReplyTo: "out-1", TTLSeconds: 60, Via: "relayed", Type: "stream", Wait: api.StateAccepted, TimeoutMS: 10}
 	for _, r := range []api.SendRequest{full, full, {To: bobAMID.String()}, {To: "nobody"}} {
 		note("Send")(b.Send(ctx, agent, r, "key-"+r.Thread))
 	}
