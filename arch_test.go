@@ -61,6 +61,7 @@ var rooms = []room{
 
 	{dir: "dashboard", may: []string{"node/api", "identity"}},
 	{dir: "testnet/sim", may: []string{"..."}, libp2p: true, testing: true},
+	{dir: "testnet/lab/session1", may: []string{"identity", "ratchet", "knock", "internal/..."}},
 	{dir: "testnet/lab", may: []string{"..."}, libp2p: true, testing: true},
 	{dir: "testnet", may: []string{"node/api", "identity"}, libp2p: true},
 

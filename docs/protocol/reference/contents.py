@@ -134,7 +134,9 @@ CONTENTS = {
 
 
 def write_content(content):
-    """The plaintext of a content, which is its fields and `type`."""
+    """The plaintext of a content, which is its fields and `type`; for what read_content gives."""
+    if content["type"] not in CONTENTS:
+        return bytes([content["type"]]) + content["rest"]
     return bytes([content["type"]]) + CONTENTS[content["type"]].write(content)
 
 

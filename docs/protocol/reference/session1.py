@@ -13,12 +13,11 @@ import hmac
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt,
-    crypto_aead_xchacha20poly1305_ietf_encrypt,
-)
+    crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_aead_xchacha20poly1305_ietf_encrypt,
+    crypto_scalarmult, crypto_scalarmult_base,
+)  # fmt: skip
 from nacl.exceptions import CryptoError
 
 from codec import (
@@ -44,7 +43,6 @@ MAX_STORED_CHAINS = 5
 STORED_LIFE = 7 * DAY
 NONCE, TAG = 24, 16
 EH = 82
-ZEROS_16, ZEROS_32 = bytes(16), bytes(32)
 
 
 # ---------------------------------------------------------------- §1, §2.1 cryptography
@@ -71,18 +69,14 @@ def aead_open(key, ad, sealed):
         return None
 
 
-def raw_public(key):
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-
-
 def x25519_public(private):
-    return raw_public(X25519PrivateKey.from_private_bytes(private))
+    return crypto_scalarmult_base(private)
 
 
 def dh(private, public):
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
+        return crypto_scalarmult(private, public)
+    except CryptoError:  # libsodium's word for a result of zeros
         raise Refused("kex_low_order") from None
 
 
@@ -109,10 +103,10 @@ def check_ed25519(public):
 
 def check_mlkem768(public):
     """FIPS 203 §7.2: the length, and every 12-bit coefficient below q."""
-    require(len(public) == 1184, "key_invalid", "ML-KEM key of another length")
+    require(len(public) == 1184, "kem_invalid", "ML-KEM key of another length")
     for i in range(0, 1152, 3):
         three = int.from_bytes(public[i : i + 3], "little")
-        require(three & 0xFFF < 3329 and three >> 12 < 3329, "key_invalid", "ML-KEM key is not reduced")
+        require(three & 0xFFF < 3329 and three >> 12 < 3329, "kem_invalid", "ML-KEM key is not reduced")
 
 
 def amid(signing_public):
@@ -132,9 +126,6 @@ def verify(public, tag, signed):
         raise Refused("signature_invalid", tag.decode()) from None
 
 
-ED25519, X25519, MLKEM768 = Raw(32, check_ed25519), Raw(32, check_x25519), Raw(1184, check_mlkem768)
-
-
 # ---------------------------------------------------------------- §2.3–§2.6 what an agent publishes
 
 
@@ -150,7 +141,7 @@ def lives(created, most=None):
 
 CERTIFICATE = Layout(
     ("amid", Raw(20)),
-    ("exchange", X25519),
+    ("exchange_key", Raw(32)),
     ("epoch", U32),
     ("created", SECONDS),
     ("expires", SECONDS),
@@ -172,16 +163,16 @@ def bundle_rule(bundle):
 BUNDLE = Layout(
     ("version", Uint(1, 1, 1)),
     ("amid", Raw(20)),
-    ("signing", ED25519),
+    ("signing_key", Raw(32)),
     ("epoch", U32),
     ("sequence", U64),
     ("created", SECONDS),
     ("expires", SECONDS),
-    ("certificate", Raw(136)),
-    ("prekey_id", U32),
-    ("prekey", X25519),
-    ("kem_id", U32),
-    ("kem_key", MLKEM768),
+    ("key_certificate", Raw(136)),
+    ("signed_prekey_id", U32),
+    ("signed_prekey", Raw(32)),
+    ("kem_key_id", U32),
+    ("kem_key", Raw(1184)),
     ("suites", Blob(1, 16)),
     ("features", U32),
     ("signature", Raw(64)),
@@ -196,7 +187,7 @@ ONE_TIME = Layout(
     ("id", U32),
     ("created", SECONDS),
     ("expires", SECONDS),
-    ("public", Blob(2, 1184, sizes=(32, 1184))),
+    ("public_key", Blob(2, 1184)),
     ("signature", Raw(64)),
     rule=lives("created"),
 )
@@ -204,7 +195,7 @@ ONE_TIME = Layout(
 RECORD = Layout(
     ("version", Uint(1, 1, 1)),
     ("amid", Raw(20)),
-    ("signing", ED25519),
+    ("signing_key", Raw(32)),
     ("sequence", U64),
     ("created", SECONDS),
     ("expires", SECONDS),
@@ -222,48 +213,60 @@ def write_signed(layout, key, tag, value):
     return sign(key, tag, layout.write({**value, "signature": bytes(64)})[:-64])
 
 
-def read_certificate(data, signing, epoch):
-    """The certificate, if it belongs to this signing key and epoch. Its times are the caller's."""
+def check_owner(thing):
+    check_ed25519(thing["signing_key"])
+    require(amid(thing["signing_key"]) == thing["amid"], "key_mismatch", "AMID and signing key")
+
+
+def require_valid(thing, at):
+    """For a certificate, bundle or one-time key that is used at a time."""
+    require(thing["created"] - SKEW <= at <= thing["expires"], "bundle_expired")
+
+
+def read_certificate(data, signing_key):
+    """A certificate of the agent with this key. Its times and epoch are the caller's."""
     certificate = CERTIFICATE.parse(data)
-    require(certificate["amid"] == amid(signing), "key_mismatch", "certificate of another agent")
-    require(certificate["epoch"] == epoch, "key_mismatch", "certificate of another epoch")
-    verify(signing, b"key certificate", data)
+    check_ed25519(signing_key)
+    require(certificate["amid"] == amid(signing_key), "key_mismatch", "certificate of another agent")
+    verify(signing_key, b"key certificate", data)
+    check_x25519(certificate["exchange_key"])
     return certificate
 
 
-def certificate_holds(certificate, at):
-    return certificate["created"] - SKEW <= at <= certificate["expires"]
-
-
 def read_bundle(data):
-    """The verified bundle with `id` and `exchange` added."""
+    """The verified bundle with `bundle_id` and `exchange_key` added and its certificate read."""
     bundle = BUNDLE.parse(data)
-    require(amid(bundle["signing"]) == bundle["amid"], "key_mismatch", "bundle's AMID and key")
-    verify(bundle["signing"], b"bundle", data)
-    certificate = read_certificate(bundle["certificate"], bundle["signing"], bundle["epoch"])
-    return {**bundle, "id": H(data[:-64]), "exchange": certificate["exchange"]}
+    check_owner(bundle)
+    verify(bundle["signing_key"], b"bundle", data)
+    certificate = read_certificate(bundle["key_certificate"], bundle["signing_key"])
+    require(certificate["epoch"] == bundle["epoch"], "key_mismatch", "epoch of a bundle's certificate")
+    check_x25519(bundle["signed_prekey"])
+    check_mlkem768(bundle["kem_key"])
+    added = {"bundle_id": H(data[:-64]), "exchange_key": certificate["exchange_key"], "key_certificate": certificate}
+    return {**bundle, **added}
 
 
-def read_one_time(data, bundle):
-    """A one-time key of the agent with this verified bundle."""
+def read_one_time(data, signing_key):
+    """A one-time key of the agent with this key. Its times and epoch are the caller's."""
     key = ONE_TIME.parse(data)
+    check_ed25519(signing_key)
+    require(key["amid"] == amid(signing_key), "key_mismatch", "one-time key of another agent")
+    verify(signing_key, b"one-time key", data)
     if key["kind"] == ONE_TIME_X25519:
-        require(len(key["public"]) == 32, "malformed", "length of a one-time key")
-        check_x25519(key["public"])
+        require(len(key["public_key"]) == 32, "malformed", "length of a one-time key")
+        check_x25519(key["public_key"])
     else:
-        check_mlkem768(key["public"])
-    require(key["amid"] == bundle["amid"] and key["epoch"] == bundle["epoch"], "key_mismatch", "one-time key")
-    verify(bundle["signing"], b"one-time key", data)
+        check_mlkem768(key["public_key"])
     return key
 
 
 def read_record(data):
     require(len(data) <= MAX_RECORD, "malformed", "record too long")
     record = RECORD.parse(data)
-    require(amid(record["signing"]) == record["amid"], "key_mismatch", "record's AMID and key")
-    verify(record["signing"], b"agent record", data)
+    check_owner(record)
+    verify(record["signing_key"], b"agent record", data)
     bundle = read_bundle(record["bundle"])
-    require(bundle["signing"] == record["signing"], "key_mismatch", "record's bundle")
+    require(bundle["signing_key"] == record["signing_key"], "key_mismatch", "record's bundle")
     return record
 
 
@@ -280,6 +283,7 @@ def envelope_type(data):
     require(len(data) >= 6, "malformed", "shorter than its prefix")
     require(len(data) <= MAX_ENVELOPE, "malformed", "envelope too long")
     require(data[4] == WIRE_VERSION and data[5] in (KNOCK, RATCHET, MESSAGE_0, RENEW), "unsupported")
+    require(data[5] != MESSAGE_0, "malformed", "message 0 outside a knock")
     return data[5]
 
 
@@ -323,7 +327,7 @@ def check_message(data, kind):
 
 # ---------------------------------------------------------------- §6 the ratchet
 
-HEADER = Layout(("ratchet_key", X25519), ("pn", U32), ("n", U32), ("extension", Uint(2, 0, 0)))
+HEADER = Layout(("ratchet_key", Raw(32)), ("pn", U32), ("n", U32), ("extension", Uint(2, 0, 0)))
 
 
 def kdf_root(rk, shared):
@@ -371,7 +375,6 @@ class Ratchet:
 
     def _open(self, message, now, kind):
         sealed_header, body = message[6 : 6 + EH], message[6 + EH :]
-        self._forget_old(now)
         chain, raw = self._open_header(sealed_header, prefix(kind))
         header = HEADER.parse(raw)
         n, pn = header["n"], header["pn"]
@@ -388,10 +391,12 @@ class Ratchet:
             key, self.ckr = kdf_chain(self.ckr)
             self.nr += 1
         else:
-            key = self._take(chain, n)
+            key = self._take(chain, n, now)
         padded = aead_open(key, self.ad + prefix(kind) + sealed_header, body)
         require(padded is not None, "decrypt_failed", "body")
-        return unpad(padded)
+        plain = unpad(padded)
+        self._tidy(now)
+        return plain
 
     def _open_header(self, sealed, ad):
         """(the header key of a chain we have, or "next" for NHKr; the header)"""
@@ -402,6 +407,7 @@ class Ratchet:
         raise Refused("decrypt_failed", "header")
 
     def _step(self, ratchet_key):
+        check_x25519(ratchet_key)
         require(ratchet_key != x25519_public(self.dhs), "key_invalid", "our own ratchet key")
         self.pn, self.ns, self.nr = self.ns, 0, 0
         self.hks, self.hkr, self.dhr = self.nhks, self.nhkr, ratchet_key
@@ -416,24 +422,25 @@ class Ratchet:
             key, self.ckr = kdf_chain(self.ckr)
             self.stored.setdefault(self.hkr, {})[self.nr] = (key, now)
             self.nr += 1
-        while len(self.stored) > MAX_STORED_CHAINS:
-            del self.stored[next(iter(self.stored))]
-        for _ in range(sum(map(len, self.stored.values())) - MAX_STORED):
-            oldest = next(iter(self.stored))
-            self._take(oldest, next(iter(self.stored[oldest])))
 
-    def _take(self, chain, n):
-        keys = self.stored.get(chain, {})
-        require(n in keys, "duplicate_or_expired")
-        key, _ = keys.pop(n)
-        if not keys:
-            del self.stored[chain]
+    def _take(self, chain, n, now):
+        key, since = self.stored.get(chain, {}).get(n, (None, 0))
+        require(key is not None and now - since <= STORED_LIFE, "duplicate_or_expired")
+        del self.stored[chain][n]
         return key
 
-    def _forget_old(self, now):
-        for chain, keys in list(self.stored.items()):
-            for n in [n for n, (_, since) in keys.items() if now - since > STORED_LIFE]:
-                self._take(chain, n)
+    def _tidy(self, now):
+        """Forgets what is too old or too much; the oldest keys of the oldest chain go first."""
+        chains = [
+            (hk, [(n, key) for n, key in keys.items() if now - key[1] <= STORED_LIFE])
+            for hk, keys in self.stored.items()
+        ]
+        chains = [(hk, keys) for hk, keys in chains if keys][-MAX_STORED_CHAINS:]
+        too_many, self.stored = sum(len(keys) for _, keys in chains) - MAX_STORED, {}
+        for hk, keys in chains:
+            if too_many < len(keys):
+                self.stored[hk] = dict(keys[max(too_many, 0) :])
+            too_many -= len(keys)
 
 
 # ---------------------------------------------------------------- §5 the handshake
@@ -444,11 +451,11 @@ CLEAR = Layout(
     ("epoch", U32),
     ("from", Raw(20)),
     ("to", Raw(20)),
-    ("signing", ED25519),
-    ("certificate", Raw(136)),
-    ("ek", X25519),
+    ("signing_key", Raw(32)),
+    ("key_certificate", Raw(136)),
+    ("ek", Raw(32)),
     ("kem_ciphertext", Raw(1088)),
-    ("prekey_id", U32),
+    ("signed_prekey_id", U32),
     ("kem_kind", Uint(1, LAST_RESORT_KEM, ONE_TIME_KEM)),
     ("kem_id", U32),
     ("one_time_kind", Uint(1)),
@@ -464,7 +471,7 @@ CLEAR_SIZE = 1_401
 def read_knock(data):
     """The fields of clear and `clear`, `message_0`, `tail`, `bytes` (without the tail), `hash`.
 
-    Syntax only; check_knock and Agent.answer do the rest.
+    Syntax only; check_knock and Agent.answer do the rest, which looks at EK and message 0 too.
     """
     require(envelope_type(data) == KNOCK, "malformed", "not a knock")
     r = Reader(data)
@@ -473,7 +480,6 @@ def read_knock(data):
     require(none or knock["one_time_kind"] == ONE_TIME_X25519, "malformed", "kind of one-time key")
     require(knock["from"] != knock["to"], "malformed", "a knock at oneself")
     knock["message_0"] = Blob(2, MAX_KNOCK).read(r)
-    check_message(knock["message_0"], MESSAGE_0)
     r.take(64)
     require(r.at <= MAX_KNOCK, "malformed", "knock too long")
     knock["clear"], knock["bytes"], knock["tail"] = data[:CLEAR_SIZE], data[: r.at], data[r.at :]
@@ -483,21 +489,26 @@ def read_knock(data):
     return knock
 
 
+def refuse_own(peers, own):
+    require(not set(peers) & set(own), "key_invalid", "a key of our own")
+
+
 def check_knock(knock, now):
     """Times, signature, AMID and certificate; gives A's certificate."""
     require(knock["issued"] - SKEW <= now <= knock["expires"] + SKEW, "knock_expired")
-    require(amid(knock["signing"]) == knock["from"], "key_mismatch", "knock's AMID and key")
-    verify(knock["signing"], b"knock", knock["bytes"])
-    certificate = read_certificate(knock["certificate"], knock["signing"], knock["epoch"])
-    require(certificate_holds(certificate, knock["issued"]), "key_invalid", "certificate not valid at issued")
+    check_owner({"amid": knock["from"], "signing_key": knock["signing_key"]})
+    verify(knock["signing_key"], b"knock", knock["bytes"])
+    certificate = read_certificate(knock["key_certificate"], knock["signing_key"])
+    require(certificate["epoch"] == knock["epoch"], "key_mismatch", "epoch of a knock's certificate")
+    require_valid(certificate, knock["issued"])
     return certificate
 
 
 def transcript(clear, bundle, kem_kind, kem_id, kem_key, one_time_kind, one_time_id, one_time_key):
     """th0, §5.3"""
     return H(
-        b"amesh/session/1 transcript\x00" + lp(clear) + lp(bundle["signing"]) + lp(bundle["exchange"])
-        + lp(bundle["id"]) + b"\x01" + u32(bundle["prekey_id"]) + lp(bundle["prekey"])
+        b"amesh/session/1 transcript\x00" + lp(clear) + lp(bundle["signing_key"]) + lp(bundle["exchange_key"])
+        + lp(bundle["bundle_id"]) + b"\x01" + u32(bundle["signed_prekey_id"]) + lp(bundle["signed_prekey"])
         + bytes([kem_kind]) + u32(kem_id) + lp(kem_key)
         + bytes([one_time_kind]) + u32(one_time_id) + lp(one_time_key)
     )  # fmt: skip
@@ -506,8 +517,16 @@ def transcript(clear, bundle, kem_kind, kem_id, kem_key, one_time_kind, one_time
 def key_schedule(dhs, secret, th0):
     """(RK, HK_A, NHK_B, sid), §5.4"""
     ikm = b"\xff" * 32 + b"".join(dhs) + secret
-    out = hkdf(ZEROS_32, ikm, b"amesh/session/1 handshake\x00" + th0, 112)
+    out = hkdf(bytes(32), ikm, b"amesh/session/1 handshake\x00" + th0, 112)
     return out[:32], out[32:64], out[64:96], out[96:]
+
+
+def usable_one_time(data, kind, bundle, at):
+    """(kind, id, public key) of a one-time key that goes with a bundle."""
+    key = read_one_time(data, bundle["signing_key"])
+    require(key["epoch"] == bundle["epoch"] and key["kind"] == kind, "key_mismatch", "epoch or kind of one-time key")
+    require_valid(key, at)
+    return key["kind"], key["id"], key["public_key"]
 
 
 class Session:
@@ -530,10 +549,9 @@ def winner(a, b):
     """Which of two sessions between two agents sends, §8.4; None when no responder accepted."""
     if not (a.accepted and b.accepted):
         return a if a.accepted else b if b.accepted else None
-    if a.request["prev"] == b.knock_hash:
-        return a
-    if b.request["prev"] == a.knock_hash:
-        return b
+    a_names_b, b_names_a = a.request["prev"] == b.knock_hash, b.request["prev"] == a.knock_hash
+    if a_names_b != b_names_a:
+        return a if a_names_b else b
     return min(a, b, key=lambda s: s.knock_hash)
 
 
@@ -543,26 +561,26 @@ class Agent:
     def __init__(self, rand, epoch, created, expires):
         self.rand, self.epoch = rand, epoch
         self.signing_key = Ed25519PrivateKey.from_private_bytes(rand(32))
-        self.signing = raw_public(self.signing_key)
+        self.signing = self.signing_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.amid = amid(self.signing)
         self.exchange_key = rand(32)
         self.exchange = x25519_public(self.exchange_key)
-        value = {"amid": self.amid, "exchange": self.exchange, "epoch": epoch,
+        value = {"amid": self.amid, "exchange_key": self.exchange, "epoch": epoch,
                  "created": created, "expires": expires}  # fmt: skip
         self.certificate = write_signed(CERTIFICATE, self.signing_key, b"key certificate", value)
         self.bundles = {}  # id: (bundle, signed prekey's private part)
         self.one_time = {}  # (kind, id): (public, private; None for ML-KEM)
         self.seen = set()  # th0 of every knock that was opened
 
-    def make_bundle(self, sequence, created, expires, prekey_id, kem_id, kem_key, suites=b"\x02", features=0):
+    def make_bundle(self, suites=b"\x02", features=0, **fields):
+        """fields are the others of BUNDLE that are not the agent's own."""
         prekey = self.rand(32)
         data = write_signed(BUNDLE, self.signing_key, b"bundle", {
-            "version": 1, "amid": self.amid, "signing": self.signing, "epoch": self.epoch, "sequence": sequence,
-            "created": created, "expires": expires, "certificate": self.certificate, "prekey_id": prekey_id,
-            "prekey": x25519_public(prekey), "kem_id": kem_id, "kem_key": kem_key, "suites": suites,
-            "features": features})  # fmt: skip
+            "version": 1, "amid": self.amid, "signing_key": self.signing, "epoch": self.epoch,
+            "key_certificate": self.certificate, "signed_prekey": x25519_public(prekey), "suites": suites,
+            "features": features, **fields})  # fmt: skip
         bundle = read_bundle(data)
-        self.bundles[bundle["id"]] = (bundle, prekey)
+        self.bundles[bundle["bundle_id"]] = (bundle, prekey)
         return data
 
     def make_one_time(self, kind, id, created, expires, kem_key=None):
@@ -571,18 +589,12 @@ class Agent:
         self.one_time[kind, id] = (public, private)
         return write_signed(ONE_TIME, self.signing_key, b"one-time key", {
             "version": 1, "amid": self.amid, "epoch": self.epoch, "kind": kind, "id": id, "created": created,
-            "expires": expires, "public": public})  # fmt: skip
+            "expires": expires, "public_key": public})  # fmt: skip
 
-    def make_record(self, sequence, created, expires, relays, peer_ids, addresses, bundle):
-        return write_signed(RECORD, self.signing_key, b"agent record", {
-            "version": 1, "amid": self.amid, "signing": self.signing, "sequence": sequence, "created": created,
-            "expires": expires, "relays": relays, "peer_ids": peer_ids, "addresses": addresses,
-            "bundle": bundle})  # fmt: skip
-
-    def _refuse_own(self, *keys):
-        own = {self.signing, self.exchange, *(bundle["prekey"] for bundle, _ in self.bundles.values())}
-        own |= {public for public, _ in self.one_time.values()}
-        require(not own & set(keys), "key_invalid", "a key of our own")
+    def make_record(self, **fields):
+        """fields are those of RECORD that are not the agent's own."""
+        own = {"version": 1, "amid": self.amid, "signing_key": self.signing}
+        return write_signed(RECORD, self.signing_key, b"agent record", {**own, **fields})
 
     def ask(self, bundle_data, one_time, kem_one_time, kem, request, issued, expires):
         """(session, knock without tail): A's side of the handshake.
@@ -591,32 +603,30 @@ class Agent:
         shared secret).
         """
         bundle = read_bundle(bundle_data)
-        require(bundle["created"] - SKEW <= issued <= bundle["expires"], "bundle_expired")
-        self._refuse_own(bundle["signing"], bundle["exchange"], bundle["prekey"])
-        kem_kind, kem_id, kem_key = LAST_RESORT_KEM, bundle["kem_id"], bundle["kem_key"]
+        require_valid(bundle, issued)
+        require_valid(bundle["key_certificate"], issued)
+        kem_kind, kem_id, kem_key = LAST_RESORT_KEM, bundle["kem_key_id"], bundle["kem_key"]
         if kem_one_time:
-            key = read_one_time(kem_one_time, bundle)
-            kem_kind, kem_id, kem_key = key["kind"], key["id"], key["public"]
-            require(kem_kind == ONE_TIME_KEM, "malformed", "kind of one-time key")
+            kem_kind, kem_id, kem_key = usable_one_time(kem_one_time, ONE_TIME_KEM, bundle, issued)
         one_kind, one_id, one_key = NO_KEY, 0, b""
         if one_time:
-            key = read_one_time(one_time, bundle)
-            one_kind, one_id, one_key = key["kind"], key["id"], key["public"]
-            require(one_kind == ONE_TIME_X25519, "malformed", "kind of one-time key")
-            self._refuse_own(one_key)
+            one_kind, one_id, one_key = usable_one_time(one_time, ONE_TIME_X25519, bundle, issued)
+        peers = [bundle["signing_key"], bundle["exchange_key"], bundle["signed_prekey"], one_key]
+        refuse_own(peers, [self.signing, self.exchange])
         ek, (ciphertext, secret) = self.rand(32), kem(kem_key)
         clear = CLEAR.write({
             "prefix": prefix(KNOCK), "suite": SUITE, "epoch": self.epoch, "from": self.amid, "to": bundle["amid"],
-            "signing": self.signing, "certificate": self.certificate, "ek": x25519_public(ek),
-            "kem_ciphertext": ciphertext, "prekey_id": bundle["prekey_id"], "kem_kind": kem_kind,
-            "kem_id": kem_id, "one_time_kind": one_kind, "one_time_id": one_id, "bundle_id": bundle["id"],
+            "signing_key": self.signing, "key_certificate": self.certificate, "ek": x25519_public(ek),
+            "kem_ciphertext": ciphertext, "signed_prekey_id": bundle["signed_prekey_id"], "kem_kind": kem_kind,
+            "kem_id": kem_id, "one_time_kind": one_kind, "one_time_id": one_id, "bundle_id": bundle["bundle_id"],
             "issued": issued, "expires": expires})  # fmt: skip
         th0 = transcript(clear, bundle, kem_kind, kem_id, kem_key, one_kind, one_id, one_key)
-        dhs = [dh(self.exchange_key, bundle["prekey"]), dh(ek, bundle["exchange"]), dh(ek, bundle["prekey"])]
+        prekey = bundle["signed_prekey"]
+        dhs = [dh(self.exchange_key, prekey), dh(ek, bundle["exchange_key"]), dh(ek, prekey)]
         dhs += [dh(ek, one_key)] if one_time else []
         rk, hk_a, nhk_b, sid = key_schedule(dhs, secret, th0)
         ratchet = Ratchet(self.rand, th0)
-        ratchet.dhs, ratchet.dhr = self.rand(32), bundle["prekey"]
+        ratchet.dhs, ratchet.dhr = self.rand(32), prekey
         ratchet.rk, ratchet.cks, ratchet.nhks = kdf_root(rk, dh(ratchet.dhs, ratchet.dhr))
         ratchet.hks, ratchet.nhkr = hk_a, nhk_b
         message_0 = ratchet.seal(write_content({"type": REQUEST, **request}), MESSAGE_0)
@@ -635,16 +645,17 @@ class Agent:
         require(knock["bundle_id"] in self.bundles, "prekey_unknown", "bundle")
         bundle, prekey = self.bundles[knock["bundle_id"]]
         require(knock["issued"] <= bundle["expires"] + SKEW, "bundle_expired")
-        require(knock["prekey_id"] == bundle["prekey_id"], "prekey_unknown", "signed prekey")
-        self._refuse_own(knock["signing"], certificate["exchange"], knock["ek"])
+        require(knock["signed_prekey_id"] == bundle["signed_prekey_id"], "prekey_unknown", "signed prekey")
         kem_name, one_name = (knock["kem_kind"], knock["kem_id"]), (knock["one_time_kind"], knock["one_time_id"])
-        keys = {(LAST_RESORT_KEM, bundle["kem_id"]): (bundle["kem_key"], None), (NO_KEY, 0): (b"", None)}
+        keys = {(LAST_RESORT_KEM, bundle["kem_key_id"]): (bundle["kem_key"], None), (NO_KEY, 0): (b"", None)}
         keys |= self.one_time
         require(kem_name in keys and one_name in keys, "prekey_unknown", "KEM or one-time key")
+        check_x25519(knock["ek"])
         (kem_key, _), (one_public, one_private) = keys[kem_name], keys[one_name]
+        refuse_own([certificate["exchange_key"], knock["ek"]], [self.exchange, bundle["signed_prekey"], one_public])
         th0 = transcript(knock["clear"], bundle, *kem_name, kem_key, *one_name, one_public)
         require(th0 not in self.seen, "duplicate_or_expired", "knock seen before")
-        dhs = [dh(prekey, certificate["exchange"]), dh(self.exchange_key, knock["ek"]), dh(prekey, knock["ek"])]
+        dhs = [dh(prekey, certificate["exchange_key"]), dh(self.exchange_key, knock["ek"]), dh(prekey, knock["ek"])]
         dhs += [dh(one_private, knock["ek"])] if one_private else []
         rk, hk_a, nhk_b, sid = key_schedule(dhs, kem(*kem_name, knock["kem_ciphertext"]), th0)
         ratchet = Ratchet(self.rand, th0)
