@@ -314,7 +314,7 @@ func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, cl
 func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
 	first := s.FirstSeq
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
-		row.LastSeen = b.now
+		row.LastSeen, row.Refused = b.now, 0
 		startSequence(row, s.PeerEpoch, first)
 		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
 	})

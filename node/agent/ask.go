@@ -297,7 +297,10 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 			c.setKnockState(b, s.KnockHash, knockRejected)
 			b.erase(s)
 			if other := c.asked(); c.sender() == nil && (other == nil || other.Sid == s.Sid) {
-				b.then(func() { c.refused = c.seen })
+				b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
+					row.Refused = c.seen
+					return nil
+				})
 				c.setReason("")
 			}
 		}

@@ -39,7 +39,6 @@ type clerk struct {
 	byID      map[ratchet.ID]*flight // the same by envelope id
 	open      map[uint64]*outRow     // unfinished outgoing messages by sequence
 	seen      uint64                 // outgoing rows up to this sequence are in open or finished
-	refused   uint64                 // unsealed rows up to this sequence were refused with a knock
 	lookup    lookup
 	mute      bool // receipts are due that no session can carry
 	hold      hold

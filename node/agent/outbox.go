@@ -311,7 +311,7 @@ func (c *clerk) endOverdue() (bool, error) {
 
 // refusedNow reports whether a message waited for a knock that the peer refused.
 func (c *clerk) refusedNow(o *outRow) bool {
-	return o.Seq <= c.refused && c.waits(o) && undelivered(o)
+	return o.Seq <= c.row.Refused && c.waits(o) && undelivered(o)
 }
 
 // endOf is when a message is given up. One that left gets some more time: the peer

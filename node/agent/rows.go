@@ -199,6 +199,7 @@ type peerRow struct {
 	HoleSince time.Time   `json:"hole_since"`
 	Gap       uint64      `json:"gap"`               // sequences given up, not yet told with a message
 	Showing   bool        `json:"showing"`           // more is ready to be shown than fitted into a transaction
+	Refused   uint64      `json:"refused,omitempty"` // messages up to this sequence that waited were refused with a knock
 	Order     uint64      `json:"order"`             // last order given to a flight
 	Renewed   []time.Time `json:"renewed,omitempty"` // knocks made again because of a renew, lately
 	LastSeen  time.Time   `json:"last_seen"`

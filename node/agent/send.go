@@ -279,7 +279,7 @@ func (c *clerk) longUnderWay() int {
 func (c *clerk) unsealed() []outRow {
 	var rows []outRow
 	for _, o := range c.open {
-		if c.waits(o) && o.Seq > c.refused {
+		if c.waits(o) && o.Seq > c.row.Refused {
 			rows = append(rows, *o)
 		}
 	}
