@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"amesh/node/api"
+)
+
+// Kind is what happened in an Event.
+type Kind string
+
+// The kinds of events. Who is the one it happened at, Peer the other side.
+const (
+	Started Kind = "started" // a node, again or for the first time
+	Crashed Kind = "crashed" // Note: at which point
+	Stopped Kind = "stopped" // in good order; Note: the error if it ended by itself
+	Stepped Kind = "stepped" // the wall clock was set; Note: by how much
+
+	Accepted Kind = "accepted" // the user was told that message ID will be sent, until Due
+	Leased   Kind = "leased"   // the user was given message ID
+	Settled  Kind = "settled"  // the user was told that message ID is State
+
+	OutRow Kind = "out row" // durable: outgoing message ID has Seq and is State, Reason
+	InRow  Kind = "in row"  // durable: incoming message ID is State; Shown is true for the first time
+	Seen   Kind = "seen"    // durable: message ID is known for ever; Reason when it was refused
+	Opened Kind = "opened"  // durable: Envelope was opened
+	Sealed Kind = "sealed"  // durable: Envelope is to be sent; ID when it carries a message
+
+	Carried      Kind = "carried"      // Envelope left the process; Marks are its keys and nonces
+	Promised     Kind = "promised"     // the relay keeps Envelope
+	Acknowledged Kind = "acknowledged" // the receiving node said that Envelope need not be kept
+)
+
+// Event is one thing that happened. Fields that a kind does not name are empty.
+type Event struct {
+	At       time.Duration // since the world began
+	Kind     Kind
+	Who      string
+	Peer     string
+	ID       string
+	Envelope string
+	Seq      uint64
+	State    string
+	Reason   string
+	Due      time.Duration // deadline of the message, since the world began
+	Shown    bool
+	Late     bool
+	Gap      uint64
+	Digest   string // of the body
+	Note     string
+
+	// Openable says of an acknowledged envelope that a session on the node's disk
+	// opens it: it was thrown away although it was good.
+	Openable bool
+	// Marks name what must not be used twice. Empty when the wiretap knows no key that
+	// opens the header.
+	Marks []Mark
+}
+
+// Mark is a message key, as far as its chain and number name it, or a nonce, and the
+// digest of the bytes that it sealed: these may travel in more than one envelope.
+type Mark struct{ Use, Box string }
+
+// String is one line for whoever reads the history of a failed run.
+func (e Event) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%12s %-4s %-12s", e.At.Truncate(time.Microsecond), e.Who, e.Kind)
+	add := func(name, v string) {
+		if v != "" {
+			fmt.Fprintf(&b, " %s=%s", name, v)
+		}
+	}
+	add("peer", e.Peer)
+	add("id", tail(e.ID))
+	add("env", tail(e.Envelope))
+	if e.Seq != 0 {
+		fmt.Fprintf(&b, " seq=%d", e.Seq)
+	}
+	add("state", e.State)
+	add("reason", e.Reason)
+	for _, word := range []struct {
+		is  bool
+		say string
+	}{{e.Shown, " shown"}, {e.Late, " late"}, {e.Openable, " openable"}} {
+		if word.is {
+			b.WriteString(word.say)
+		}
+	}
+	if e.Gap != 0 {
+		fmt.Fprintf(&b, " gap=%d", e.Gap)
+	}
+	add("note", e.Note)
+	return b.String()
+}
+
+func tail(id string) string {
+	if len(id) > 8 {
+		return id[len(id)-8:]
+	}
+	return id
+}
+
+// terminal reports whether an outgoing message has reached its end.
+func terminal(state string) bool { return api.State(state).Terminal() }

@@ -1,0 +1,268 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"amesh/identity"
+	"amesh/node/agent"
+	"amesh/node/api"
+)
+
+// relayURL is the one relay there is.
+const relayURL = "ws://127.0.0.1:1/v1/connect"
+
+// ackWithin is how long a direct path waits for an acknowledgement before the same
+// bytes go by relay (session.md §11.2).
+const ackWithin = time.Second
+
+// retention is how long the relay keeps an envelope.
+const retention = 72 * time.Hour
+
+// places is where everybody says to be.
+var places = agent.Places{Relays: []string{relayURL}}
+
+var errLine = errors.New("the line broke")
+
+// network is the relay's mailboxes and what is cut or joined.
+type network struct {
+	boxes  map[identity.AMID][]*mail
+	direct map[direction]bool
+	cut    map[identity.AMID]bool
+}
+
+type mail struct {
+	e     agent.Envelope
+	until time.Time
+	gone  bool
+}
+
+func newNetwork() network {
+	return network{
+		boxes:  make(map[identity.AMID][]*mail),
+		direct: make(map[direction]bool), cut: make(map[identity.AMID]bool),
+	}
+}
+
+// Direct joins two people by a direct path, or takes it away.
+func (w *World) Direct(a, b *Person, up bool) {
+	w.mu.Lock()
+	w.net.direct[direction{a.AMID(), b.AMID()}] = up
+	w.net.direct[direction{b.AMID(), a.AMID()}] = up
+	w.mu.Unlock()
+	for _, p := range []*Person{a, b} {
+		if up && p.Up() {
+			w.kick(p)
+		}
+	}
+}
+
+// Cut takes a person's node off the network, or joins it again.
+func (w *World) Cut(p *Person, cut bool) {
+	w.mu.Lock()
+	w.net.cut[p.AMID()] = cut
+	w.mu.Unlock()
+	if !cut && p.Up() {
+		w.connect(p)
+		w.kick(p)
+	}
+}
+
+// kick tells a node that something came within its reach, and nobody else at that
+// moment.
+func (w *World) kick(p *Person) {
+	p.proc.a.Kick()
+	w.Pass(time.Microsecond)
+}
+
+// connect has the relay hand out what it keeps for a person.
+func (w *World) connect(p *Person) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.net.boxes[p.AMID()] {
+		w.handOut(p, m)
+	}
+}
+
+// carrier is the Carrier of one process.
+type carrier struct{ pr *process }
+
+func (c carrier) Learn(identity.AMID, agent.Places, bool) {}
+
+func (c carrier) Seen(identity.AMID, string) {}
+
+func (c carrier) Places() agent.Places { return places }
+
+func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
+	w := c.pr.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.point(c.pr, "before an envelope leaves") {
+		return
+	}
+	d := direction{e.From, e.To}
+	c.pr.p.note(Event{Kind: Carried, Peer: w.name(e.To), Envelope: e.ID.String(), Marks: w.tap.marks(d, e.Data)})
+	t := &trip{w: w, pr: c.pr, e: e, report: report}
+	if w.net.direct[d] && e.Via != api.PathRelayed {
+		t.direct()
+	} else {
+		t.relay()
+	}
+	w.point(c.pr, "after an envelope left")
+}
+
+// trip is one envelope on its way.
+type trip struct {
+	w      *World
+	pr     *process
+	e      agent.Envelope
+	report func(agent.Outcome)
+	told   bool
+}
+
+// tell gives the sender its word, once and later: a Carrier does not call back from
+// Carry.
+func (t *trip) tell(after time.Duration, o agent.Outcome) {
+	t.w.after(after, func() {
+		if !t.told && !t.pr.dead.Load() {
+			t.told = true
+			t.report(o)
+		}
+	})
+}
+
+func (w *World) chance(p float64) bool { return p > 0 && w.dice.Float64() < p }
+
+// delay is how long one step of the way takes.
+func (w *World) delay() time.Duration {
+	d := w.Weather.Delay
+	if w.Weather.Jitter > 0 {
+		d += time.Duration(w.dice.Int64N(int64(w.Weather.Jitter)))
+	}
+	return d
+}
+
+func (t *trip) direct() {
+	w, to := t.w, t.w.byAMID[t.e.To]
+	acked := false
+	if !w.chance(w.Weather.Lost) {
+		w.after(w.delay(), func() {
+			w.receive(to, t.e, api.PathDirect, func() {
+				acked = true
+				t.tell(w.delay(), agent.Outcome{Path: api.PathDirect, Acked: true})
+			})
+		})
+	}
+	w.after(ackWithin, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !acked {
+			t.relay()
+		}
+	})
+}
+
+func (t *trip) relay() {
+	w := t.w
+	switch {
+	case w.net.cut[t.e.From]:
+		t.tell(0, agent.Outcome{Err: agent.ErrNoPath})
+		return
+	case w.chance(w.Weather.Full):
+		t.tell(w.delay(), agent.Outcome{Err: &agent.Refusal{Code: "mailbox_full", RetryAfter: 5 * time.Second}})
+		return
+	case w.chance(w.Weather.Lost):
+		t.tell(w.delay(), agent.Outcome{Err: errLine})
+		return
+	}
+	w.after(w.delay(), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		until := w.keep(t.e)
+		o := agent.Outcome{Path: api.PathRelayed, Promise: until, Where: relayURL}
+		if w.chance(w.Weather.Unreported) {
+			o = agent.Outcome{Err: errLine}
+		}
+		t.tell(w.delay(), o)
+	})
+}
+
+// keep puts an envelope into the receiver's mailbox, unless it is there, and hands it
+// out. One that was acknowledged is taken again (relay.md §4).
+func (w *World) keep(e agent.Envelope) time.Time {
+	for _, m := range w.net.boxes[e.To] {
+		if m.e.From == e.From && m.e.ID == e.ID && w.Now().Before(m.until) {
+			return m.until
+		}
+	}
+	m := &mail{e: e, until: w.Now().Add(retention)}
+	w.net.boxes[e.To] = append(w.net.boxes[e.To], m)
+	w.history = append(w.history, Event{
+		At: time.Since(w.began), Kind: Promised, Who: "relay", Peer: w.name(e.To), Envelope: e.ID.String(),
+	})
+	if to := w.byAMID[e.To]; to != nil && to.Up() {
+		w.handOut(to, m)
+	}
+	return m.until
+}
+
+// handOut gives one envelope to a node that is there; w.mu is held.
+func (w *World) handOut(p *Person, m *mail) {
+	times := 1
+	if w.chance(w.Weather.Twice) {
+		times = 2
+	}
+	for range times {
+		w.after(w.delay(), func() {
+			if m.gone || !w.Now().Before(m.until) {
+				return
+			}
+			w.receive(p, m.e, api.PathRelayed, func() {
+				w.after(w.delay(), func() { w.forget(p, m) })
+			})
+		})
+	}
+}
+
+func (w *World) forget(p *Person, m *mail) {
+	m.gone = true
+	box := w.net.boxes[p.AMID()]
+	for i, x := range box {
+		if x == m {
+			w.net.boxes[p.AMID()] = append(box[:i:i], box[i+1:]...)
+			return
+		}
+	}
+}
+
+// receive hands an envelope to a node. acked is called with w.mu held, unless the
+// node dies before it said so.
+func (w *World) receive(p *Person, e agent.Envelope, path api.PathKind, acked func()) {
+	w.mu.Lock()
+	cut := p != nil && w.net.cut[p.AMID()]
+	w.mu.Unlock()
+	if p == nil || !p.Up() || cut {
+		return
+	}
+	pr := p.proc
+	in := agent.Incoming{From: e.From, Data: e.Data, Path: path, Ack: func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if pr.dead.Load() {
+			return
+		}
+		p.note(Event{
+			Kind: Acknowledged, Peer: w.name(e.From), Envelope: e.ID.String(), Openable: p.openable(e.From, e.Data),
+		})
+		if w.point(pr, "before an acknowledgement") {
+			return
+		}
+		acked()
+		w.point(pr, "after an acknowledgement")
+	}}
+	if path == api.PathDirect {
+		in.PeerID = fmt.Sprint("peer id of ", w.name(e.From))
+	}
+	go pr.a.Receive(in)
+}
