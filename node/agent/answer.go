@@ -112,7 +112,9 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	k := arr.know
 	hash := k.Hash()
 	set := c.a.prekeys.named(k.BundleID)
-	if k.Epoch < c.row.InEpoch {
+	if highest, err := c.highestEpoch(); err != nil {
+		return err
+	} else if k.Epoch < highest {
 		return fmt.Errorf("%w: a knock of an old epoch", errDropped)
 	}
 	if set == nil {
@@ -207,6 +209,17 @@ func (c *clerk) knockFacts(now time.Time, th0 [32]byte) (f knockFacts, err error
 		})
 	})
 	return f, err
+}
+
+// highestEpoch is the highest epoch of the peer that was ever seen, in a session or in
+// a bundle.
+func (c *clerk) highestEpoch() (uint32, error) {
+	var row contactRow
+	err := c.a.Store.View(func(r store.Reader) (err error) {
+		row, _, err = getJSON[contactRow](r, c.a.key(rowContact, c.peer[:]))
+		return err
+	})
+	return max(row.Epoch, c.row.InEpoch), err
 }
 
 func (c *clerk) grantedNow(intent string, now time.Time) (granted bool, err error) {
@@ -314,7 +327,7 @@ func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, cl
 func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
 	first := s.FirstSeq
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
-		row.LastSeen, row.Refused = b.now, 0
+		row.LastSeen, row.Refused, row.Unwanted = b.now, 0, false
 		startSequence(row, s.PeerEpoch, first)
 		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
 	})

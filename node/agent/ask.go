@@ -47,7 +47,9 @@ func (c *clerk) tendKnock() (bool, error) {
 }
 
 // needsSession reports whether something waits that only a session can carry.
-func (c *clerk) needsSession() bool { return len(c.unsealed()) > 0 || c.mute }
+func (c *clerk) needsSession() bool {
+	return len(c.unsealed()) > 0 || c.mute && !c.row.Unwanted
+}
 
 // lookup is the search for the peer's record.
 type lookup struct {
@@ -298,7 +300,7 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 			b.erase(s)
 			if other := c.asked(); c.sender() == nil && (other == nil || other.Sid == s.Sid) {
 				b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
-					row.Refused = c.seen
+					row.Refused, row.Unwanted = c.seen, true
 					return nil
 				})
 				c.setReason("")

@@ -385,13 +385,9 @@ func (c *clerk) load() error {
 
 // loadTrust reads what makes us listen to the peer when no session does.
 func (c *clerk) loadTrust(r store.Reader) error {
-	c.trusted = false
-	for _, kind := range []byte{rowGrant, rowReturn} {
-		g, found, err := getJSON[Grant](r, c.a.key(kind, c.peer[:]))
-		if err != nil {
-			return err
-		}
-		c.trusted = c.trusted || found && g.Valid(c.a.Clock())
+	var err error
+	if c.trusted, err = c.a.holdsGrant(r, c.peer, c.a.Clock()); err != nil {
+		return err
 	}
 	contact, found, err := getJSON[contactRow](r, c.a.key(rowContact, c.peer[:]))
 	if err != nil || !found || contact.Record == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"amesh/identity"
 	"amesh/internal/store"
@@ -86,6 +87,36 @@ func TestT31StateThatIsPutBackIsNoticed(t *testing.T) {
 			})
 			_ = ids
 		})
+	}
+}
+
+// T31: also one that has nothing to say brings its peer the receipts it owes.
+func TestT31PutBackReceiverStillAnswers(t *testing.T) {
+	w := newWorld(t)
+	w.limits.HoldBefore = time.Millisecond
+	ann, bob := w.person("ann", "accept"), w.person("bob", "accept")
+	w.send(ann, bob, "first", api.StateDelivered)
+	quiet(t, bob, ann.AMID())
+	quiet(t, ann, bob.AMID())
+	w.end(bob)
+	copied := copyOf(t, bob)
+	w.start(bob)
+	w.send(ann, bob, "forgotten", api.StateDelivered)
+	putBack(t, w, bob, copied)
+	if m := w.send(ann, bob, "second", api.StateDelivered); m.State != api.StateDelivered {
+		t.Fatalf("state %s (%s)", m.State, m.Reason)
+	}
+	if bob.Epoch() != 2 {
+		t.Fatalf("epoch %d", bob.Epoch())
+	}
+	for i, want := range []string{"first", "forgotten", "second"} {
+		got := w.take(bob, 1)[0]
+		if string(got.Body) != want {
+			t.Fatalf("%q at place %d", got.Body, i)
+		}
+		if _, err := bob.Ack(t.Context(), got.ID, api.AckRequest{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -88,8 +88,11 @@ func (c *clerk) nameLost(b *batch, now time.Time) []ratchet.ID {
 // resumes judges the envelope ids that a peer's knock names. It reports whether they
 // count, and how long the peer has to wait when it has resumed too often.
 func (c *clerk) resumes(ids []ratchet.ID, now time.Time) (counts bool, wait time.Duration, err error) {
-	if !c.trusted {
+	if len(ids) == 0 || !c.trusted {
 		return false, 0, nil
+	}
+	if granted, err := c.grantsNow(now); err != nil || !granted {
+		return false, 0, err
 	}
 	for _, id := range ids {
 		ours, err := c.sealedLately(id, now)
@@ -110,6 +113,15 @@ func (c *clerk) resumes(ids []ratchet.ID, now time.Time) (counts bool, wait time
 		wait = max(wait, taken[n-c.a.Limits.ResumeTakenDay].Add(day).Sub(now))
 	}
 	return true, max(wait, 0), nil
+}
+
+// grantsNow reports whether the peer holds a grant, for whatever intent.
+func (c *clerk) grantsNow(now time.Time) (held bool, err error) {
+	err = c.a.Store.View(func(r store.Reader) error {
+		held, err = c.a.holdsGrant(r, c.peer, now)
+		return err
+	})
+	return held, err
 }
 
 // sealedLately reports whether an envelope was sealed for the peer not too long ago, in

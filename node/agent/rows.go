@@ -197,11 +197,12 @@ type peerRow struct {
 	InNext    uint64      `json:"in_next"`  // next sequence to be shown; 0: nothing known yet
 	InEpoch   uint32      `json:"in_epoch"` // the peer's epoch that InNext belongs to
 	HoleSince time.Time   `json:"hole_since"`
-	Gap       uint64      `json:"gap"`               // sequences given up, not yet told with a message
-	Showing   bool        `json:"showing"`           // more is ready to be shown than fitted into a transaction
-	Refused   uint64      `json:"refused,omitempty"` // messages up to this sequence that waited were refused with a knock
-	Order     uint64      `json:"order"`             // last order given to a flight
-	Renewed   []time.Time `json:"renewed,omitempty"` // knocks made again because of a renew, lately
+	Gap       uint64      `json:"gap"`                // sequences given up, not yet told with a message
+	Showing   bool        `json:"showing"`            // more is ready to be shown than fitted into a transaction
+	Refused   uint64      `json:"refused,omitempty"`  // messages up to this sequence that waited were refused with a knock
+	Unwanted  bool        `json:"unwanted,omitempty"` // the peer refused our last knock
+	Order     uint64      `json:"order"`              // last order given to a flight
+	Renewed   []time.Time `json:"renewed,omitempty"`  // knocks made again because of a renew, lately
 	LastSeen  time.Time   `json:"last_seen"`
 	Places    Places      `json:"places"`
 	PlacesAt  time.Time   `json:"places_at"` // stamp of the places
@@ -262,6 +263,17 @@ func (a *Agent) granted(r store.Reader, peer identity.AMID, intent string, now t
 		}
 		if found && g.Covers(intent, now) {
 			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// holdsGrant reports whether a peer holds a grant, ours or its return, for whatever intent.
+func (a *Agent) holdsGrant(r store.Reader, peer identity.AMID, now time.Time) (bool, error) {
+	for _, kind := range []byte{rowGrant, rowReturn} {
+		g, found, err := getJSON[Grant](r, a.key(kind, peer[:]))
+		if err != nil || found && g.Valid(now) {
+			return err == nil, err
 		}
 	}
 	return false, nil

@@ -27,6 +27,11 @@ func (c *clerk) send() (bool, error) {
 		return worked, err
 	}
 	worked = worked || cleared
+	if c.receiptSession() == nil {
+		if c.mute, err = c.owes(); err != nil {
+			return worked, err
+		}
+	}
 	for _, step := range []struct {
 		session func() *session
 		seal    func(*batch, *session) (bool, error)
@@ -80,6 +85,17 @@ func (c *clerk) receiptSession() *session {
 		}
 	}
 	return best
+}
+
+// owes reports whether receipts are due.
+func (c *clerk) owes() (due bool, err error) {
+	err = c.a.Store.View(func(r store.Reader) error {
+		return r.Scan(c.a.key(rowDue, c.peer[:]), nil, func(_, _ []byte) bool {
+			due = true
+			return false
+		})
+	})
+	return due, err
 }
 
 // sealReceipts folds all due lines into one receipt. The envelopes it names point to
