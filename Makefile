@@ -5,6 +5,7 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 TEST_TIMEOUT ?= 6m
 PKGS         ?= ./...
 BENCH        ?= .
+BENCHARGS    ?=
 FUZZTIME     ?= 10s
 
 # The version comes from VERSION; stamping by the go command would fail in a
@@ -12,10 +13,10 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all lint bench fuzz clean
+.PHONY: help build demo test test-all lint bench bench-session fuzz clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## make the static binary bin/amesh
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/amesh ./cmd/amesh
@@ -37,6 +38,9 @@ lint: ## check gofmt, go vet and staticcheck
 
 bench: ## run the benchmarks (BENCH=Seal PKGS=./ratchet for some of them)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+bench-session: ## measure the session protocol against its floor; fails below a bar (BENCHARGS='--rounds 9 --json')
+	@$(GO) run ./testnet/lab/benchsession $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" scripts/fuzz $(FUZZTIME)

@@ -62,7 +62,7 @@ var rooms = []room{
 	{dir: "dashboard", may: []string{"node/api", "identity"}},
 	{dir: "testnet/sim", may: []string{"..."}, libp2p: true, testing: true},
 	{dir: "testnet/lab/session1", may: []string{"identity", "ratchet", "knock", "internal/..."}},
-	{dir: "testnet/lab", may: []string{"..."}, libp2p: true, testing: true},
+	{dir: "testnet/lab/...", may: []string{"..."}, libp2p: true, testing: true},
 	{dir: "testnet", may: []string{"node/api", "identity"}, libp2p: true},
 
 	{dir: "cmd/amesh", may: []string{"..."}, libp2p: true},
@@ -72,7 +72,7 @@ var rooms = []room{
 var forTests = []string{"identity", "internal/...", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab", "internal/store/storetest", "internal/wycheproof"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless
