@@ -19,12 +19,14 @@ import (
 //
 //	agents/<name>/identity.json   an agent's signing key (0600)
 //	agents/<name>/token           the agent's credential for the local API (0600)
+//	agents/<name>/mark            its rollback mark
 //	owner.token                   the owner's credential on TCP (0600)
 //	node.key                      the node's own key, for its peer id (0600)
 //	state/                        the store; state.key beside it seals its secrets (0600)
 //	policy.json                   who may talk to us
 //	config.yaml                   read by the command line
 //	node.sock, node.json          while a node runs
+//	restoring                     while a restore has not finished
 const (
 	agentsDir   = "agents"
 	nodeKeyFile = "node.key"

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -162,6 +163,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
+	if _, err := os.Stat(h.path(restoring)); err == nil {
+		return fmt.Errorf("%w: %s", ErrRestoreUnfinished, n.cfg.Home)
+	}
 	socket, err := h.socketPath()
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ type fakeNode struct {
 	calls  []string // of Send, Ack and Message, in their order
 
 	contacts []api.Contact
+	backup []api.BackupRequest
 }
 
 var _ api.Backend = (*fakeNode)(nil)
@@ -216,4 +217,9 @@ func (f *fakeNode) SetPolicy(ctx context.Context, agent string, c api.PolicyChan
 		return api.Policy{}, api.Problemf(400, api.CodeInvalid, "unknown key %q", c.Key)
 	}
 	return f.Policy(ctx, agent)
+}
+
+func (f *fakeNode) Backup(_ context.Context, r api.BackupRequest) (api.Backup, error) {
+	f.backup = append(f.backup, r)
+	return api.Backup{File: r.File, Size: 1234, Rows: 5, Agents: []api.Agent{{Name: f.self.Name, AMID: f.self.AMID}}}, nil
 }

@@ -61,6 +61,10 @@ type Backend interface {
 
 	// Policy shows the policy in force. Owner and agent.
 	Policy(ctx context.Context, agent string) (Policy, error)
+	// Backup writes an encrypted backup of the home to a new file on the node's
+	// machine; CodeConflict when the file exists. It holds identities, contacts,
+	// grants and mail, but no session. Owner only.
+	Backup(ctx context.Context, r BackupRequest) (Backup, error)
 	// SetPolicy changes one key, on disk and in force when it returns. Owner only.
 	SetPolicy(ctx context.Context, agent string, c PolicyChange) (Policy, error)
 }

@@ -165,6 +165,11 @@ func (c *Client) Decide(ctx context.Context, agent, id string, approve bool, r D
 	return post[Knock](ctx, c, agent, call{path: []string{"knocks", id, "refuse"}, in: nothing{}})
 }
 
+// Backup implements Backend.
+func (c *Client) Backup(ctx context.Context, r BackupRequest) (Backup, error) {
+	return post[Backup](ctx, c, "", call{path: []string{"backup"}, in: r})
+}
+
 // Policy implements Backend.
 func (c *Client) Policy(ctx context.Context, agent string) (Policy, error) {
 	return get[Policy](ctx, c, agent, call{path: []string{"policy"}})

@@ -291,6 +291,22 @@ type DecideRequest struct {
 	TTLSeconds int64 `json:"ttl_s,omitempty" doc:"how long the grant lasts; 0: until taken back"`
 }
 
+// BackupRequest says where a backup goes and who can read it: whoever knows the
+// passphrase, or holds one of the age keys. One of the two is given.
+type BackupRequest struct {
+	File       string   `json:"file" doc:"absolute path of a new file on the node's machine"`
+	Passphrase string   `json:"passphrase,omitempty"`
+	Recipients []string `json:"recipients,omitempty" doc:"age public keys (age1…)"`
+}
+
+// Backup is a backup that was written.
+type Backup struct {
+	File   string  `json:"file"`
+	Size   int64   `json:"size" doc:"bytes"`
+	Rows   int     `json:"rows"`
+	Agents []Agent `json:"agents"`
+}
+
 // Policy is the owner's policy as it is in force. Rules is the effective content
 // with defaults filled in; Ignored lists keys of other dialects that have no effect.
 type Policy struct {

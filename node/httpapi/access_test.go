@@ -18,7 +18,7 @@ var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "policy", "openapi", "send", "messages", "message", "cancel",
 		"inbox", "lease", "read", "ack", "nack"}
-	ownerVerbs = []string{"verify", "knocks", "approve", "refuse", "set-policy"}
+	ownerVerbs = []string{"verify", "knocks", "approve", "refuse", "set-policy", "backup"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -35,6 +35,7 @@ var sample = map[string]struct{ id, body string }{
 	"approve":    {"k-1", `{}`},
 	"refuse":     {"k-2", `{}`},
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},
+	"backup":     {"", `{"file":"/b.age","passphrase":"open sesame"}`},
 }
 
 // pathFor fills in the sample's id.

@@ -81,6 +81,9 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 	note("Policy")(b.Policy(ctx, agent))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "strangers", Value: "reject"}))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "mood", Value: ""}))
+	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/b.age", Passphrase: "open sesame"}))
+	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/c.age", Recipients: []string{"age1one", "age1two"}}))
+	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/taken"}))
 	note("Identity of nobody")(b.Identity(ctx, "nobody"))
 	return said
 }

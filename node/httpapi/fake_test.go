@@ -429,3 +429,15 @@ func (m *memory) SetPolicy(_ context.Context, agent string, c api.PolicyChange) 
 	b.rules = map[string]any{"strangers": c.Value}
 	return api.Policy{Agent: agent, File: "/h/policy.json", Rules: b.rules, Version: "2"}, nil
 }
+
+func (m *memory) Backup(_ context.Context, r api.BackupRequest) (api.Backup, error) {
+	b, err := m.enter("")
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Backup{}, err
+	}
+	if r.File == "/taken" {
+		return api.Backup{}, conflict("the file exists")
+	}
+	return api.Backup{File: r.File, Size: int64(len(r.Passphrase)), Rows: len(r.Recipients) + len(b.out), Agents: []api.Agent{{Name: "alice", AMID: bobAMID}}}, nil
+}

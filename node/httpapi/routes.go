@@ -313,6 +313,13 @@ func (s *Server) owned(door huma.API) {
 		}) (api.Contact, error) {
 			return b.Verify(ctx, agentIn(ctx), in.ID, in.Body)
 		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/backup", id: "backup", says: "Write an encrypted backup to a new file"},
+		func(ctx context.Context, in *struct {
+			About
+			Body api.BackupRequest
+		}) (api.Backup, error) {
+			return b.Backup(ctx, in.Body)
+		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPatch, path: "/v1/policy", id: "set-policy", says: "Change one key of the policy"},
 		func(ctx context.Context, in *struct {
 			About
