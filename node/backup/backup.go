@@ -6,7 +6,8 @@
 //	kind u8 ‖ name LP16 ‖ value LP32
 //
 // The last one is of kind End and says how many came before it. age notices a file
-// that was cut or changed; End notices one that was never finished.
+// that was cut or changed; End notices one that was never finished. A passphrase also
+// proves who wrote a backup, a public key does not: everybody may have it.
 package backup
 
 import (
@@ -31,14 +32,22 @@ const (
 )
 
 const (
-	head     = "amesh backup 1\n"
-	maxName  = 1<<16 - 1
-	maxValue = 16 << 20
+	head = "amesh backup 1\n"
+	// headOfAny is what the first line of every version begins with.
+	headOfAny = "amesh backup "
+	// maxName and maxValue bound an entry in bytes: a row of the store fits, and a
+	// reader never holds more than one entry.
+	maxName  = 512
+	maxValue = 2 << 20
+	// bufferSize is one chunk of age.
+	bufferSize = 64 << 10
 )
 
 var (
 	// ErrFormat is returned by Reader for what no Writer made.
 	ErrFormat = errors.New("not a backup of amesh")
+	// ErrDamaged is returned by Reader for a backup that was cut short or changed.
+	ErrDamaged = errors.New("the backup is damaged or cut short")
 	// ErrNewer is returned by NewReader for a format of a later version.
 	ErrNewer = errors.New("a backup of a later version of amesh")
 )
@@ -57,25 +66,27 @@ func NewWriter(w io.Writer, to ...age.Recipient) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
-	b := &Writer{enc: enc, buf: bufio.NewWriterSize(enc, 64<<10)}
-	_, b.err = b.buf.WriteString(head)
-	return b, b.err
+	return newWriter(enc)
 }
 
-// Add writes an entry.
+func newWriter(enc io.WriteCloser) (*Writer, error) {
+	w := &Writer{enc: enc, buf: bufio.NewWriterSize(enc, bufferSize)}
+	_, w.err = w.buf.WriteString(head)
+	return w, w.err
+}
+
+// Add writes an entry, with a name of at most 512 bytes and a value of at most 2 MiB.
 func (w *Writer) Add(kind Kind, name, value []byte) error {
 	if w.err != nil {
 		return w.err
 	}
 	if len(name) > maxName || len(value) > maxValue {
-		return fmt.Errorf("backup: entry of %d bytes named with %d", len(value), len(name))
+		return fmt.Errorf("backup: entry of %d bytes with a name of %d: at most %d and %d fit", len(value), len(name), maxValue, maxName)
 	}
 	w.n++
-	var h [7]byte
-	h[0] = byte(kind)
-	binary.BigEndian.PutUint16(h[1:], uint16(len(name)))
-	binary.BigEndian.PutUint32(h[3:], uint32(len(value)))
-	for _, b := range [][]byte{h[:3], name, h[3:], value} {
+	h := binary.BigEndian.AppendUint16([]byte{byte(kind)}, uint16(len(name)))
+	size := binary.BigEndian.AppendUint32(nil, uint32(len(value)))
+	for _, b := range [][]byte{h, name, size, value} {
 		if _, w.err = w.buf.Write(b); w.err != nil {
 			return w.err
 		}
@@ -88,7 +99,10 @@ func (w *Writer) Close() error {
 	if err := w.Add(End, nil, binary.BigEndian.AppendUint64(nil, w.n)); err != nil {
 		return err
 	}
-	return errors.Join(w.buf.Flush(), w.enc.Close())
+	if err := w.buf.Flush(); err != nil {
+		return err
+	}
+	return w.enc.Close()
 }
 
 // Entry is one entry of a backup.
@@ -104,21 +118,32 @@ type Reader struct {
 }
 
 // NewReader opens a backup with one of the keys of by. It returns an
-// *age.NoIdentityMatchError when none fits, and ErrFormat or ErrNewer.
+// *age.NoIdentityMatchError when none fits, and ErrFormat, ErrDamaged or ErrNewer.
 func NewReader(r io.Reader, by ...age.Identity) (*Reader, error) {
-	plain, err := age.Decrypt(r, by...)
-	if err != nil {
+	src := &source{r: r}
+	file := bufio.NewReaderSize(src, bufferSize)
+	if err := src.looksLikeAge(file); err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
-	b := &Reader{buf: bufio.NewReaderSize(plain, 64<<10)}
-	line := make([]byte, len(head))
-	if _, err := io.ReadFull(b.buf, line); err != nil {
-		return nil, fmt.Errorf("backup: %w", ErrFormat)
+	plain, err := age.Decrypt(file, by...)
+	if _, none := errors.AsType[*age.NoIdentityMatchError](err); none || len(by) == 0 {
+		return nil, fmt.Errorf("backup: %w", err)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("backup: %w", src.blame(err))
+	}
+	return newReader(&decrypted{plain, src})
+}
+
+func newReader(plain io.Reader) (*Reader, error) {
+	r := &Reader{buf: bufio.NewReaderSize(plain, bufferSize)}
+	line, err := r.take(len(head))
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("backup: %w", err)
 	case string(line) == head:
-		return b, nil
-	case string(line[:13]) == head[:13]:
+		return r, nil
+	case string(line[:len(headOfAny)]) == headOfAny:
 		return nil, fmt.Errorf("backup: %w", ErrNewer)
 	}
 	return nil, fmt.Errorf("backup: %w", ErrFormat)
@@ -135,44 +160,103 @@ func (r *Reader) Next() (Entry, error) {
 		r.n++
 		return e, nil
 	}
-	if len(e.Value) != 8 || binary.BigEndian.Uint64(e.Value) != r.n {
+	if len(e.Name) != 0 || len(e.Value) != 8 || binary.BigEndian.Uint64(e.Value) != r.n {
 		return Entry{}, fmt.Errorf("backup: %w: entries are missing", ErrFormat)
 	}
-	if _, err := r.buf.ReadByte(); err != io.EOF {
+	switch _, err := r.buf.ReadByte(); {
+	case err == nil:
 		return Entry{}, fmt.Errorf("backup: %w: something follows the end", ErrFormat)
+	case err != io.EOF:
+		return Entry{}, fmt.Errorf("backup: %w", err)
 	}
 	return Entry{}, io.EOF
 }
 
-func (r *Reader) read() (Entry, error) {
-	kind, err := r.buf.ReadByte()
+func (r *Reader) read() (e Entry, err error) {
+	h, err := r.take(3)
 	if err != nil {
-		return Entry{}, cut(err)
+		return e, err
 	}
-	var n [4]byte
-	if _, err := io.ReadFull(r.buf, n[:2]); err != nil {
-		return Entry{}, cut(err)
+	e.Kind = Kind(h[0])
+	if e.Name, err = r.lengthPrefixed(int(binary.BigEndian.Uint16(h[1:])), maxName); err != nil {
+		return e, err
 	}
-	name := make([]byte, binary.BigEndian.Uint16(n[:]))
-	if _, err := io.ReadFull(r.buf, name); err != nil {
-		return Entry{}, cut(err)
+	size, err := r.take(4)
+	if err != nil {
+		return e, err
 	}
-	if _, err := io.ReadFull(r.buf, n[:]); err != nil {
-		return Entry{}, cut(err)
-	}
-	size := binary.BigEndian.Uint32(n[:])
-	if size > maxValue {
-		return Entry{}, fmt.Errorf("%w: entry of %d bytes", ErrFormat, size)
-	}
-	value := make([]byte, size)
-	_, err = io.ReadFull(r.buf, value)
-	return Entry{Kind(kind), name, value}, cut(err)
+	e.Value, err = r.lengthPrefixed(int(binary.BigEndian.Uint32(size)), maxValue)
+	return e, err
 }
 
-// cut says that a backup ends before its End.
-func cut(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends too soon", ErrFormat)
+// lengthPrefixed looks at a length before anything of that length is made.
+func (r *Reader) lengthPrefixed(n, most int) ([]byte, error) {
+	if n > most {
+		return nil, fmt.Errorf("%w: %d bytes where at most %d may stand", ErrFormat, n, most)
 	}
-	return err
+	return r.take(n)
+}
+
+func (r *Reader) take(n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(r.buf, b)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		// The encryption is whole: this is how it was written.
+		return nil, fmt.Errorf("%w: it ends too soon", ErrFormat)
+	}
+	return b, err
+}
+
+// source is the file. It remembers what reading failed with, so that a bad disk is not
+// taken for a bad backup.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// blame turns an error of the decryption into what the file did wrong.
+func (s *source) blame(err error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return fmt.Errorf("%w: %v", ErrDamaged, err)
+}
+
+// looksLikeAge tells a file of another kind from one that is damaged.
+func (s *source) looksLikeAge(file *bufio.Reader) error {
+	const intro = "age-encryption.org/v1\n"
+	got, err := file.Peek(len(intro))
+	switch {
+	case s.err != nil:
+		return s.err
+	case string(got) != intro[:len(got)]:
+		return ErrFormat
+	case err != nil:
+		return s.blame(err)
+	}
+	return nil
+}
+
+// decrypted is the content of the file, with errors that say whose fault it is.
+type decrypted struct {
+	r   io.Reader
+	src *source
+}
+
+// Read implements io.Reader.
+func (d *decrypted) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = d.src.blame(err)
+	}
+	return n, err
 }
