@@ -30,7 +30,7 @@ type fakeNode struct {
 	calls  []string // of Send, Ack and Message, in their order
 
 	contacts []api.Contact
-	backup []api.BackupRequest
+	backup   []api.BackupRequest
 }
 
 var _ api.Backend = (*fakeNode)(nil)

@@ -182,7 +182,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		return setJSON(tx, c.a.key(rowReplay, th0[:]), replayRow{Hash: hash, Until: until})
 	})
 	c.cameBy(b, arr)
-	return nil
+	return c.takeTail(b, s, arr)
 }
 
 type knockFacts struct {

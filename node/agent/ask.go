@@ -231,7 +231,11 @@ func (c *clerk) knockAt(to *door) error {
 	}}
 	b.add(s)
 	b.prune()
-	f := b.fly(flightKnock, asked.Bytes, b.now.Add(c.a.KnockLimits.RelayWindow))
+	envelope, err := c.sealTail(b, s, asked, rows)
+	if err != nil {
+		return err
+	}
+	f := b.fly(flightKnock, envelope, b.now.Add(c.a.KnockLimits.RelayWindow))
 	f.Sid = s.Sid
 	row := knockRow{
 		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, State: knockSent, Sid: s.Sid, At: b.now, Expires: s.Expires,
@@ -290,12 +294,14 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 			c.supplant(b, s)
 			c.setKnockState(b, s.KnockHash, knockAccepted)
 		case knock.ReleaseRows:
+			c.letTailGo(b, s)
 			c.setReason("")
 			b.then(func() { c.hold.ready = true })
 		case knock.ShowDeciding:
 			c.setKnockState(b, s.KnockHash, knockPending)
 			c.setReason(api.ReasonOwner)
 		case knock.RefuseRows:
+			c.takeTailBack(b, s)
 			c.setKnockState(b, s.KnockHash, knockRejected)
 			b.erase(s)
 			if other := c.asked(); c.sender() == nil && (other == nil || other.Sid == s.Sid) {
@@ -341,7 +347,7 @@ func (c *clerk) takeBusy(b *batch, s *session, ct *content.Reject) error {
 	c.landKnock(b, s)
 	c.setKnockState(b, s.KnockHash, knockExpired)
 	b.erase(s)
-	c.waitAgain(b, s)
+	c.takeTailBack(b, s)
 	again := b.now.Add(max(time.Duration(ct.RetryAfter)*time.Second, c.a.Limits.LookupMost))
 	b.then(func() { c.lookup.wait, c.lookup.next = 0, again })
 	return nil
@@ -357,7 +363,9 @@ func (c *clerk) giveUpKnock(s *session, e knock.AskEvent) error {
 	}
 	s.Ask = next
 	c.landKnock(b, s)
+	c.takeTailBack(b, s)
 	c.setKnockState(b, s.KnockHash, knockExpired)
+	b.then(c.lookup.reset)
 	return c.commit(b)
 }
 

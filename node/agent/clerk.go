@@ -279,7 +279,7 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		}
 	}
 	for _, f := range c.flights {
-		if !f.carried && !c.voided(f.Sid) {
+		if !f.carried && !c.voided(f.Sid) && !c.early(f) {
 			at := f.next
 			if at.Before(c.paused) {
 				at = c.paused

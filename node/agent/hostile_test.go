@@ -139,6 +139,12 @@ func receiveAndWait(p *person, from identity.AMID, data []byte) {
 // handKnock is a knock of somebody who has no node.
 func handKnock(t *testing.T, w *world, key identity.PrivateKey, to *person) []byte {
 	t.Helper()
+	return handAsk(t, w, key, to, func(*content.Request) {}).Bytes
+}
+
+// handAsk is handKnock with a request of one's own, and the session that comes of it.
+func handAsk(t *testing.T, w *world, key identity.PrivateKey, to *person, change func(*content.Request)) *knock.Asked {
+	t.Helper()
 	rec, err := w.book.Find(t.Context(), to.AMID())
 	if err != nil {
 		t.Fatal(err)
@@ -154,15 +160,16 @@ func handKnock(t *testing.T, w *world, key identity.PrivateKey, to *person) []by
 	if err != nil {
 		t.Fatal(err)
 	}
+	request := content.Request{Intent: "message", SessionType: content.Conversation, Mode: content.Private, FirstSeq: 1}
+	change(&request)
 	asked, err := knock.NewKnock(rand.Reader, knock.Asking{
-		Key: key, Certificate: cert, Exchange: exchange, Peer: rec.Bundle,
-		Request: content.Request{Intent: "message", SessionType: content.Conversation, Mode: content.Private, FirstSeq: 1},
-		Issued:  now, Expires: now.Add(time.Hour),
+		Key: key, Certificate: cert, Exchange: exchange, Peer: rec.Bundle, Request: request,
+		Issued: now, Expires: now.Add(time.Hour),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return asked.Bytes
+	return asked
 }
 
 func newKey(t *testing.T) identity.PrivateKey {

@@ -108,7 +108,7 @@ func (a *Agent) message(o outRow) api.Message {
 		c := a.clerks[o.Peer]
 		a.mu.Unlock()
 		if c != nil {
-			if reason, _ := c.why(); reason != "" && (o.Session == "" || reason == api.ReasonMailboxFull) {
+			if reason, _ := c.why(); reason != "" && (o.Session == "" || o.Tail || reason == api.ReasonMailboxFull) {
 				m.State, m.Reason = api.StateWaiting, reason
 			}
 		}

@@ -86,7 +86,7 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 	c.landKnock(b, s)
 	c.setKnockState(b, s.KnockHash, knockExpired)
 	b.erase(s)
-	c.waitAgain(b, s)
+	c.takeTailBack(b, s)
 	recent := slices.DeleteFunc(slices.Clone(c.row.Renewed), func(t time.Time) bool { return b.now.Sub(t) >= time.Hour })
 	wait := time.Duration(0)
 	if len(recent) >= c.a.Limits.RenewFollow {
@@ -119,22 +119,6 @@ func (c *clerk) outstanding(raw []byte) *session {
 		}
 	}
 	return nil
-}
-
-// waitAgain has the messages that were sealed in a session wait for another: the
-// session was erased with the knock that would have brought it about.
-func (c *clerk) waitAgain(b *batch, s *session) {
-	for _, o := range c.open {
-		if o.Session != s.Sid {
-			continue
-		}
-		row := *o
-		row.Session = ""
-		for _, f := range c.flightsOf(row.ID) {
-			b.land(f)
-		}
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, row, b.now, after) })
-	}
 }
 
 // notBelow checks a bundle against the highest that was ever seen of the peer.

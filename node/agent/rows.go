@@ -86,6 +86,8 @@ type outRow struct {
 
 	// Session is the session the row was sealed in, empty before that.
 	Session string `json:"session,omitempty"`
+	// Tail says that it left only behind a knock that has no answer yet.
+	Tail bool `json:"tail,omitempty"`
 }
 
 // sealed reports whether the row was ever sealed, in whatever session.

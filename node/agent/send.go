@@ -321,7 +321,7 @@ func (c *clerk) handOver() bool {
 	}
 	did := false
 	for _, f := range c.flights {
-		if f.carried || now.Before(f.next) || c.voided(f.Sid) {
+		if f.carried || now.Before(f.next) || c.voided(f.Sid) || c.early(f) {
 			continue
 		}
 		data, err := c.flightData(f)
