@@ -281,35 +281,3 @@ func TestOneTimeKey(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseBundle(f *testing.F) {
-	f.Add(signedBundle(f, 1))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		b, err := ParseBundle(raw)
-		if err != nil {
-			return
-		}
-		if !bytes.Equal(b.Raw(), raw) || b.AMID != b.SigningKey.AMID() {
-			t.Error("parsed something else")
-		}
-	})
-}
-
-func FuzzParseOneTimeKey(f *testing.F) {
-	key := testKey(f, 1)
-	x := testExchange(f, 9)
-	raw, err := SignOneTimeKey(key, OneTimeKey{Kind: KindOneTime, Created: noon, Expires: noon.Add(time.Hour), Public: x[:]})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Fuzz(func(t *testing.T, in []byte) {
-		k, err := ParseOneTimeKey(in, key.Public())
-		if err != nil {
-			return
-		}
-		if out, err := SignOneTimeKey(key, *k); err != nil || !bytes.Equal(in, out) {
-			t.Errorf("two encodings of one key: %v", err)
-		}
-	})
-}

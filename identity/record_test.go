@@ -160,17 +160,3 @@ func TestNewer(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseAgentRecord(f *testing.F) {
-	f.Add(signedRecord(f, 1))
-	key := testKey(f, 1)
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		rec, err := ParseAgentRecord(raw)
-		if err != nil || rec.SigningKey != key.Public() {
-			return
-		}
-		if out, err := SignRecord(key, *rec, rec.Bundle.Raw()); err != nil || !bytes.Equal(raw, out) {
-			t.Errorf("two encodings of one record: %v", err)
-		}
-	})
-}

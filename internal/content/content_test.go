@@ -3,7 +3,10 @@ package content
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -472,12 +475,16 @@ func TestClean(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, c := range samples {
-		raw, err := hex.DecodeString(c.hex)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw)
+	text, err := os.ReadFile(filepath.Join(vectorFolder, "contents.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	var stored struct{ Vectors []contentVector }
+	if err := json.Unmarshal(text, &stored); err != nil {
+		f.Fatal(err)
+	}
+	for _, v := range stored.Vectors {
+		f.Add(v.raw())
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := Parse(raw)
