@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/iotest"
@@ -130,6 +131,34 @@ func TestT24HeaderNumbers(t *testing.T) {
 			t.Errorf("new chain %v, PN %d, N %d: the refusal made %v allocations", c.newChain, c.pn, c.n, n)
 		}
 	}
+}
+
+// T24: ten thousand such headers leave nothing behind.
+func TestT24FloodOfHeaders(t *testing.T) {
+	r := seeded("T24 flood")
+	a, b := pairOf(t, r)
+	open(t, a, r, seal(t, b, r, "turn"), "turn")
+	env := hostile(t, a, r, math.MaxUint32, math.MaxUint32-1)
+	before, held := image(t, b), heap()
+	for range 10_000 {
+		if _, err := b.Open(noon, r, env); !errors.Is(err, ErrSkipLimit) {
+			t.Fatalf("got %v, want ErrSkipLimit", err)
+		}
+	}
+	if !bytes.Equal(before, image(t, b)) {
+		t.Error("the session changed")
+	}
+	if more := heap() - held; more > 8<<20 {
+		t.Errorf("%d bytes more are held", more)
+	}
+}
+
+// heap is the memory in use that is not garbage, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // hostile seals with numbers of the caller's choice and the right key for them

@@ -126,103 +126,123 @@ func (v *stateVector) matches(t *testing.T, when string, s *Session) {
 	}
 }
 
+// handshakeVector is what session.md §5 says of one handshake; knock's tests write it.
+type handshakeVector struct {
+	Name           string
+	AExchange      hexBytes `json:"a_exchange_private"`
+	EK             hexBytes `json:"EK_private"`
+	Ra             hexBytes `json:"Ra_private"`
+	RaPrime        hexBytes `json:"Ra_prime_private"`
+	Rb             hexBytes `json:"Rb_private"`
+	Bundle         hexBytes `json:"b_bundle"` // B's signing key stands in it
+	BExchange      hexBytes `json:"b_exchange_private"`
+	SPK            hexBytes `json:"b_signed_prekey_private"`
+	KEMSeed        hexBytes `json:"b_kem_seed"`
+	OneTime        hexBytes `json:"b_one_time_private"`
+	PrekeyID       uint32   `json:"signed_prekey_id"`
+	KEMKind        uint8    `json:"kem_kind"`
+	KEMID          uint32   `json:"kem_id"`
+	OneTimeKind    uint8    `json:"one_time_kind"`
+	OneTimeID      uint32   `json:"one_time_id"`
+	Clear, Request hexBytes
+	Nonces0        hexBytes `json:"message_0_nonces"`
+	Message0       hexBytes `json:"message_0"`
+	Knock          hexBytes
+	TailText       hexBytes `json:"tail_plaintext"`
+	TailNonces     hexBytes `json:"tail_nonces"`
+	Envelope       hexBytes
+	KEMKey         hexBytes `json:"kem_key"`
+	Ciphertext     hexBytes `json:"kem_ciphertext"`
+	BundleID       hexBytes `json:"bundle_id"`
+	TH0, SS, SID   hexBytes
+	AD             hexBytes
+	ABefore        stateVector `json:"A_before_sealing_message_0"`
+	BBefore        stateVector `json:"B_before_opening_it"`
+	BAfter         stateVector `json:"B_after_opening_it"`
+	AAfter         stateVector `json:"A_after_the_first_opened_reply"`
+	Answer         hexBytes
+	AnswerNonces   hexBytes `json:"answer_nonces"`
+	AnswerEnvelope hexBytes `json:"answer_envelope"`
+}
+
 func TestVectorsHandshakes(t *testing.T) {
-	type vector struct {
-		Name           string
-		AExchange      hexBytes `json:"a_exchange_private"`
-		EK             hexBytes `json:"EK_private"`
-		Ra             hexBytes `json:"Ra_private"`
-		RaPrime        hexBytes `json:"Ra_prime_private"`
-		Rb             hexBytes `json:"Rb_private"`
-		BSigning       hexBytes `json:"b_bundle"` // the signing key stands in it
-		BExchange      hexBytes `json:"b_exchange_private"`
-		SPK            hexBytes `json:"b_signed_prekey_private"`
-		KEMSeed        hexBytes `json:"b_kem_seed"`
-		OneTime        hexBytes `json:"b_one_time_private"`
-		PrekeyID       uint32   `json:"signed_prekey_id"`
-		KEMKind        uint8    `json:"kem_kind"`
-		KEMID          uint32   `json:"kem_id"`
-		OneTimeKind    uint8    `json:"one_time_kind"`
-		OneTimeID      uint32   `json:"one_time_id"`
-		Clear, Request hexBytes
-		Nonces0        hexBytes `json:"message_0_nonces"`
-		Message0       hexBytes `json:"message_0"`
-		Knock          hexBytes
-		TailText       hexBytes `json:"tail_plaintext"`
-		TailNonces     hexBytes `json:"tail_nonces"`
-		Envelope       hexBytes
-		KEMKey         hexBytes `json:"kem_key"`
-		Ciphertext     hexBytes `json:"kem_ciphertext"`
-		BundleID       hexBytes `json:"bundle_id"`
-		TH0, SS, SID   hexBytes
-		AD             hexBytes
-		ABefore        stateVector `json:"A_before_sealing_message_0"`
-		BBefore        stateVector `json:"B_before_opening_it"`
-		BAfter         stateVector `json:"B_after_opening_it"`
-		AAfter         stateVector `json:"A_after_the_first_opened_reply"`
-		Answer         hexBytes
-		AnswerNonces   hexBytes `json:"answer_nonces"`
-		AnswerEnvelope hexBytes `json:"answer_envelope"`
-	}
-	for _, v := range readVectors[vector](t, "handshakes.json") {
+	for _, v := range readVectors[handshakeVector](t, "handshakes.json") {
 		t.Run(v.Name, func(t *testing.T) {
-			responder := ResponderKeys{Exchange: Secret(v.BExchange), SignedPrekey: Secret(v.SPK), KEM: KEMSeed(v.KEMSeed)}
-			tr := Transcript{
-				Clear: v.Clear, SigningKey: Point(v.BSigning[21:53]), Exchange: responder.Exchange.Public(), BundleID: [32]byte(v.BundleID),
-				PrekeyID: v.PrekeyID, Prekey: responder.SignedPrekey.Public(), KEMKind: v.KEMKind, KEMID: v.KEMID, KEMKey: responder.KEM.Public(),
-				OneTimeKind: v.OneTimeKind, OneTimeID: v.OneTimeID,
-			}
-			if v.OneTime != nil {
-				s := Secret(v.OneTime)
-				p := s.Public()
-				responder.OneTime, tr.OneTime = &s, &p
-			}
-			th0 := TranscriptHash(tr)
-			if !bytes.Equal(th0[:], v.TH0) || !bytes.Equal(tr.KEMKey, v.KEMKey) {
-				t.Fatalf("th0 %x, want %x", th0, v.TH0)
-			}
-			exchange, ek := Secret(v.AExchange), Secret(v.EK)
-			offer := &Offer{ek: ek, public: ek.Public(), shared: Secret(v.SS), ciphertext: v.Ciphertext}
-			a, err := offer.Initiate(exactly(v.Ra), InitiatorKeys{exchange, tr.Exchange, tr.Prekey, tr.OneTime}, th0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := Respond(responder, exchange.Public(), ek.Public(), v.Ciphertext, th0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			v.ABefore.matches(t, "A before sealing message 0", a)
-			v.BBefore.matches(t, "B before opening it", b)
-			if a.SID() != [16]byte(v.SID) || b.SID() != a.SID() {
-				t.Errorf("sid %x and %x, want %x", a.SID(), b.SID(), v.SID)
-			}
-			m0, err := a.SealFirst(exactly(v.Nonces0), v.Request)
-			if err != nil || !bytes.Equal(m0, v.Message0) {
-				t.Fatalf("message 0 differs: %v", err)
-			}
-			if o, err := b.OpenFirst(noon, exactly(v.Rb), m0); err != nil || !bytes.Equal(o.Plaintext, v.Request) {
-				t.Fatalf("message 0: %q, %v", o.Plaintext, err)
-			}
-			v.BAfter.matches(t, "B after opening it", b)
-			if err := errors.Join(a.Bind(v.Knock), b.Bind(v.Knock)); err != nil || !bytes.Equal(a.ad[:], v.AD) || a.ad != b.ad {
-				t.Fatalf("AD %x, want %x: %v", a.ad, v.AD, err)
-			}
-			if v.TailText != nil {
-				tail, _, err := a.Seal(exactly(v.TailNonces), v.TailText)
-				if err != nil || !bytes.Equal(tail, v.Envelope[len(v.Knock):]) {
-					t.Fatalf("tail differs: %v", err)
-				}
-			}
-			answer, _, err := b.Seal(exactly(v.AnswerNonces), v.Answer)
-			if err != nil || !bytes.Equal(answer, v.AnswerEnvelope) {
-				t.Fatalf("answer differs: %v", err)
-			}
-			if o, err := a.Open(noon, exactly(v.RaPrime), answer); err != nil || !bytes.Equal(o.Plaintext, v.Answer) || !o.NewChain {
-				t.Fatalf("answer: %q, %v", o.Plaintext, err)
-			}
-			v.AAfter.matches(t, "A after the first opened reply", a)
+			a, b := v.sides(t)
+			v.first(t, a, b)
+			v.answer(t, a, b)
 		})
 	}
+}
+
+// sides goes as far as the key schedule.
+func (v *handshakeVector) sides(t *testing.T) (a, b *Session) {
+	t.Helper()
+	responder := ResponderKeys{Exchange: Secret(v.BExchange), SignedPrekey: Secret(v.SPK), KEM: KEMSeed(v.KEMSeed)}
+	tr := Transcript{
+		Clear: v.Clear, SigningKey: Point(v.Bundle[21:53]), Exchange: responder.Exchange.Public(), BundleID: [32]byte(v.BundleID),
+		PrekeyID: v.PrekeyID, Prekey: responder.SignedPrekey.Public(), KEMKind: v.KEMKind, KEMID: v.KEMID, KEMKey: responder.KEM.Public(),
+		OneTimeKind: v.OneTimeKind, OneTimeID: v.OneTimeID,
+	}
+	if v.OneTime != nil {
+		s := Secret(v.OneTime)
+		p := s.Public()
+		responder.OneTime, tr.OneTime = &s, &p
+	}
+	th0 := TranscriptHash(tr)
+	if !bytes.Equal(th0[:], v.TH0) || !bytes.Equal(tr.KEMKey, v.KEMKey) {
+		t.Fatalf("th0 %x, want %x", th0, v.TH0)
+	}
+	exchange, ek := Secret(v.AExchange), Secret(v.EK)
+	offer := &Offer{ek: ek, public: ek.Public(), shared: Secret(v.SS), ciphertext: v.Ciphertext}
+	a, err := offer.Initiate(exactly(v.Ra), InitiatorKeys{exchange, tr.Exchange, tr.Prekey, tr.OneTime}, th0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = Respond(responder, exchange.Public(), ek.Public(), v.Ciphertext, th0); err != nil {
+		t.Fatal(err)
+	}
+	v.ABefore.matches(t, "A before sealing message 0", a)
+	v.BBefore.matches(t, "B before opening it", b)
+	if a.SID() != [16]byte(v.SID) || b.SID() != a.SID() {
+		t.Errorf("sid %x and %x, want %x", a.SID(), b.SID(), v.SID)
+	}
+	return a, b
+}
+
+// first is message 0 and what binds the session.
+func (v *handshakeVector) first(t *testing.T, a, b *Session) {
+	t.Helper()
+	m0, err := a.SealFirst(exactly(v.Nonces0), v.Request)
+	if err != nil || !bytes.Equal(m0, v.Message0) {
+		t.Fatalf("message 0 differs: %v", err)
+	}
+	if o, err := b.OpenFirst(noon, exactly(v.Rb), m0); err != nil || !bytes.Equal(o.Plaintext, v.Request) {
+		t.Fatalf("message 0: %q, %v", o.Plaintext, err)
+	}
+	v.BAfter.matches(t, "B after opening it", b)
+	if err := errors.Join(a.Bind(v.Knock), b.Bind(v.Knock)); err != nil || !bytes.Equal(a.ad[:], v.AD) || a.ad != b.ad {
+		t.Fatalf("AD %x, want %x: %v", a.ad, v.AD, err)
+	}
+	if v.TailText == nil {
+		return
+	}
+	tail, _, err := a.Seal(exactly(v.TailNonces), v.TailText)
+	if err != nil || !bytes.Equal(tail, v.Envelope[len(v.Knock):]) {
+		t.Fatalf("tail differs: %v", err)
+	}
+}
+
+func (v *handshakeVector) answer(t *testing.T, a, b *Session) {
+	t.Helper()
+	answer, _, err := b.Seal(exactly(v.AnswerNonces), v.Answer)
+	if err != nil || !bytes.Equal(answer, v.AnswerEnvelope) {
+		t.Fatalf("answer differs: %v", err)
+	}
+	if o, err := a.Open(noon, exactly(v.RaPrime), answer); err != nil || !bytes.Equal(o.Plaintext, v.Answer) || !o.NewChain {
+		t.Fatalf("answer: %q, %v", o.Plaintext, err)
+	}
+	v.AAfter.matches(t, "A after the first opened reply", a)
 }
 
 func TestVectorsMessages(t *testing.T) {
