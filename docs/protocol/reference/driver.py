@@ -10,8 +10,9 @@ import random
 import sys
 
 import contents
+import objects
 import session1
-from codec import Blob, Layout, List, Raw, Refused, Rest
+from codec import Blob, Layout, List, Raw, Refused, Rest, require
 
 
 def hexed(value):
@@ -82,7 +83,7 @@ class Driver:
         """A's side of a handshake; kem_… is what encapsulation to kem_key gave."""
 
         def kem(key):
-            session1.require(key == bytes.fromhex(kem_key), "kem_invalid", "encapsulated to another key")
+            require(key == bytes.fromhex(kem_key), "kem_invalid", "encapsulated to another key")
             return bytes.fromhex(kem_ciphertext), bytes.fromhex(kem_secret)
 
         request = unhexed(contents.CONTENTS[contents.REQUEST], request)
@@ -134,14 +135,14 @@ class Driver:
         """The verified object; signer is the key of its owner where it has none in it, now is for a knock."""
         data = bytes.fromhex(data)
         if what == "certificate":
-            return session1.read_certificate(data, bytes.fromhex(signer))
+            return objects.read_certificate(data, bytes.fromhex(signer))
         if what == "one_time":
-            return session1.read_one_time(data, bytes.fromhex(signer))
+            return objects.read_one_time(data, bytes.fromhex(signer))
         if what == "knock":
             knock = session1.read_knock(data)
             session1.check_knock(knock, now)
             return knock
-        return {"bundle": session1.read_bundle, "record": session1.read_record,
+        return {"bundle": objects.read_bundle, "record": objects.read_record,
                 "content": contents.read_content}[what](data)  # fmt: skip
 
     def _picture(self, question):

@@ -11,263 +11,29 @@ right raises Refused with a code of §13.
 import copy
 import hmac
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_aead_xchacha20poly1305_ietf_encrypt,
-    crypto_scalarmult, crypto_scalarmult_base,
-)  # fmt: skip
-from nacl.exceptions import CryptoError
-
-from codec import (
-    ADDRESSES, PEER_IDS, RELAYS, SECONDS, U32, U64, Blob, H, Layout, Raw, Reader, Refused, Uint, lp, require, u32,
-)  # fmt: skip
+from codec import SECONDS, U32, Blob, H, Layout, Raw, Reader, Refused, Uint, lp, require, u32
 from contents import REQUEST, read_content, write_content
+from keys import (
+    NONCE, TAG, aead_open, aead_seal, amid, check_x25519, dh, hkdf, sign, signing_key, signing_public, verify,
+    x25519_public,
+)  # fmt: skip
+from objects import (
+    BUNDLE, CERTIFICATE, DAY, LAST_RESORT_KEM, NO_KEY, ONE_TIME, ONE_TIME_KEM, ONE_TIME_X25519, RECORD, SKEW, SUITE,
+    check_owner, lives, read_bundle, read_certificate, read_one_time, require_valid, write_signed,
+)  # fmt: skip
 
 WIRE_VERSION = 0  # 1 when the protocol is frozen; the only place that knows it
 MAGIC = b"\xa3msh"
-SUITE = 2
 
 KNOCK, RATCHET, MESSAGE_0, RENEW = 1, 2, 3, 4  # envelope types, §4.1
-NO_KEY, SIGNED_PREKEY, LAST_RESORT_KEM, ONE_TIME_KEM, ONE_TIME_X25519 = 0, 1, 2, 3, 4  # key kinds, §5.2
 
-DAY = 24 * 3600
-SKEW = 600
 MAX_ENVELOPE = 45_184
 MAX_KNOCK = 4_096
-MAX_RECORD = 8_192
 MAX_SKIP = 1_000
 MAX_STORED = 2_000
 MAX_STORED_CHAINS = 5
 STORED_LIFE = 7 * DAY
-NONCE, TAG = 24, 16
 EH = 82
-
-
-# ---------------------------------------------------------------- §1, §2.1 cryptography
-
-
-def hkdf(salt, ikm, info, size):
-    prk, out, block = hmac.digest(salt, ikm, "sha256"), b"", b""
-    for i in range(1, (size + 31) // 32 + 1):
-        block = hmac.digest(prk, block + info + bytes([i]), "sha256")
-        out += block
-    return out[:size]
-
-
-def aead_seal(key, ad, plain, rand):
-    nonce = rand(NONCE)
-    return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(plain, ad, nonce, key)
-
-
-def aead_open(key, ad, sealed):
-    """The plaintext, or None when the tag is another."""
-    try:
-        return crypto_aead_xchacha20poly1305_ietf_decrypt(sealed[NONCE:], ad, sealed[:NONCE], key)
-    except CryptoError:
-        return None
-
-
-def x25519_public(private):
-    return crypto_scalarmult_base(private)
-
-
-def dh(private, public):
-    try:
-        return crypto_scalarmult(private, public)
-    except CryptoError:  # libsodium's word for a result of zeros
-        raise Refused("kex_low_order") from None
-
-
-P = 2**255 - 19
-D = -121665 * pow(121666, -1, P) % P
-
-
-def check_x25519(public):
-    require(int.from_bytes(public, "little") < P, "key_invalid", "X25519 key is not canonical")
-    dh(b"\x08" + bytes(31), public)
-
-
-def check_ed25519(public):
-    number = int.from_bytes(public, "little")
-    y = number % 2**255
-    require(y < P, "key_invalid", "Ed25519 key is not canonical")
-    # −x² + y² = 1 + d·x²·y²; a root of x² exists when its Legendre symbol is not −1.
-    x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    require(pow(x2, (P - 1) // 2, P) <= 1, "key_invalid", "Ed25519 key is not on the curve")
-    # Order 1 and 2: y = ±1. Order 4: y = 0. Order 8: the double has y = 0, which is d·y⁴ + 2y² = 1.
-    small = y in (0, 1, P - 1) or (D * y**4 + 2 * y * y - 1) % P == 0
-    require(not small, "key_invalid", "Ed25519 key of small order")
-
-
-def check_mlkem768(public):
-    """FIPS 203 §7.2: the length, and every 12-bit coefficient below q."""
-    require(len(public) == 1184, "kem_invalid", "ML-KEM key of another length")
-    for i in range(0, 1152, 3):
-        three = int.from_bytes(public[i : i + 3], "little")
-        require(three & 0xFFF < 3329 and three >> 12 < 3329, "kem_invalid", "ML-KEM key is not reduced")
-
-
-def amid(signing_public):
-    return H(signing_public)[:20]
-
-
-def sign(key, tag, body):
-    """body with its signature behind it, §2.2."""
-    return body + key.sign(b"amesh/1 " + tag + b"\x00" + body)
-
-
-def verify(public, tag, signed):
-    body, signature = signed[:-64], signed[-64:]
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, b"amesh/1 " + tag + b"\x00" + body)
-    except InvalidSignature:
-        raise Refused("signature_invalid", tag.decode()) from None
-
-
-# ---------------------------------------------------------------- §2.3–§2.6 what an agent publishes
-
-
-def lives(created, most=None):
-    """The rule for objects with `created` (or `issued`) and expires, at most `most` seconds later."""
-
-    def rule(value):
-        require(value["expires"] > value[created], "malformed", "expires before it begins")
-        require(most is None or value["expires"] <= value[created] + most, "malformed", "lives too long")
-
-    return rule
-
-
-CERTIFICATE = Layout(
-    ("amid", Raw(20)),
-    ("exchange_key", Raw(32)),
-    ("epoch", U32),
-    ("created", SECONDS),
-    ("expires", SECONDS),
-    ("signature", Raw(64)),
-    rule=lives("created"),
-)
-
-
-def suites_rule(suites):
-    require(list(suites) == sorted(set(suites)), "malformed", "suites not ascending")
-    require(SUITE in suites and 0 not in suites and 1 not in suites, "malformed", "suites")
-
-
-def bundle_rule(bundle):
-    lives("created", 14 * DAY)(bundle)
-    suites_rule(bundle["suites"])
-
-
-BUNDLE = Layout(
-    ("version", Uint(1, 1, 1)),
-    ("amid", Raw(20)),
-    ("signing_key", Raw(32)),
-    ("epoch", U32),
-    ("sequence", U64),
-    ("created", SECONDS),
-    ("expires", SECONDS),
-    ("key_certificate", Raw(136)),
-    ("signed_prekey_id", U32),
-    ("signed_prekey", Raw(32)),
-    ("kem_key_id", U32),
-    ("kem_key", Raw(1184)),
-    ("suites", Blob(1, 16)),
-    ("features", U32),
-    ("signature", Raw(64)),
-    rule=bundle_rule,
-)
-
-ONE_TIME = Layout(
-    ("version", Uint(1, 1, 1)),
-    ("amid", Raw(20)),
-    ("epoch", U32),
-    ("kind", Uint(1, ONE_TIME_KEM, ONE_TIME_X25519)),
-    ("id", U32),
-    ("created", SECONDS),
-    ("expires", SECONDS),
-    ("public_key", Blob(2, 1184)),
-    ("signature", Raw(64)),
-    rule=lives("created"),
-)
-
-RECORD = Layout(
-    ("version", Uint(1, 1, 1)),
-    ("amid", Raw(20)),
-    ("signing_key", Raw(32)),
-    ("sequence", U64),
-    ("created", SECONDS),
-    ("expires", SECONDS),
-    ("relays", RELAYS),
-    ("peer_ids", PEER_IDS),
-    ("addresses", ADDRESSES),
-    ("bundle", Blob(2, MAX_RECORD)),
-    ("signature", Raw(64)),
-    rule=lives("created", DAY),
-)
-
-
-def write_signed(layout, key, tag, value):
-    """The object's bytes with a fresh signature."""
-    return sign(key, tag, layout.write({**value, "signature": bytes(64)})[:-64])
-
-
-def check_owner(thing):
-    check_ed25519(thing["signing_key"])
-    require(amid(thing["signing_key"]) == thing["amid"], "key_mismatch", "AMID and signing key")
-
-
-def require_valid(thing, at):
-    """For a certificate, bundle or one-time key that is used at a time."""
-    require(thing["created"] - SKEW <= at <= thing["expires"], "bundle_expired")
-
-
-def read_certificate(data, signing_key):
-    """A certificate of the agent with this key. Its times and epoch are the caller's."""
-    certificate = CERTIFICATE.parse(data)
-    check_ed25519(signing_key)
-    require(certificate["amid"] == amid(signing_key), "key_mismatch", "certificate of another agent")
-    verify(signing_key, b"key certificate", data)
-    check_x25519(certificate["exchange_key"])
-    return certificate
-
-
-def read_bundle(data):
-    """The verified bundle with `bundle_id` and `exchange_key` added and its certificate read."""
-    bundle = BUNDLE.parse(data)
-    check_owner(bundle)
-    verify(bundle["signing_key"], b"bundle", data)
-    certificate = read_certificate(bundle["key_certificate"], bundle["signing_key"])
-    require(certificate["epoch"] == bundle["epoch"], "key_mismatch", "epoch of a bundle's certificate")
-    check_x25519(bundle["signed_prekey"])
-    check_mlkem768(bundle["kem_key"])
-    added = {"bundle_id": H(data[:-64]), "exchange_key": certificate["exchange_key"], "key_certificate": certificate}
-    return {**bundle, **added}
-
-
-def read_one_time(data, signing_key):
-    """A one-time key of the agent with this key. Its times and epoch are the caller's."""
-    key = ONE_TIME.parse(data)
-    check_ed25519(signing_key)
-    require(key["amid"] == amid(signing_key), "key_mismatch", "one-time key of another agent")
-    verify(signing_key, b"one-time key", data)
-    if key["kind"] == ONE_TIME_X25519:
-        require(len(key["public_key"]) == 32, "malformed", "length of a one-time key")
-        check_x25519(key["public_key"])
-    else:
-        check_mlkem768(key["public_key"])
-    return key
-
-
-def read_record(data):
-    require(len(data) <= MAX_RECORD, "malformed", "record too long")
-    record = RECORD.parse(data)
-    check_owner(record)
-    verify(record["signing_key"], b"agent record", data)
-    bundle = read_bundle(record["bundle"])
-    require(bundle["signing_key"] == record["signing_key"], "key_mismatch", "record's bundle")
-    return record
 
 
 # ---------------------------------------------------------------- §4 envelopes
@@ -560,8 +326,8 @@ class Agent:
 
     def __init__(self, rand, epoch, created, expires):
         self.rand, self.epoch = rand, epoch
-        self.signing_key = Ed25519PrivateKey.from_private_bytes(rand(32))
-        self.signing = self.signing_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.signing_key = signing_key(rand(32))
+        self.signing = signing_public(self.signing_key)
         self.amid = amid(self.signing)
         self.exchange_key = rand(32)
         self.exchange = x25519_public(self.exchange_key)
