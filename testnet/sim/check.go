@@ -12,6 +12,11 @@ type Slack struct {
 	// End is how long after its deadline a message that was accepted may reach its
 	// end, on a node that runs; a node that starts later has as long as its start.
 	End time.Duration
+	// Early is how long before its deadline a message may be given up: as much as
+	// clocks were set forward for good.
+	Early time.Duration
+	// Heal is how long after the last trouble everything that has time left arrives.
+	Heal time.Duration
 }
 
 // grace is the time from the moment at which something is due to its row.
@@ -19,11 +24,13 @@ const grace = 2 * time.Minute
 
 // DefaultSlack is what docs/protocol/session.md promises: the skew of two clocks after
 // the deadline.
-func DefaultSlack() Slack { return Slack{End: 10*time.Minute + grace} }
+func DefaultSlack() Slack { return Slack{End: 10*time.Minute + grace, Heal: 12 * time.Hour} }
 
 // Check returns what of the promises a history breaks, nothing for a good one:
 //
-//	I1  what was accepted reaches its end in time, and stays there
+//	I1  a submit makes one message, however often it was tried (CP 2);
+//	    what was accepted reaches its end in time and not too early, and stays there;
+//	    nothing is given up that could have arrived
 //	I2  a message enters an inbox once, with the body that was submitted
 //	I3  what was handled is never shown again
 //	I4  messages of a peer are shown in their order; what is missing is told
@@ -71,6 +78,7 @@ type node struct {
 // line is the order in which one agent was shown the messages of another.
 type line struct {
 	last  uint64
+	shown []*message // in the order of the inbox
 	bySeq map[uint64]*message
 }
 
@@ -86,6 +94,7 @@ type judge struct {
 	opened   map[string]bool // by node and envelope
 	bad      []string
 	now      Event
+	healed   time.Duration // 0: never
 }
 
 func (j *judge) complain(format string, args ...any) {
@@ -127,6 +136,8 @@ func (j *judge) take(e Event) {
 		if e.Note != "" {
 			j.complain("the mailroom ended by itself: %s", e.Note)
 		}
+	case Healed:
+		j.healed = e.At
 	case Accepted:
 		j.accepted(e)
 	case OutRow:
@@ -138,6 +149,8 @@ func (j *judge) take(e Event) {
 		}
 	case Carried:
 		j.leaves(e)
+	case Varied:
+		j.carried[e.Peer+e.Envelope] = true
 	case Promised:
 		j.promised[e.Envelope] = true
 	case Acknowledged:
@@ -155,9 +168,7 @@ func (j *judge) take(e Event) {
 	case InRow:
 		j.inRow(e)
 	case Leased:
-		if j.message(e.Peer, e.Who, e.ID).settled {
-			j.complain("I3: %s was given a message again that it was told is done", e.Who)
-		}
+		j.leases(e)
 	case Settled:
 		m := j.message(e.Peer, e.Who, e.ID)
 		m.settled = true
@@ -197,8 +208,23 @@ func (j *judge) outRow(e Event) {
 		return
 	}
 	m.ended = true
-	if limit := max(m.due+j.slack.End, j.nodes[e.Who].started+grace); m.accepted && e.At > limit {
+	if m.accepted {
+		j.inTime(e, m)
+	}
+}
+
+// inTime judges the moment at which a message came to its end.
+func (j *judge) inTime(e Event, m *message) {
+	if limit := max(m.due+j.slack.End, j.nodes[e.Who].started+grace); e.At > limit {
 		j.complain("I1: the end came %s after the deadline", e.At-m.due)
+	}
+	timeOut := e.State == string(api.StateExpired) || e.State == string(api.StateDead) ||
+		(e.State == string(api.StateRefused) && e.Reason == "expired")
+	if timeOut && e.At < m.due-j.slack.Early {
+		j.complain("I1: given up %s before the deadline", m.due-e.At)
+	}
+	if timeOut && j.healed > 0 && m.due > j.healed+j.slack.Heal {
+		j.complain("I1: given up, and there were %s to bring it after the last trouble", m.due-j.healed)
 	}
 }
 
@@ -274,6 +300,7 @@ func (j *judge) inRow(e Event) {
 		j.complain("I2: another body arrived")
 	}
 	l := j.line(e.Peer, e.Who)
+	l.shown = append(l.shown, m)
 	if e.Seq <= l.last {
 		if !e.Late {
 			j.complain("I4: shown after sequence %d, and not marked late", l.last)
@@ -289,6 +316,23 @@ func (j *judge) inRow(e Event) {
 	l.last = e.Seq
 	if missing > e.Gap {
 		j.complain("I4: %d messages are missing before this one, %d were told", missing, e.Gap)
+	}
+}
+
+// leases judges what an agent is given to work on.
+func (j *judge) leases(e Event) {
+	m := j.message(e.Peer, e.Who, e.ID)
+	if m.settled {
+		j.complain("I3: %s was given a message again that it was told is done", e.Who)
+	}
+	for _, before := range j.line(e.Peer, e.Who).shown {
+		if before == m {
+			return
+		}
+		if !inboxEnd(before.in) {
+			j.complain("I4: sequence %d was given out before sequence %d was done", m.seq, before.seq)
+			return
+		}
 	}
 }
 
@@ -308,8 +352,15 @@ func inboxEnd(state string) bool {
 
 func (j *judge) end() {
 	for _, m := range j.messages {
-		if m.accepted && !m.ended {
-			j.bad = append(j.bad, fmt.Sprintf("I1: %s→%s message %s (sequence %d) is %s at the end, due %s", m.from, m.to, tail(m.id), m.seq, m.state, m.due))
+		what := ""
+		switch {
+		case m.seq != 0 && !m.accepted:
+			what = "was sent, but nobody was told so"
+		case m.accepted && !m.ended:
+			what = fmt.Sprintf("is %s at the end, due %s", m.state, m.due)
+		default:
+			continue
 		}
+		j.bad = append(j.bad, fmt.Sprintf("I1: %s→%s message %s (sequence %d) %s", m.from, m.to, tail(m.id), m.seq, what))
 	}
 }

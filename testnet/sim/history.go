@@ -17,6 +17,7 @@ const (
 	Crashed Kind = "crashed" // Note: at which point
 	Stopped Kind = "stopped" // in good order; Note: the error if it ended by itself
 	Stepped Kind = "stepped" // the wall clock was set; Note: by how much
+	Healed  Kind = "healed"  // from here on nothing is lost and nobody dies
 
 	Accepted Kind = "accepted" // the user was told that message ID will be sent, until Due
 	Leased   Kind = "leased"   // the user was given message ID
@@ -29,6 +30,7 @@ const (
 	Sealed Kind = "sealed"  // durable: Envelope is to be sent; ID when it carries a message
 
 	Carried      Kind = "carried"      // Envelope left the process; Marks are its keys and nonces
+	Varied       Kind = "varied"       // somebody put another tail behind a knock; it is Envelope now
 	Promised     Kind = "promised"     // the relay keeps Envelope
 	Acknowledged Kind = "acknowledged" // the receiving node said that Envelope need not be kept
 )

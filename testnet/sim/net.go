@@ -3,11 +3,13 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"amesh/identity"
 	"amesh/node/agent"
 	"amesh/node/api"
+	"amesh/ratchet"
 )
 
 // relayURL is the one relay there is.
@@ -30,6 +32,17 @@ type network struct {
 	boxes  map[identity.AMID][]*mail
 	direct map[direction]bool
 	cut    map[identity.AMID]bool
+	passed []agent.Envelope // the last ones, for those who repeat and forge
+}
+
+// mostPassed is how many envelopes somebody on the line remembers.
+const mostPassed = 200
+
+func (n *network) remember(e agent.Envelope) {
+	if len(n.passed) == mostPassed {
+		n.passed = n.passed[1:]
+	}
+	n.passed = append(n.passed, e)
 }
 
 type mail struct {
@@ -69,6 +82,27 @@ func (w *World) Cut(p *Person, cut bool) {
 	}
 }
 
+// Passed are the last envelopes that left anybody.
+func (w *World) Passed() []agent.Envelope { return slices.Clone(w.net.passed) }
+
+// Inject hands bytes to a node that a stranger on the line made up or kept.
+func (w *World) Inject(to *Person, e agent.Envelope) {
+	e.ID = ratchet.EnvelopeID(e.Data)
+	w.receive(to, e, api.PathRelayed, func() {})
+}
+
+// InjectTail hands a knock to a node with another tail behind it. A tail is not signed,
+// so this is a knock like the one that its sender made, in another envelope.
+func (w *World) InjectTail(to *Person, e agent.Envelope, tail []byte) {
+	e.Data = append(slices.Clone(e.Data), tail...)
+	w.mu.Lock()
+	w.history = append(w.history, Event{
+		At: time.Since(w.began), Kind: Varied, Peer: to.Name, Envelope: ratchet.EnvelopeID(e.Data).String(),
+	})
+	w.mu.Unlock()
+	w.Inject(to, e)
+}
+
 // kick tells a node that something came within its reach, and nobody else at that
 // moment.
 func (w *World) kick(p *Person) {
@@ -102,6 +136,7 @@ func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 		return
 	}
 	d := direction{e.From, e.To}
+	w.net.remember(e)
 	c.pr.p.note(Event{Kind: Carried, Peer: w.name(e.To), Envelope: e.ID.String(), Marks: w.tap.marks(d, e.Data)})
 	t := &trip{w: w, pr: c.pr, e: e, report: report}
 	if w.net.direct[d] && e.Via != api.PathRelayed {

@@ -62,6 +62,9 @@ type knockRow struct {
 	Peer  identity.AMID `json:"peer"`
 	Out   bool          `json:"out"`
 	State string        `json:"state"`
+
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires"`
 }
 
 type sessionRow struct {

@@ -82,20 +82,24 @@ func (w *World) Reaches(p *Person, name string, want api.State, limit time.Durat
 	})
 }
 
-// Decide gives an owner's answer to the one knock that waits for it, once it is there.
+// waiting is the id of the oldest knock that waits for the person's answer, empty for
+// none.
+func (p *Person) waiting() (id string) {
+	var oldest time.Time
+	for _, k := range p.rows.knocks {
+		if !k.Out && k.State == "pending" && p.Clock().Before(k.Expires) && (id == "" || k.At.Before(oldest)) {
+			id, oldest = hex.EncodeToString(k.Hash[:8]), k.At
+		}
+	}
+	return id
+}
+
+// Decide gives an owner's answer to the knock that waits for it, once it is there.
 func (w *World) Decide(p *Person, approve bool) {
 	w.t.Helper()
-	pending := func() (id string) {
-		for _, k := range p.rows.knocks {
-			if !k.Out && k.State == "pending" {
-				id = hex.EncodeToString(k.Hash[:8])
-			}
-		}
-		return id
-	}
-	w.Until("a knock waits for "+p.Name, userPatience, func() bool { return pending() != "" })
+	w.Until("a knock waits for "+p.Name, userPatience, func() bool { return p.waiting() != "" })
 	err := w.do(p, "decide", func(ctx context.Context, a *agent.Agent) error {
-		id := pending()
+		id := p.waiting()
 		if id == "" {
 			return nil // the answer is on disk; the node died before it could say so
 		}
@@ -107,19 +111,24 @@ func (w *World) Decide(p *Person, approve bool) {
 	}
 }
 
-// Cancel takes a message back.
+// Cancel takes a message back that the peer does not have.
 func (w *World) Cancel(p *Person, name string) {
 	w.t.Helper()
-	err := w.do(p, "cancel "+name, func(ctx context.Context, a *agent.Agent) error {
+	if err := w.TryCancel(p, name); err != nil {
+		w.t.Fatalf("%s cancels %s: %v", p.Name, name, err)
+	}
+}
+
+// TryCancel takes a message back, if the peer does not have it.
+func (w *World) TryCancel(p *Person, name string) error {
+	w.t.Helper()
+	return w.do(p, "cancel "+name, func(ctx context.Context, a *agent.Agent) error {
 		if state, _ := p.State(name); state == api.StateCancelled {
 			return nil
 		}
 		_, err := a.Cancel(ctx, p.sent[name])
 		return err
 	})
-	if err != nil {
-		w.t.Fatalf("%s cancels %s: %v", p.Name, name, err)
-	}
 }
 
 // Work has a user lease messages one by one and acknowledge them, until n are

@@ -223,6 +223,29 @@ func (w *World) name(a identity.AMID) string {
 	return a.Short()
 }
 
+// Heal ends all trouble: from here on nothing is lost and nobody dies.
+func (w *World) Heal() {
+	w.mu.Lock()
+	w.CrashAt, w.CrashChance = nil, 0
+	w.Weather = Weather{Delay: w.Weather.Delay}
+	clear(w.net.cut)
+	w.history = append(w.history, Event{At: time.Since(w.began), Kind: Healed})
+	w.mu.Unlock()
+	for _, p := range w.people {
+		p.Full(false)
+		if p.off {
+			p.Start()
+		}
+	}
+	w.Until("everybody is up", time.Hour, func() bool {
+		return !slices.ContainsFunc(w.people, func(p *Person) bool { return !p.Up() })
+	})
+	for _, p := range w.people {
+		w.connect(p)
+		w.kick(p)
+	}
+}
+
 // Finish lets every message come to its end, stops everybody and checks the history.
 func (w *World) Finish() {
 	w.t.Helper()
