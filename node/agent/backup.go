@@ -12,7 +12,9 @@ import (
 )
 
 // A backup holds what an agent would miss, and nothing that could seal an envelope:
-// no session and no prekey (session.md §8.7).
+// no session and no prekey (session.md §8.7). After a restore the agent is of a higher
+// epoch, what is unfinished is sealed in new sessions, and peers that write on an old
+// one are asked for a new one (§8.6).
 
 // inBackup says of every kind of row whether a backup holds it.
 var inBackup = map[byte]bool{
@@ -29,22 +31,66 @@ var inBackup = map[byte]bool{
 	rowParts: false, rowPart: false,
 }
 
+// countersInBackup says the same of every counter.
+var countersInBackup = map[byte]bool{
+	counterArrival: true, counterSequence: true, counterRecord: true,
+	// A restore has an epoch of its own, and counts anew.
+	counterEpoch: false, counterSealed: false,
+}
+
+// backedUp reports whether a backup holds the row with a key, which is without the
+// AMID. What nobody has thought of is in no backup.
+func backedUp(key []byte) bool {
+	if len(key) > 0 && key[0] == rowCounter {
+		return len(key) > 1 && countersInBackup[key[1]]
+	}
+	return len(key) > 0 && inBackup[key[0]]
+}
+
 // Backup calls row for every row of an agent that a backup holds, with its key
-// without the AMID.
+// without the AMID. Key and value are valid only during the call. It ends with the
+// first error of row.
 func Backup(r store.Reader, amid identity.AMID, row func(key, value []byte) error) error {
 	var bad error
+	var over finished
 	err := r.Scan(amid[:], nil, func(k, v []byte) bool {
 		k = k[len(amid):]
-		if len(k) == 0 || !inBackup[k[0]] {
-			return true
+		if backedUp(k) {
+			bad = row(k, v)
 		}
-		if k[0] == rowCounter && (k[1] == counterEpoch || k[1] == counterSealed) {
-			return true // a restore has an epoch of its own, and counts anew
+		if bad == nil && len(k) > 0 && k[0] == rowOut {
+			bad = over.look(v, row)
 		}
-		bad = row(k, v)
 		return bad == nil
 	})
 	return errors.Join(err, bad)
+}
+
+// finished finds sequences that the peer would wait for in vain. With a new epoch it
+// starts at the lowest that is not finished; those above it that are finished have
+// been told to the peer in sessions that are gone, or never.
+type finished struct {
+	peer identity.AMID
+	open bool // a row of the peer that is not finished was seen
+}
+
+// look takes the outgoing messages of a peer in their order.
+func (f *finished) look(value []byte, row func(key, value []byte) error) error {
+	var o outRow
+	if err := json.Unmarshal(value, &o); err != nil {
+		return fmt.Errorf("row %q: %w", rowOut, err)
+	}
+	if o.Peer != f.peer {
+		f.peer, f.open = o.Peer, false
+	}
+	if !o.State.Terminal() {
+		f.open = true
+	}
+	if !f.open || undelivered(&o) {
+		return nil
+	}
+	key := append([]byte{rowSkip}, o.Peer[:]...)
+	return row(append(key, be64(o.Seq)...), nil)
 }
 
 // StoredEpoch is the epoch of an agent as its store has it.
@@ -52,6 +98,13 @@ func StoredEpoch(r store.Reader, amid identity.AMID) (uint32, error) {
 	v, _, err := counter(r, append(amid[:len(amid):len(amid)], rowCounter, counterEpoch))
 	return uint32(max(v, 1)), err
 }
+
+const (
+	// restoreRows and restoreBytes bound what a Restorer writes at once: far below
+	// what the store takes as one, even if every row is of the largest.
+	restoreRows  = 256
+	restoreBytes = 2 << 20
+)
 
 // Restorer writes the rows of a backup into a store that has nothing of the agent.
 type Restorer struct {
@@ -66,16 +119,16 @@ func NewRestorer(st store.Store, amid identity.AMID) *Restorer { return &Restore
 
 // Row takes a row as Backup gave it.
 func (r *Restorer) Row(ctx context.Context, key, value []byte) error {
-	if len(key) == 0 || !inBackup[key[0]] {
+	if !backedUp(key) {
 		return fmt.Errorf("a backup holds no row of kind %.8q", key)
 	}
 	value, err := restored(key[0], value)
 	if err != nil {
-		return fmt.Errorf("row of kind %q: %w", key[0], err)
+		return fmt.Errorf("row %q: %w", key[0], err)
 	}
 	r.batch = append(r.batch, [2][]byte{append(r.amid[:len(r.amid):len(r.amid)], key...), bytes.Clone(value)})
 	r.bytes += len(value)
-	if len(r.batch) < 256 && r.bytes < 2<<20 {
+	if len(r.batch) < restoreRows && r.bytes < restoreBytes {
 		return nil
 	}
 	return r.flush(ctx)
