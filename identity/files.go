@@ -93,13 +93,18 @@ func CreateIdentity(dir string, rand io.Reader) (*Identity, error) {
 // there is none, ErrKeyPermissions when others can read it, and ErrKeyFile or
 // ErrMismatch when the file is torn or does not fit together.
 func LoadIdentity(dir string) (*Identity, error) {
-	raw, err := readKeyFile(filepath.Join(dir, IdentityFile))
+	return ReadIdentity(filepath.Join(dir, IdentityFile))
+}
+
+// ReadIdentity is LoadIdentity for a file that lies anywhere.
+func ReadIdentity(path string) (*Identity, error) {
+	raw, err := readKeyFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("load identity: %w", err)
 	}
 	id, err := parseIdentity(raw)
 	if err != nil {
-		return nil, fmt.Errorf("load identity %s: %w", dir, err)
+		return nil, fmt.Errorf("load identity %s: %w", path, err)
 	}
 	return id, nil
 }

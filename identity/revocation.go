@@ -35,6 +35,16 @@ func (r RevocationReason) String() string {
 	return fmt.Sprintf("reason %d", uint8(r))
 }
 
+// ParseRevocationReason reads what String wrote; it returns wire.ErrMalformed.
+func ParseRevocationReason(s string) (RevocationReason, error) {
+	for _, r := range []RevocationReason{Superseded, Compromised, Retired} {
+		if r.String() == s {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: reason %.40q", wire.ErrMalformed, s)
+}
+
 const revocationVersion = 1
 
 // Revocation is the statement with which a signing key leaves for ever, the only way

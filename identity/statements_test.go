@@ -394,6 +394,9 @@ func TestReasonsHaveWords(t *testing.T) {
 		if got := reason.String(); got != want {
 			t.Errorf("%d: %q, want %q", reason, got, want)
 		}
+		if back, err := ParseRevocationReason(want); (err == nil) != (reason < 9) || err == nil && back != reason {
+			t.Errorf("%q reads as %d, %v", want, back, err)
+		}
 	}
 }
 

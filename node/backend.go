@@ -80,7 +80,14 @@ func (m *mesh) degraded(s api.Status) []string {
 			list = append(list, "not connected to the relay "+r.URL)
 		}
 	}
-	if len(m.node.bootstrap) > 0 {
+	inUse := len(m.rooms)
+	for _, r := range m.rooms {
+		if v := r.agent.Revoked(); v != nil {
+			inUse--
+			list = append(list, "the key of the agent "+r.agent.Name+" was revoked ("+v.Reason+"): it neither sends nor receives")
+		}
+	}
+	if len(m.node.bootstrap) > 0 && inUse > 0 {
 		switch {
 		case s.DHT.Peers == 0:
 			list = append(list, "no DHT server can be reached: agents that we do not know cannot be found")
@@ -253,6 +260,35 @@ func (m *mesh) Verify(ctx context.Context, agent, peer string, req api.VerifyReq
 		return api.Contact{}, err
 	}
 	return r.agent.Verify(ctx, peer, req)
+}
+
+// Keys implements api.Backend.
+func (m *mesh) Keys(_ context.Context, agent string) (api.Keys, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return api.Keys{}, err
+	}
+	return r.agent.Keys(), nil
+}
+
+// RotateKeys implements api.Backend.
+func (m *mesh) RotateKeys(ctx context.Context, agent string) (api.Keys, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return api.Keys{}, err
+	}
+	defer m.republish()
+	return r.agent.RotateKeys(ctx)
+}
+
+// Revoke implements api.Backend.
+func (m *mesh) Revoke(ctx context.Context, agent string, req api.RevokeRequest) (api.Revocation, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return api.Revocation{}, err
+	}
+	defer m.republish()
+	return r.agent.Revoke(ctx, req)
 }
 
 // Knocks implements api.Backend.

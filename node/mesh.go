@@ -169,13 +169,14 @@ func (m *mesh) publish(ctx context.Context) error {
 		}
 		for _, r := range m.rooms {
 			places := m.public(r)
-			if !renew && told[r] == places.String() {
+			says := places.String() + r.agent.Edition()
+			if !renew && told[r] == says {
 				continue
 			}
 			if err := m.publishOne(ctx, r, places); err != nil {
 				return err
 			}
-			told[r] = places.String()
+			told[r] = says
 		}
 	}
 }
@@ -183,6 +184,10 @@ func (m *mesh) publish(ctx context.Context) error {
 // publishOne signs and puts one record; only an error of the store is returned.
 func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 	raw, err := r.agent.Record(ctx, p)
+	if errors.Is(err, identity.ErrRevoked) {
+		m.dht.Withdraw(r.agent.AMID())
+		return nil
+	}
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, store.ErrNoSpace) {
 			return nil

@@ -18,7 +18,8 @@ func (a *app) contactsCommand() *cobra.Command {
 		Use:   "contacts [list|verify PEER]",
 		Short: "List the agents that are remembered, and make sure who they are",
 		Long: `Lists the agents that one of ours has to do with, or had: whether one of the two has
-let the other in, and whether their owners have compared the keys.`,
+let the other in, whether their owners have compared the keys, and whether a key has
+left for ever, with the successor that it named.`,
 		Example: "  amesh contacts\n  amesh contacts verify 2wCNe4X9egd7iKnC1T9XBee63MLc",
 		Args:    verbs,
 		RunE:    a.listContacts,
@@ -61,6 +62,9 @@ func writeContact(w io.Writer, c api.Contact) {
 	}
 	if c.Granted {
 		fmt.Fprint(w, ", granted")
+	}
+	if c.Revoked != nil {
+		fmt.Fprintf(w, ", revoked: %s", farewell(*c.Revoked))
 	}
 	fmt.Fprintln(w)
 }

@@ -70,6 +70,7 @@ var exits = map[api.Code]int{
 	api.CodeHost:         exitUnauthorized,
 	api.CodeOrigin:       exitUnauthorized,
 	api.CodeConflict:     exitConflict,
+	api.CodeRevoked:      exitRefused,
 	api.CodeStorage:      exitStorage,
 	api.CodeBusy:         exitFailed,
 	api.CodeInternal:     exitFailed,

@@ -31,6 +31,8 @@ type fakeNode struct {
 
 	contacts []api.Contact
 	backup   []api.BackupRequest
+	own      api.Keys
+	revoked  []api.RevokeRequest
 }
 
 var _ api.Backend = (*fakeNode)(nil)
@@ -181,6 +183,28 @@ func (f *fakeNode) Verify(_ context.Context, _, text string, r api.VerifyRequest
 		c.Verified = &expires
 	}
 	return *c, nil
+}
+
+func (f *fakeNode) Keys(_ context.Context, agent string) (api.Keys, error) {
+	if agent != "" && agent != f.own.Agent {
+		return api.Keys{}, api.Problemf(404, api.CodeNotFound, "no agent named %q", agent)
+	}
+	return f.own, nil
+}
+
+func (f *fakeNode) RotateKeys(ctx context.Context, agent string) (api.Keys, error) {
+	f.own.Sequence++
+	return f.Keys(ctx, agent)
+}
+
+func (f *fakeNode) Revoke(_ context.Context, _ string, r api.RevokeRequest) (api.Revocation, error) {
+	f.revoked = append(f.revoked, r)
+	v := api.Revocation{AMID: f.own.AMID, Issued: expires, Reason: r.Reason}
+	if r.Successor != "" {
+		heir := peer(9)
+		v.Successor = &heir
+	}
+	return v, nil
 }
 
 func (f *fakeNode) Knocks(context.Context, string) ([]api.Knock, error) { return f.knocks, nil }

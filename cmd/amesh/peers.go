@@ -45,6 +45,9 @@ func writePeer(w io.Writer, start string, p api.Peer) {
 	if p.Verified != nil {
 		fmt.Fprint(w, ", verified")
 	}
+	if p.Revoked != nil {
+		fmt.Fprintf(w, ", revoked: %s", farewell(*p.Revoked))
+	}
 	if p.Waiting > 0 {
 		fmt.Fprintf(w, ", %d waiting", p.Waiting)
 	}

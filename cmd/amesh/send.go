@@ -211,6 +211,10 @@ func outcome(m api.Message, want api.State) *failure {
 	case m.State.Reached(want):
 		return nil
 	case m.State.Terminal():
+		if m.Reason == api.ReasonRevoked {
+			return &failure{exit: exitRefused, code: m.Reason, message: "not delivered: the key of one side was revoked",
+				hint: "see which, and what took its place, with: amesh contacts, amesh key show"}
+		}
 		return &failure{exit: exitFailed, code: string(m.State), message: "not delivered: " + string(m.State) + why(m)}
 	}
 	return &failure{exit: exitUndelivered, code: "not_there_yet", message: pending(m), hint: hintFor(m)}

@@ -97,6 +97,7 @@ type Agent struct {
 	amid    identity.AMID
 	prekeys *prekeys
 	mark    *mark
+	left    leavers
 	guard   knockGuard
 	changed signal
 
@@ -163,6 +164,9 @@ func (a *Agent) Start(ctx context.Context) error {
 }
 
 func (a *Agent) start(ctx context.Context) error {
+	if err := a.loadRevocations(); err != nil {
+		return fmt.Errorf("revocations: %w", err)
+	}
 	if err := a.mark.open(ctx); err != nil {
 		return err
 	}
@@ -280,6 +284,9 @@ func (a *Agent) busyPeers() (map[identity.AMID]bool, error) {
 			if err != nil {
 				return err
 			}
+		}
+		if err := a.unparted(r, busy); err != nil {
+			return err
 		}
 		return scanJSON(r, a.key(rowOut), nil, func(_ []byte, o outRow) bool {
 			if !o.State.Terminal() {

@@ -193,6 +193,14 @@ func (w *world) person(name, strangers string) *person {
 
 func (w *world) start(p *person) {
 	w.t.Helper()
+	w.begin(p)
+	w.book.put(w.t, p.Agent)
+	w.sb.plug(p.Agent)
+}
+
+// begin starts a person whom nobody can find or reach yet.
+func (w *world) begin(p *person) {
+	w.t.Helper()
 	var st store.Store = p.mem
 	if w.wrap != nil {
 		st = w.wrap(p)
@@ -212,8 +220,6 @@ func (w *world) start(p *person) {
 	p.Agent, p.stop, p.done = a, stop, make(chan error, 1)
 	go func() { p.done <- a.Run(ctx) }()
 	<-a.Running()
-	w.book.put(w.t, a)
-	w.sb.plug(a)
 }
 
 // end stops a person's process in good order.

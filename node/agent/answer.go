@@ -94,6 +94,9 @@ func (a *Agent) screen(data []byte) (*knock.Knock, error) {
 	if policy.Blocked(k.From) {
 		return nil, errors.New("blocked")
 	}
+	if a.parted(k.From) {
+		return nil, identity.ErrRevoked
+	}
 	if !a.guard.allow(now) {
 		return nil, errRateLimited
 	}
@@ -110,6 +113,9 @@ func (a *Agent) screen(data []byte) (*knock.Knock, error) {
 // the answer are one transaction (CP 23).
 func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	k := arr.know
+	if c.parted() {
+		return fmt.Errorf("%w: %w", errDropped, identity.ErrRevoked)
+	}
 	hash := k.Hash()
 	set := c.a.prekeys.named(k.BundleID)
 	if highest, err := c.highestEpoch(); err != nil {
@@ -351,6 +357,9 @@ func startSequence(row *peerRow, epoch uint32, first uint64) {
 // goroutine.
 func (c *clerk) decide(hash [32]byte, approve bool, ttl time.Duration) (knockRow, error) {
 	if err := c.ready(); err != nil {
+		return knockRow{}, err
+	}
+	if err := c.a.checkParted(c.peer); err != nil {
 		return knockRow{}, err
 	}
 	var row knockRow

@@ -128,6 +128,9 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 	if rec.AMID != c.peer || rec.AMID == c.a.amid {
 		return identity.ErrMismatch
 	}
+	if c.parted() {
+		return identity.ErrRevoked
+	}
 	if err := rec.Bundle.Usable(now); err != nil {
 		return err
 	}

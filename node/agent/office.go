@@ -297,7 +297,7 @@ func (a *Agent) Peers() ([]api.Peer, error) {
 }
 
 func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
-	p := api.Peer{AMID: amid, Agent: a.Name, Path: api.PathNone, Session: "none"}
+	p := api.Peer{AMID: amid, Agent: a.Name, Path: api.PathNone, Session: "none", Revoked: a.revocation(amid)}
 	err := a.Store.View(func(r store.Reader) error {
 		row, _, err := getJSON[peerRow](r, a.key(rowPeer, amid[:]))
 		if err != nil {
@@ -311,7 +311,7 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 			if err != nil {
 				return err
 			}
-			p.Granted = p.Granted || found && grant.Valid(a.Clock())
+			p.Granted = p.Granted || found && grant.Valid(a.Clock()) && !a.parted(amid)
 		}
 		sessions, err := a.loadSessions(r, amid)
 		if err != nil {

@@ -111,6 +111,9 @@ func (a *Agent) newOutRow(peer identity.AMID, r api.SendRequest) (outRow, error)
 		return outRow{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "this is the agent's own AMID").
 			WithHint("name another agent")
 	}
+	if err := a.checkParted(peer); err != nil {
+		return outRow{}, err
+	}
 	if len(r.Body) > a.Limits.MaxBody {
 		return outRow{}, api.Problemf(http.StatusRequestEntityTooLarge, api.CodeTooLarge,
 			"the body has %d bytes, at most %d fit into a message", len(r.Body), a.Limits.MaxBody).

@@ -25,8 +25,9 @@ type prekeySet struct {
 // prekeys are our own bundles: the newest, which is published, and older ones
 // whose private parts still open knocks that are under way.
 type prekeys struct {
-	a  *Agent
-	mu sync.RWMutex
+	a    *Agent
+	turn sync.Mutex // of whoever replaces: two at once would sign two bundles under one number
+	mu   sync.RWMutex
 	// sets is in order of sequence, the newest last.
 	sets []*prekeySet
 }
@@ -72,12 +73,17 @@ func (p *prekeys) named(bundleID [32]byte) *prekeySet {
 
 // rotate makes a new set when the newest is old, and erases those whose time is
 // over. The private parts are on disk before anybody can see the bundle (CP 8).
-func (p *prekeys) rotate(ctx context.Context) error {
+func (p *prekeys) rotate(ctx context.Context) error { return p.replace(ctx, false) }
+
+// replace is rotate, which makes a new set in any case when it is forced to.
+func (p *prekeys) replace(ctx context.Context, force bool) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	now := p.a.Clock()
 	p.mu.RLock()
 	n := len(p.sets)
 	// One made while the clock was ahead is of no use to anybody now.
-	fresh := n > 0 && p.sets[n-1].bundle.Epoch == p.a.Epoch() && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
+	fresh := !force && n > 0 && p.sets[n-1].bundle.Epoch == p.a.Epoch() && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
 		!now.Add(p.a.Limits.Skew).Before(p.sets[n-1].bundle.Created)
 	var old []*prekeySet
 	for i, s := range p.sets {
@@ -217,8 +223,12 @@ func (s *prekeySet) certificate(key identity.PrivateKey) ([]byte, error) {
 }
 
 // Record signs the agent's public record with the given places. Its sequence grows
-// with every call, also across restarts.
+// with every call, also across restarts. It returns identity.ErrRevoked when the
+// agent's key has left.
 func (a *Agent) Record(ctx context.Context, p Places) ([]byte, error) {
+	if a.left.of(a.amid) != nil {
+		return nil, identity.ErrRevoked
+	}
 	now := a.Clock().Truncate(time.Second)
 	seq := uint64(a.Clock().UnixMilli())
 	err := a.Store.Update(ctx, func(tx store.Tx) error {

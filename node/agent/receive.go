@@ -298,6 +298,9 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 		row.LastSeen = b.now
 		return setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.now})
 	})
+	if c.parted() {
+		return c.takeParted(b, s, arr, ct)
+	}
 	switch ct := ct.(type) {
 	case *content.Accept:
 		return c.takeAccept(b, s, arr, ct)
@@ -327,6 +330,8 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 		c.takeClose(s, ct)
 	case *content.Paths:
 		c.takePaths(b, ct)
+	case *content.Revocation:
+		return c.takeRevocation(b, ct)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ const (
 	rowContact  = 'c' // peer 20                       → contactRow
 	rowResume   = 'v' // peer 20                       → resumeRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
+	rowRevoked  = 'v' // peer 20 or our own            → revokedRow
 	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
@@ -209,6 +210,7 @@ type peerRow struct {
 	Places    Places      `json:"places"`
 	PlacesAt  time.Time   `json:"places_at"` // stamp of the places
 	Told      string      `json:"told"`      // fingerprint of our places as told last
+	Farewell  farewell    `json:"farewell"`  // when our key has left
 }
 
 // Places is where a peer's node can be reached.

@@ -18,6 +18,9 @@ func (c *clerk) send() (bool, error) {
 	if err := c.readNewRows(); err != nil {
 		return false, err
 	}
+	if c.parted() {
+		return c.sendParted()
+	}
 	worked, err := c.retire()
 	if err != nil {
 		return worked, err

@@ -44,7 +44,7 @@ func (a *Agent) Contacts() ([]api.Contact, error) {
 // remembered lists the agents of whom there is more than a knock, in order.
 func (a *Agent) remembered(r store.Reader) ([]identity.AMID, error) {
 	found := make(map[identity.AMID]bool)
-	for _, kind := range []byte{rowPeer, rowContact, rowGrant, rowReturn, rowVerified} {
+	for _, kind := range []byte{rowPeer, rowContact, rowGrant, rowReturn, rowVerified, rowRevoked} {
 		prefix := a.key(kind)
 		err := r.Scan(prefix, nil, func(k, _ []byte) bool {
 			found[identity.AMID(k[len(prefix):])] = true
@@ -54,6 +54,7 @@ func (a *Agent) remembered(r store.Reader) ([]identity.AMID, error) {
 			return nil, err
 		}
 	}
+	delete(found, a.amid) // our own revocation
 	var list []identity.AMID
 	for peer := range found {
 		list = append(list, peer)
@@ -63,13 +64,13 @@ func (a *Agent) remembered(r store.Reader) ([]identity.AMID, error) {
 }
 
 func (a *Agent) contact(r store.Reader, peer identity.AMID) (api.Contact, error) {
-	c := api.Contact{AMID: peer, Agent: a.Name}
+	c := api.Contact{AMID: peer, Agent: a.Name, Revoked: a.revocation(peer)}
 	for _, kind := range []byte{rowGrant, rowReturn} {
 		g, found, err := getJSON[Grant](r, a.key(kind, peer[:]))
 		if err != nil {
 			return c, err
 		}
-		c.Granted = c.Granted || found && g.Valid(a.Clock())
+		c.Granted = c.Granted || found && g.Valid(a.Clock()) && !a.parted(peer)
 	}
 	var err error
 	c.Verified, err = a.verifiedAt(r, peer)
@@ -113,6 +114,9 @@ func (a *Agent) Verify(ctx context.Context, peer string, req api.VerifyRequest) 
 	}
 	row := verifiedRow{At: a.Clock().Truncate(time.Second).UTC()}
 	if req.Matches {
+		if err := a.checkParted(amid); err != nil {
+			return api.Contact{}, err
+		}
 		if row.Key, err = a.signingKey(ctx, amid); err != nil {
 			return api.Contact{}, err
 		}

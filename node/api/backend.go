@@ -54,6 +54,14 @@ type Backend interface {
 	// Verify remembers what the owner found in comparing. Owner only.
 	Verify(ctx context.Context, agent, peer string, r VerifyRequest) (Contact, error)
 
+	// Keys shows an agent's public keys and their age. Owner and agent.
+	Keys(ctx context.Context, agent string) (Keys, error)
+	// RotateKeys makes new exchange and prekeys at once. Owner only.
+	RotateKeys(ctx context.Context, agent string) (Keys, error)
+	// Revoke makes the agent's signing key leave for ever; CodeRevoked when it has.
+	// Owner only.
+	Revoke(ctx context.Context, agent string, r RevokeRequest) (Revocation, error)
+
 	// Knocks lists requests to talk, newest first. Owner only.
 	Knocks(ctx context.Context, agent string) ([]Knock, error)
 	// Decide answers a pending knock; CodeConflict when it was answered. Owner only.

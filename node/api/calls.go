@@ -151,6 +151,21 @@ func (c *Client) Verify(ctx context.Context, agent, peer string, r VerifyRequest
 	return post[Contact](ctx, c, agent, call{path: []string{"contacts", peer, "verify"}, in: r})
 }
 
+// Keys implements Backend.
+func (c *Client) Keys(ctx context.Context, agent string) (Keys, error) {
+	return get[Keys](ctx, c, agent, call{path: []string{"keys"}})
+}
+
+// RotateKeys implements Backend.
+func (c *Client) RotateKeys(ctx context.Context, agent string) (Keys, error) {
+	return post[Keys](ctx, c, agent, call{path: []string{"keys", "rotate"}, in: nothing{}})
+}
+
+// Revoke implements Backend.
+func (c *Client) Revoke(ctx context.Context, agent string, r RevokeRequest) (Revocation, error) {
+	return post[Revocation](ctx, c, agent, call{path: []string{"keys", "revoke"}, in: r})
+}
+
 // Knocks implements Backend.
 func (c *Client) Knocks(ctx context.Context, agent string) ([]Knock, error) {
 	l, err := get[listOf[Knock]](ctx, c, agent, call{path: []string{"knocks"}})

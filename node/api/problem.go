@@ -37,6 +37,7 @@ const (
 	CodeOrigin       Code = "origin_not_allowed" // 403
 	CodeNotFound     Code = "not_found"          // 404
 	CodeConflict     Code = "conflict"           // 409
+	CodeRevoked      Code = "key_revoked"        // 409: a signing key has left for ever
 	CodeTooLarge     Code = "too_large"          // 413
 	CodePolicy       Code = "policy_denied"      // 403
 	CodeBusy         Code = "busy"               // 429 or 503

@@ -68,6 +68,7 @@ const (
 	ReasonRejected    = "rejected"       // the knock was rejected
 	ReasonUnconfirmed = "unconfirmed"    // deadline passed without any word
 	ReasonLimits      = "limits"         // more than a session with the peer may carry
+	ReasonRevoked     = "key_revoked"    // the key of one side has left
 )
 
 // PathKind is how envelopes reach a peer.
@@ -223,6 +224,7 @@ type Peer struct {
 	LastSeen *time.Time    `json:"last_seen,omitempty" doc:"when something of the peer was last opened"`
 	Addr     string        `json:"addr,omitempty" doc:"address of the direct path"`
 	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
+	Revoked  *Revocation   `json:"revoked,omitempty" doc:"its key has left for ever"`
 }
 
 // Contact is what is remembered of another agent, whether something is under way
@@ -232,6 +234,41 @@ type Contact struct {
 	Agent    string        `json:"agent" doc:"our agent's name"`
 	Granted  bool          `json:"granted" doc:"one of the two has said yes to the other"`
 	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
+	Revoked  *Revocation   `json:"revoked,omitempty" doc:"its key has left for ever"`
+}
+
+// Revocation is what a signing key said when it left for ever. Who stole the key can
+// have said it: whether the successor is the one, its owner is to be asked.
+type Revocation struct {
+	AMID      identity.AMID  `json:"amid"`
+	Issued    time.Time      `json:"issued"`
+	Reason    string         `json:"reason" enum:"superseded,compromised,retired"`
+	Successor *identity.AMID `json:"successor,omitempty"`
+}
+
+// RevokeRequest makes an agent's key leave for ever. A successor consents by signing
+// the same second, reason and keys (identity.SignSuccessor).
+type RevokeRequest struct {
+	Reason    string     `json:"reason" enum:"superseded,compromised,retired"`
+	Issued    *time.Time `json:"issued,omitempty" doc:"whole seconds, at most 10 minutes from now; default now"`
+	Successor string     `json:"successor,omitempty" doc:"its signing key in base64"`
+	Consent   []byte     `json:"consent,omitempty" doc:"its signature, 64 bytes in base64"`
+}
+
+// Keys are the public keys of an agent and their age.
+type Keys struct {
+	Agent               string        `json:"agent"`
+	AMID                identity.AMID `json:"amid"`
+	SigningKey          string        `json:"signing_key" doc:"base64"`
+	Fingerprint         string        `json:"fingerprint" doc:"SHA-256 of the signing key in hex"`
+	ExchangeFingerprint string        `json:"exchange_fingerprint" doc:"SHA-256 of the exchange key in hex"`
+	Epoch               uint32        `json:"epoch"`
+	Sequence            uint64        `json:"sequence" doc:"of the bundle"`
+	BundleID            string        `json:"bundle_id" doc:"hex"`
+	Created             time.Time     `json:"created" doc:"when the newest keys were made"`
+	Expires             time.Time     `json:"expires" doc:"when others stop using them"`
+	Sets                int           `json:"sets" doc:"how many sets still open knocks, the newest included"`
+	Revoked             *Revocation   `json:"revoked,omitempty"`
 }
 
 // Comparison is what the owners of two agents compare on another line, to be sure

@@ -16,9 +16,9 @@ import (
 // the tests until somebody has said in both places who may call it.
 var (
 	openVerbs  = []string{"livez", "readyz"}
-	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "policy", "openapi", "send", "messages", "message", "cancel",
+	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
 		"inbox", "lease", "read", "ack", "nack"}
-	ownerVerbs = []string{"verify", "knocks", "approve", "refuse", "set-policy", "backup"}
+	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "set-policy", "backup"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -32,6 +32,7 @@ var sample = map[string]struct{ id, body string }{
 	"nack":       {"in-1", ""},
 	"compare":    {bobAMID.String(), ""},
 	"verify":     {bobAMID.String(), `{"matches":true}`},
+	"revoke":     {"", `{"reason":"retired"}`},
 	"approve":    {"k-1", `{}`},
 	"refuse":     {"k-2", `{}`},
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},

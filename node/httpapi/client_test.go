@@ -74,6 +74,13 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 		note("Compare")(b.Compare(ctx, agent, bobAMID.String()))
 	}
 	note("Verify, nobody")(b.Verify(ctx, agent, "nobody", api.VerifyRequest{Matches: true}))
+	note("RotateKeys")(b.RotateKeys(ctx, agent))
+	issued := start.Add(time.Minute)
+	leave := api.RevokeRequest{Reason: "superseded", Issued: &issued, Successor: "key", Consent: []byte{0, 255}}
+	for range 2 {
+		note("Revoke")(b.Revoke(ctx, agent, leave))
+	}
+	note("Keys")(b.Keys(ctx, agent))
 	note("Knocks")(b.Knocks(ctx, agent))
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{TTLSeconds: 3600}))
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{}))

@@ -42,6 +42,7 @@ type box struct {
 	in     []api.InboxMessage
 	knocks []api.Knock
 	known  []api.Contact
+	own    api.Keys
 	rules  map[string]any
 }
 
@@ -58,6 +59,7 @@ func newMemory() *memory {
 			b.knocks = append(b.knocks, api.Knock{ID: fmt.Sprintf("k-%d", i+1), Agent: name, Peer: eveAMID, Direction: "in",
 				Intent: "travel/flights", State: state, At: start, Expires: deadline})
 		}
+		b.own = api.Keys{Agent: name, AMID: bobAMID, SigningKey: "AA==", Epoch: 1, Sequence: 1, Created: start, Expires: deadline, Sets: 1}
 		b.known = []api.Contact{{AMID: bobAMID, Agent: name, Granted: true}, {AMID: eveAMID, Agent: name}}
 		b.out = []api.Message{{ID: "out-1", To: bobAMID, State: api.StateAccepted, Path: api.PathNone, Expires: deadline,
 			Created: start, Changed: start, Size: 2, SHA256: sum([]byte("hi")), Sequence: 1}}
@@ -172,6 +174,46 @@ func (m *memory) Verify(_ context.Context, agent, peer string, r api.VerifyReque
 		c.Verified = &at
 	}
 	return *c, nil
+}
+
+func (m *memory) Keys(_ context.Context, agent string) (api.Keys, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Keys{}, err
+	}
+	return b.own, nil
+}
+
+func (m *memory) RotateKeys(_ context.Context, agent string) (api.Keys, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Keys{}, err
+	}
+	b.own.Sequence++
+	return b.own, nil
+}
+
+func (m *memory) Revoke(_ context.Context, agent string, r api.RevokeRequest) (api.Revocation, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Revocation{}, err
+	}
+	if b.own.Revoked != nil {
+		return api.Revocation{}, api.Problemf(http.StatusConflict, api.CodeRevoked, "it has left").WithHint("another agent")
+	}
+	v := api.Revocation{AMID: bobAMID, Issued: start, Reason: r.Reason}
+	if r.Issued != nil {
+		v.Issued = *r.Issued
+	}
+	if r.Successor != "" && len(r.Consent) > 0 {
+		heir := eveAMID
+		v.Successor = &heir
+	}
+	b.own.Revoked = &v
+	return v, nil
 }
 
 func (m *memory) Send(ctx context.Context, agent string, r api.SendRequest, key string) (api.Message, error) {

@@ -150,6 +150,8 @@ func (s *Server) views(door huma.API) {
 		})
 	route(s, door, get("/v1/contacts/{id}/comparison", "compare", "What the owners of two agents compare"),
 		func(ctx context.Context, in *One) (api.Comparison, error) { return b.Compare(ctx, agentIn(ctx), in.ID) })
+	route(s, door, get("/v1/keys", "keys", "An agent's public keys and their age"),
+		func(ctx context.Context, _ *About) (api.Keys, error) { return b.Keys(ctx, agentIn(ctx)) })
 	route(s, door, get("/v1/policy", "policy", "The policy in force"),
 		func(ctx context.Context, _ *About) (api.Policy, error) { return b.Policy(ctx, agentIn(ctx)) })
 	route(s, door, get("/v1/openapi.json", "openapi", "This document"),
@@ -319,6 +321,20 @@ func (s *Server) owned(door huma.API) {
 			Body api.BackupRequest
 		}) (api.Backup, error) {
 			return b.Backup(ctx, in.Body)
+		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/keys/rotate", id: "rotate-keys", says: "Make new exchange and prekeys"},
+		func(ctx context.Context, _ *struct {
+			About
+			Body *struct{}
+		}) (api.Keys, error) {
+			return b.RotateKeys(ctx, agentIn(ctx))
+		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/keys/revoke", id: "revoke", says: "Make the agent's signing key leave for ever"},
+		func(ctx context.Context, in *struct {
+			About
+			Body api.RevokeRequest
+		}) (api.Revocation, error) {
+			return b.Revoke(ctx, agentIn(ctx), in.Body)
 		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPatch, path: "/v1/policy", id: "set-policy", says: "Change one key of the policy"},
 		func(ctx context.Context, in *struct {
