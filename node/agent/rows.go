@@ -44,7 +44,7 @@ const (
 	rowContact  = 'c' // peer 20                       → contactRow
 	rowResume   = 'v' // peer 20                       → resumeRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
-	rowRevoked  = 'v' // peer 20 or our own            → revokedRow
+	rowRevoked  = 'L' // peer 20 or our own            → revokedRow
 	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
