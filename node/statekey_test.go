@@ -72,7 +72,7 @@ func TestStateKeyTurnsDaily(t *testing.T) {
 				}
 			}
 			prefixes, err := agent.SealedPrefixes(r)
-			if len(prefixes) != 6 {
+			if len(prefixes) != 9 {
 				t.Errorf("%d prefixes of 3 agents", len(prefixes))
 			}
 			return err

@@ -81,6 +81,7 @@ type Config struct {
 	StateKey    *store.StateKey
 	Carrier     Carrier
 	Directory   Directory
+	KeySource   KeySource            // nil: knocks use no one-time keys of the peer
 	Policy      func() *knock.Policy // the policy in force, read at every decision
 	Mark        MarkKeeper           // nil: a state that is put back is not noticed
 	Limits      Limits               // zero: DefaultLimits()
@@ -98,6 +99,7 @@ type Agent struct {
 	prekeys *prekeys
 	mark    *mark
 	left    leavers
+	oneTime *oneTimeKeys
 	guard   knockGuard
 	changed signal
 
@@ -146,6 +148,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.prekeys = &prekeys{a: a}
 	a.mark = &mark{a: a}
+	a.oneTime = newOneTimeKeys(a)
 	a.guard.init(cfg.KnockLimits, cfg.Limits.RenewPeer, cfg.Limits.RenewAll)
 	a.changed.init()
 	return a, nil
@@ -171,6 +174,9 @@ func (a *Agent) start(ctx context.Context) error {
 		return err
 	}
 	if err := a.prekeys.load(ctx); err != nil {
+		return err
+	}
+	if err := a.oneTime.load(); err != nil {
 		return err
 	}
 	busy, err := a.findPeers()

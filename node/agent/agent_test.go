@@ -164,11 +164,13 @@ type world struct {
 	sb     *switchboard
 	wrap   func(p *person) store.Store // stands between an agent and its store
 	book   *book
+	keys   KeySource // nil: nobody asks for one-time keys
 }
 
 func newWorld(t *testing.T) *world {
 	l := DefaultLimits()
 	l.ResendFirst, l.ResendMost, l.RepeatEvery, l.LookupFirst = 50*time.Millisecond, time.Second, 20*time.Millisecond, 5*time.Millisecond
+	l.OneTime, l.OneTimeKEM = 10, 5 // a full pool takes longer to make than most tests to run
 	return &world{t: t, limits: l, sb: newSwitchboard(t), book: &book{recs: make(map[identity.AMID][]byte)}}
 }
 
@@ -206,7 +208,7 @@ func (w *world) begin(p *person) {
 		st = w.wrap(p)
 	}
 	a, err := New(Config{
-		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book,
+		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book, KeySource: w.keys,
 		Policy: p.will, Mark: p.mark, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

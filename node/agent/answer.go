@@ -117,6 +117,9 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		return fmt.Errorf("%w: %w", errDropped, identity.ErrRevoked)
 	}
 	hash := k.Hash()
+	if err := c.checkTaken(b, hash); err != nil {
+		return err
+	}
 	set := c.a.prekeys.named(k.BundleID)
 	if highest, err := c.highestEpoch(); err != nil {
 		return err
@@ -124,12 +127,15 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		return fmt.Errorf("%w: a knock of an old epoch", errDropped)
 	}
 	if set == nil {
-		return c.renew(b, arr, knock.ErrPrekeyUnknown)
+		return fmt.Errorf("%w: %w", errDropped, knock.ErrPrekeyUnknown)
 	}
 	keys := knock.ResponderKeys{Bundle: set.bundle, Exchange: set.exchange, SignedPrekey: set.signed, KEM: set.kem}
+	if err := c.a.oneTime.named(b, k, &keys); err != nil {
+		return err
+	}
 	th0, err := k.ReplayKey(keys)
 	if err != nil {
-		return c.renew(b, arr, err)
+		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	facts, err := c.knockFacts(b.now, th0)
 	if err != nil {
@@ -187,8 +193,27 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
 		return setJSON(tx, c.a.key(rowReplay, th0[:]), replayRow{Hash: hash, Until: until})
 	})
+	c.a.oneTime.use(b, k)
 	c.cameBy(b, arr)
 	return c.takeTail(b, s, arr)
+}
+
+// checkTaken drops a knock that was taken before, perhaps under another tail. Its th0
+// would not tell: that cannot be computed without the one-time keys it used up.
+func (c *clerk) checkTaken(b *batch, hash [32]byte) error {
+	found := false
+	for _, s := range b.sessions {
+		found = found || s.KnockHash == hash
+	}
+	err := c.a.Store.View(func(r store.Reader) error {
+		_, stored, err := getJSON[knockRow](r, c.a.key(rowKnock, hash[:]))
+		found = found || stored
+		return err
+	})
+	if err == nil && found {
+		return fmt.Errorf("%w: replayed", errDropped)
+	}
+	return err
 }
 
 type knockFacts struct {

@@ -40,7 +40,7 @@ func (c *clerk) tendKnock() (bool, error) {
 		return false, err
 	}
 	if to != nil {
-		return true, c.knockAt(to)
+		return true, c.knockSoon(to)
 	}
 	c.startLookup()
 	return true, nil
@@ -111,7 +111,7 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 	if (c.sender() != nil || !c.needsSession()) && !resume {
 		return nil
 	}
-	return c.knockAt(&door{bundle: rec.Bundle, places: placesOf(rec)})
+	return c.knockSoon(&door{bundle: rec.Bundle, rec: rec})
 }
 
 // lookAgain sets the time of the next look at the record of a peer that does not
@@ -156,11 +156,15 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 // door is what a knock at a peer needs.
 type door struct {
 	bundle *identity.Bundle
-	places Places // where the record says that the peer is
+	rec    *identity.AgentRecord // nil when a renew brought the bundle
 }
 
-func placesOf(rec *identity.AgentRecord) Places {
-	return Places{PeerIDs: rec.PeerIDs, Addresses: rec.Addresses, Relays: rec.Relays}
+// places is where the record says that the peer is.
+func (d *door) places() Places {
+	if d.rec == nil {
+		return Places{}
+	}
+	return Places{PeerIDs: d.rec.PeerIDs, Addresses: d.rec.Addresses, Relays: d.rec.Relays}
 }
 
 // cached is the peer's bundle when it was fetched lately, nil otherwise.
@@ -176,7 +180,7 @@ func (c *clerk) cached(now time.Time) (*door, error) {
 	}
 	to := &door{}
 	if rec, err := identity.ParseAgentRecord(row.Record); err == nil {
-		to.bundle, to.places = rec.Bundle, placesOf(rec)
+		to.bundle, to.rec = rec.Bundle, rec
 	}
 	if newer, err := identity.ParseBundle(row.Bundle); err == nil && row.Bundle != nil {
 		to.bundle = newer
@@ -188,7 +192,7 @@ func (c *clerk) cached(now time.Time) (*door, error) {
 }
 
 // knockAt asks the peer for a session. The knock is on disk before it leaves.
-func (c *clerk) knockAt(to *door) error {
+func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	intent := DefaultIntent
 	rows := c.unsealed()
 	if len(rows) > 0 {
@@ -214,8 +218,12 @@ func (c *clerk) knockAt(to *door) error {
 	issued := b.now.Truncate(time.Second)
 	asked, err := knock.NewKnock(c.a.Rand, knock.Asking{
 		Key: c.a.Key, Certificate: cert, Exchange: own.exchange, Peer: to.bundle, Request: request,
-		Issued: issued, Expires: issued.Add(c.a.Limits.KnockLife),
+		OneTime: keys.x25519, OneTimeKEM: keys.kem, Issued: issued, Expires: issued.Add(c.a.Limits.KnockLife),
 	})
+	if err != nil && keys != (peerKeys{}) {
+		c.a.Logger.Debug("one-time keys not used", "peer", c.peer.Short(), "err", err)
+		return c.knockAt(to, peerKeys{})
+	}
 	if err != nil {
 		c.a.Logger.Warn("cannot knock", "peer", c.peer.Short(), "err", err)
 		c.lookup.wait = c.a.Limits.LookupMost
@@ -232,6 +240,7 @@ func (c *clerk) knockAt(to *door) error {
 		PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
+	c.noOneTime = false
 	b.add(s)
 	b.prune()
 	envelope, err := c.sealTail(b, s, asked, rows)
@@ -249,7 +258,7 @@ func (c *clerk) knockAt(to *door) error {
 	})
 	c.setReason(api.ReasonKnockSent)
 	b.then(func() {
-		c.a.Carrier.Learn(c.peer, to.places, false)
+		c.a.Carrier.Learn(c.peer, to.places(), false)
 		c.lookAgain(s)
 	})
 	return c.commit(b)

@@ -21,10 +21,10 @@ var inBackup = map[byte]bool{
 	rowOut: true, rowOutBody: true, rowOutIndex: true,
 	rowIn: true, rowInBody: true, rowInIndex: true, rowHeld: true, rowSeen: true,
 	rowDue: true, rowSkip: true, rowPeer: true,
-	rowGrant: true, rowReturn: true, rowContact: true, rowIdem: true, rowCounter: true,
+	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowIdem: true, rowCounter: true,
 
 	// Sessions, prekeys and what was sealed with them.
-	rowSession: false, rowPrekeys: false, rowFlight: false, rowSealed: false,
+	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowFlight: false, rowSealed: false,
 	// They name envelopes and knocks of those sessions.
 	rowOpened: false, rowReceipt: false, rowKnock: false, rowReplay: false, rowResume: false,
 	// Their messages are sealed again, and come whole.
@@ -35,7 +35,7 @@ var inBackup = map[byte]bool{
 var countersInBackup = map[byte]bool{
 	counterArrival: true, counterSequence: true, counterRecord: true,
 	// A restore has an epoch of its own, and counts anew.
-	counterEpoch: false, counterSealed: false,
+	counterEpoch: false, counterSealed: false, counterOneTime: false,
 }
 
 // backedUp reports whether a backup holds the row with a key, which is without the

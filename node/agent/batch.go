@@ -26,13 +26,15 @@ type batch struct {
 	shows    int // messages that may still be shown in this transaction
 	writes   []func(tx store.Tx, row *peerRow, after *[]func()) error
 	after    []func()
+
+	spent map[knock.KeyName]bool // one-time keys that a knock of the batch used
 }
 
 func (c *clerk) begin() *batch {
 	return &batch{
 		c: c, now: c.a.Clock(), order: c.row.Order, shows: c.a.Limits.Batch,
 		sessions: make(map[string]*session), scratch: make(map[string]*session), dropped: make(map[string]bool),
-		landed: make(map[uint64]bool), touched: make(map[uint64]*flight),
+		landed: make(map[uint64]bool), touched: make(map[uint64]*flight), spent: make(map[knock.KeyName]bool),
 	}
 }
 

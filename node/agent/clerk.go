@@ -188,6 +188,8 @@ func (c *clerk) bear(err error) bool {
 	case errors.Is(err, store.ErrTooBig):
 		c.a.Logger.Error("too much for one transaction", "peer", c.peer.Short(), "batch", c.batch)
 		c.batch = max(1, c.batch/2)
+	case errors.Is(err, errOneTimeUnknown):
+		// Another clerk's knock used the key; the next try finds that out in good time.
 	default:
 		return false
 	}

@@ -17,5 +17,6 @@
 // session.go what it keeps of a session. ask.go and answer.go are the two sides of a
 // knock, receive.go what arrives, send.go what leaves; outbox.go, inbox.go and parts.go
 // are the mailboxes, office.go and desk.go what local callers ask of them. prekeys.go
-// has our own published keys, sweep.go what time takes away.
+// has our own published keys, onetime.go those that are used once, handout.go who is given
+// them, peerkeys.go those of a peer; sweep.go what time takes away.
 package agent

@@ -139,11 +139,16 @@ func receiveAndWait(p *person, from identity.AMID, data []byte) {
 // handKnock is a knock of somebody who has no node.
 func handKnock(t *testing.T, w *world, key identity.PrivateKey, to *person) []byte {
 	t.Helper()
-	return handAsk(t, w, key, to, func(*content.Request) {}).Bytes
+	return handAsk(t, w, key, to, peerKeys{}, func(*content.Request) {}).Bytes
+}
+
+func handKnockWith(t *testing.T, w *world, key identity.PrivateKey, to *person, keys peerKeys) []byte {
+	t.Helper()
+	return handAsk(t, w, key, to, keys, func(*content.Request) {}).Bytes
 }
 
 // handAsk is handKnock with a request of one's own, and the session that comes of it.
-func handAsk(t *testing.T, w *world, key identity.PrivateKey, to *person, change func(*content.Request)) *knock.Asked {
+func handAsk(t *testing.T, w *world, key identity.PrivateKey, to *person, keys peerKeys, change func(*content.Request)) *knock.Asked {
 	t.Helper()
 	rec, err := w.book.Find(t.Context(), to.AMID())
 	if err != nil {
@@ -163,8 +168,8 @@ func handAsk(t *testing.T, w *world, key identity.PrivateKey, to *person, change
 	request := content.Request{Intent: "message", SessionType: content.Conversation, Mode: content.Private, FirstSeq: 1}
 	change(&request)
 	asked, err := knock.NewKnock(rand.Reader, knock.Asking{
-		Key: key, Certificate: cert, Exchange: exchange, Peer: rec.Bundle, Request: request,
-		Issued: now, Expires: now.Add(time.Hour),
+		Key: key, Certificate: cert, Exchange: exchange, Peer: rec.Bundle, OneTime: keys.x25519, OneTimeKEM: keys.kem,
+		Request: request, Issued: now, Expires: now.Add(time.Hour),
 	})
 	if err != nil {
 		t.Fatal(err)

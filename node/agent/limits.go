@@ -28,6 +28,13 @@ type Limits struct {
 	RecordRenew time.Duration // a new record is signed at this age
 	KnockLife   time.Duration // expires of a knock after issued
 
+	OneTime        int           // X25519 one-time keys that are kept ready
+	OneTimeKEM     int           // and ML-KEM ones; new ones are made when fewer than a fifth are left
+	OneTimeLife    time.Duration // expires of a one-time key after created
+	OneTimePerNode int           // answers with one-time keys that one node gets in an hour
+	OneTimePerHour int           // and all nodes together
+	OneTimeTimeout time.Duration // a peer's node is asked for one-time keys this long
+
 	Receiving     int           // sessions with a peer that only receive
 	SkippedKeep   time.Duration // message keys of envelopes that did not come
 	Window        int           // unconfirmed envelopes of messages in a chain, and as many of control
@@ -69,6 +76,7 @@ func DefaultLimits() Limits {
 		MaxBody: 1 << 20, MaxTTL: 72 * time.Hour, DedupMemory: 240 * time.Hour, RelayRetention: 72 * time.Hour,
 		Skew: 10 * time.Minute, SessionKeep: 30 * day, IdempotencyKeep: 168 * time.Hour, HistoryKeep: 7 * day, KnockHistory: 1000,
 		BundleLife: 14 * day, BundleRenew: 7 * day, BundleUse: day, PrekeyGrace: 8 * day,
+		OneTime: 100, OneTimeKEM: 20, OneTimeLife: 30 * day, OneTimePerNode: 5, OneTimePerHour: 60, OneTimeTimeout: 500 * time.Millisecond,
 		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
 		Receiving: 8, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,

@@ -232,10 +232,18 @@ func (a *Agent) retireAll(ctx context.Context) error {
 		if err = errors.Join(err, bad); err != nil {
 			return err
 		}
-		return r.Scan(a.key(rowPrekeys), nil, func(k, _ []byte) bool {
-			doomed = append(doomed, bytes.Clone(k))
-			return true
-		})
+		for _, kind := range []byte{rowPrekeys, rowOneTime, rowReady} {
+			err := r.Scan(a.key(kind), nil, func(k, _ []byte) bool {
+				doomed = append(doomed, bytes.Clone(k))
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		// Their ids begin anew at a random number: how far they had come is not known.
+		doomed = append(doomed, a.key(rowCounter, []byte{counterOneTime}))
+		return nil
 	})
 	if err != nil {
 		return err

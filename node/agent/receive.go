@@ -97,7 +97,9 @@ func (c *clerk) receive(ins []arrival) error {
 		}
 		switch {
 		case arr.know != nil:
-			err = c.takeKnock(b, arr)
+			if err = c.takeKnock(b, arr); errors.Is(err, errDropped) {
+				err = c.renew(b, arr, err)
+			}
 		case arr.renew:
 			err = c.takeRenew(b, arr)
 		default:

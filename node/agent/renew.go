@@ -14,9 +14,6 @@ import (
 
 // Renewing (session.md §8.5): a knock whose prekeys fail is answered with newer ones.
 
-// errOneTimeUnknown reports a knock with a one-time key that is used or was never ours.
-var errOneTimeUnknown = fmt.Errorf("%w: one-time key", knock.ErrPrekeyUnknown)
-
 // renewCode says what a knock's keys failed with. ok is false for failures that are
 // not answered.
 func renewCode(err error) (code identity.RenewCode, ok bool) {
@@ -31,12 +28,13 @@ func renewCode(err error) (code identity.RenewCode, ok bool) {
 	return 0, false
 }
 
-// renew answers a knock whose keys failed with err, as often as the limits let. The
-// bytes are kept under the knock's envelope id: a repeat of it gets them again.
-func (c *clerk) renew(b *batch, arr arrival, err error) error {
-	code, ok := renewCode(err)
+// renew answers a knock that was dropped because its keys failed, as often as the limits
+// let. The bytes are kept under the knock's envelope id: a repeat of it gets them again.
+// It returns why, the reason, when there is nothing to answer.
+func (c *clerk) renew(b *batch, arr arrival, why error) error {
+	code, ok := renewCode(why)
 	if !ok || !c.a.guard.allowRenew(c.peer, b.now) {
-		return fmt.Errorf("%w: %w", errDropped, err)
+		return why
 	}
 	prefix := ratchet.Prefix(ratchet.TypeRenew)
 	raw, err := identity.SignRenew(c.a.Key, prefix[:], identity.Renew{

@@ -46,6 +46,8 @@ const (
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
 	rowRevoked  = 'L' // peer 20 or our own            → revokedRow
 	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
+	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
+	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowCounter  = 'u' // one byte of name              → u64
 )
@@ -57,6 +59,7 @@ const (
 	counterRecord   = 'r' // of the agent record
 	counterEpoch    = 'e' // the agent's epoch
 	counterSealed   = 'n' // envelopes sealed, of which the rollback mark reserves a number
+	counterOneTime  = 'o' // id of the next one-time key
 )
 
 // outRow is an outgoing message.

@@ -9,7 +9,7 @@ import (
 
 // sealedKinds are the rows that hold session or prekey secrets. They are sealed under
 // the state key, inside the transaction that writes them.
-var sealedKinds = []byte{rowSession, rowPrekeys}
+var sealedKinds = []byte{rowSession, rowPrekeys, rowOneTime}
 
 // SealedPrefixes are the prefixes of all rows of a store that are sealed under the
 // state key: those of every agent that left something there, whether its key is still

@@ -34,6 +34,7 @@ func (a *Agent) sweepLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-a.oneTime.low:
 		}
 	}
 }
@@ -62,7 +63,7 @@ func (a *Agent) sweep(ctx context.Context) error {
 		}
 		doomed = doomed[n:]
 	}
-	return nil
+	return a.oneTime.refill(ctx)
 }
 
 // doomed lists the keys of rows whose time is over.
@@ -89,6 +90,7 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 			a.doomedOut(r, now, add),
 			a.doomedIn(r, now, add),
 			a.doomedSessions(r, now, add),
+			a.oneTime.doomed(r, now, add),
 		)
 	})
 	return keys, err

@@ -388,7 +388,7 @@ const secret = "the words of a stranger"
 func newStranger(t *testing.T, w *world, to *person) *stranger {
 	t.Helper()
 	s := &stranger{key: newKey(t)}
-	s.asked = handAsk(t, w, s.key, to, func(*content.Request) {})
+	s.asked = handAsk(t, w, s.key, to, peerKeys{}, func(*content.Request) {})
 	now := time.Now()
 	message := content.Message{Body: []byte(secret), Description: content.Description{
 		ID: uuid.New(), Sequence: 1, Created: now, Deadline: now.Add(time.Hour), Intent: "message", Thread: secret,
