@@ -194,7 +194,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, lh.Close()) }()
 
 	m := &mesh{node: n, host: lh, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1)}
-	if m.transport, err = direct.New(lh, direct.Config{Deliver: m.fromDirect, OnPeer: m.onPeer, Logger: n.cfg.Logger}); err != nil {
+	if m.transport, err = direct.New(lh, direct.Config{
+		Deliver: m.fromDirect, OnPeer: m.onPeer, Keys: m.handOut, Logger: n.cfg.Logger,
+	}); err != nil {
 		return err
 	}
 	if m.dht, err = dht.New(lh, dht.Config{Mode: dht.ModeClient, Bootstrap: n.bootstrap, Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {

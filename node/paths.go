@@ -32,6 +32,7 @@ type nearby interface {
 	Open(peerID string) bool
 	Dial(ctx context.Context, target direct.Target) (peerID string, err error)
 	Send(peerID string, e direct.Envelope, done func(error)) error
+	Keys(ctx context.Context, peerID string, of identity.AMID) (direct.OneTimeKeys, error)
 }
 
 // post is what paths need of relays.
@@ -166,7 +167,7 @@ func (p *paths) openID(r *road) string {
 
 // mayDial reports whether a dial is worth a try; p.mu is held.
 func (p *paths) mayDial(r *road) bool {
-	if p.ctx == nil || p.ctx.Err() != nil || r.dialing {
+	if p.ctx == nil || p.ctx.Err() != nil || r.dialing != nil {
 		return false
 	}
 	return len(r.addresses()) > 0 && len(r.peerIDs()) > 0 && !time.Now().Before(r.next)
@@ -175,10 +176,10 @@ func (p *paths) mayDial(r *road) bool {
 // dial starts a direct dial; p.mu is held. What waits goes direct when the dial
 // succeeds in time, and by relay when it does not.
 func (p *paths) dial(r *road) {
-	r.dialing = true
+	over := make(chan struct{})
+	r.dialing = over
 	target := direct.Target{PeerIDs: r.peerIDs(), Addresses: r.addresses()}
 	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
-	over := make(chan struct{})
 	p.wg.Go(func() {
 		late := time.NewTimer(headStart)
 		defer late.Stop()
@@ -193,7 +194,7 @@ func (p *paths) dial(r *road) {
 		_, err := p.direct.Dial(ctx, target)
 		close(over)
 		p.mu.Lock()
-		r.dialing = false
+		r.dialing = nil
 		if err != nil {
 			r.pause = min(max(2*r.pause, redialFirst), redialMost)
 			r.next = time.Now().Add(r.pause)

@@ -34,6 +34,7 @@ type roadside struct {
 	done   map[string][]func(error) // not acknowledged yet; nil: all are, at once
 	log    []string
 	kicked []identity.AMID
+	keys   func(ctx context.Context, peerID string, of identity.AMID) (direct.OneTimeKeys, error)
 }
 
 type relayside struct {
@@ -89,6 +90,10 @@ func (s *roadside) Dial(ctx context.Context, target direct.Target) (string, erro
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+}
+
+func (s *roadside) Keys(ctx context.Context, peerID string, of identity.AMID) (direct.OneTimeKeys, error) {
+	return s.keys(ctx, peerID, of)
 }
 
 func (s *roadside) Send(_ string, e direct.Envelope, done func(error)) error {

@@ -35,8 +35,8 @@ type road struct {
 	seenAt string       // peer id by which something of the peer was opened last
 	used   uint64       // higher is later
 
-	dialing   bool
-	next      time.Time // no dial before
+	dialing   chan struct{} // closes when the dial under way ends; nil: none
+	next      time.Time     // no dial before
 	pause     time.Duration
 	waiting   []carried // envelopes in their head start
 	releasing bool      // they are leaving right now

@@ -25,6 +25,9 @@ type handout struct {
 // gets at most Limits.OneTimePerNode answers with keys in an hour, and all together
 // Limits.OneTimePerHour. The error is the store's.
 func (a *Agent) OneTimeKeys(ctx context.Context, requester string) (x25519, kem []byte, err error) {
+	if a.Revoked() != nil {
+		return nil, nil, nil // nobody is to knock here any more
+	}
 	return a.oneTime.give(ctx, requester)
 }
 
