@@ -59,6 +59,9 @@ func (c *clerk) renew(b *batch, arr arrival, why error) error {
 // takeRenew knocks again with the bundle of a renew, if it answers our knock. The knock
 // that it answers will never be opened: it goes, with its session.
 func (c *clerk) takeRenew(b *batch, arr arrival) error {
+	if c.parted() {
+		return fmt.Errorf("%w: %w", errDropped, identity.ErrRevoked)
+	}
 	s := c.outstanding(arr.Data)
 	if s == nil {
 		return fmt.Errorf("%w: a renew that answers no knock of ours", errDropped)

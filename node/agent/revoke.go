@@ -248,7 +248,7 @@ func (c *clerk) sendParted() (bool, error) {
 	for _, step := range []struct {
 		session func() *session
 		seal    func(*batch, *session) (bool, error)
-	}{{c.receiptSession, c.sealReceipts}, {c.sender, c.sealFarewell}} {
+	}{{c.receiptSession, c.sealReceipts}, {c.controlSession, c.sealFarewell}} {
 		s := step.session()
 		if s == nil {
 			continue
@@ -263,7 +263,8 @@ func (c *clerk) sendParted() (bool, error) {
 		}
 		worked = worked || did
 	}
-	c.mute = false // receipts that no session can carry are owed to nobody any more
+	// No session will come that could carry what is owed, or open what is held.
+	c.mute, c.hold, c.lost.ids = false, hold{}, nil
 	return c.handOver() || worked, nil
 }
 

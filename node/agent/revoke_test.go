@@ -12,6 +12,7 @@ import (
 	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/node/api"
+	"amesh/ratchet"
 )
 
 func revoke(t *testing.T, p *person) {
@@ -261,6 +262,33 @@ func TestOwnKnockEndsWithTheKey(t *testing.T) {
 	if c := contactOf(t, ann, bob.AMID()); c.Granted {
 		t.Error("a grant for a key that has left")
 	}
+}
+
+// What cannot be opened any more brings no clerk back, and a renew no new knock.
+func TestPartedAsksForNothing(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
+	w.send(ann, bob, "hello", api.StateDelivered)
+	revoke(t, ann)
+	learns(t, bob, ann)
+	quiet(t, bob, ann.AMID())
+	onClerk(t, bob, ann.AMID(), func(c *clerk) error {
+		if !c.trusted {
+			t.Error("ann's grant is what makes lost envelopes count")
+		}
+		c.lose(ratchet.ID{1})
+		if err := c.takeRenew(c.begin(), arrival{}); !errors.Is(err, identity.ErrRevoked) {
+			t.Errorf("a renew: %v", err)
+		}
+		return nil
+	})
+	onClerk(t, bob, ann.AMID(), func(c *clerk) error {
+		now := bob.Clock()
+		if next := c.nextTime(now); !next.IsZero() && next.Before(now.Add(time.Second)) {
+			t.Errorf("comes back at %s, it is %s", next, now)
+		}
+		return nil
+	})
 }
 
 // A peer that was away learns of it when it comes back, however late; so does one
