@@ -6,11 +6,14 @@ from codec import (
     ADDRESSES, ID_16, MILLIS, PEER_IDS, RELAYS, SECONDS, U8, U32, U64,
     Blob, H, Layout, List, Raw, Rest, Text, Uint, lp, require,
 )  # fmt: skip
+from keys import sign, verify
 
 MAX_BODY = 1_048_576
 SLICE = 43_692
-REQUEST, ACCEPT, REJECT, PENDING, MESSAGE, PART, RECEIPTS, SKIP, CLOSE, PATHS = (
-    0x01, 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15)  # fmt: skip
+MAX_PLAINTEXT = 45_052
+REQUEST, ACCEPT, REJECT, PENDING, MESSAGE, PART, RECEIPTS, SKIP, CLOSE, PATHS, REVOCATION = (
+    0x01, 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x18)  # fmt: skip
+PRIVATE, ACCOUNTABLE = 1, 2  # modes, §7.1
 LONGEST_DEADLINE = 72 * 3600 * 1000
 
 
@@ -32,14 +35,14 @@ LIMITS = Layout(("messages", U32), ("bytes", U64), ("ttl_s", U32))
 
 
 def description_rule(d):
-    require(0 < d["deadline"] - d["created"] <= LONGEST_DEADLINE, "malformed", "deadline")
+    require(0 < d["deadline_ms"] - d["created_ms"] <= LONGEST_DEADLINE, "malformed", "deadline")
 
 
 DESCRIPTION = Layout(
     ("message_id", Raw(16, check_not_zero)),
     ("sequence", SEQUENCE),
-    ("created", MILLIS),
-    ("deadline", MILLIS),
+    ("created_ms", MILLIS),
+    ("deadline_ms", MILLIS),
     ("intent", INTENT),
     ("thread", Text(64)),
     ("reply_to", ID_16),
@@ -77,6 +80,11 @@ def receipt_rule(m):
     require((m["reason"] == 0) == (m["state"] <= 3), "malformed", "state and reason")
 
 
+def revocation_rule(r):
+    """objects.read_revocation verifies the statement."""
+    require(len(r["statement"]) in (128, 224), "malformed", "length of a revocation")
+
+
 def skip_rule(s):
     require(s["from"] <= s["to"], "malformed", "empty skip")
 
@@ -84,8 +92,8 @@ def skip_rule(s):
 MESSAGE_RECEIPT = Layout(
     ("message_id", ID_16),
     ("state", Uint(1, 1, 5)),
-    ("reason", Uint(1, 0, 6)),
-    ("at", MILLIS),
+    ("reason", Uint(1, 0, 8)),
+    ("at_ms", MILLIS),
     ("text", Text(200)),
     rule=receipt_rule,
 )
@@ -101,8 +109,8 @@ CONTENTS = {
         ("prev", Raw(32)),
         ("first_seq", SEQUENCE),
         ("resume", List(ID_16, 16)),
-        ("tier", Blob(2, 1_024)),
-        ("invite", Blob(1, 64)),
+        ("tier_certificate", Blob(2, 1_024)),
+        ("invite_secret", Blob(1, 64)),
     ),
     ACCEPT: Layout(
         ("knock_hash", Raw(32)),
@@ -121,7 +129,7 @@ CONTENTS = {
         ("index", U8),
         ("count", Uint(1, 2, 24)),
         ("total", Uint(4, most=MAX_BODY)),
-        ("whole", Raw(32)),
+        ("body_hash", Raw(32)),
         ("description", Sized(DESCRIPTION)),
         ("slice", Rest()),
         rule=part_rule,
@@ -129,33 +137,70 @@ CONTENTS = {
     RECEIPTS: Layout(("envelopes", List(ID_16, 0xFFFF, 2)), ("messages", List(MESSAGE_RECEIPT, 0xFFFF, 2))),
     SKIP: Layout(("from", SEQUENCE), ("to", SEQUENCE), rule=skip_rule),
     CLOSE: Layout(("reason", Uint(1, 1, 5)), ("last_sequence", U64)),
-    PATHS: Layout(("stamp", MILLIS), ("peer_ids", PEER_IDS), ("addresses", ADDRESSES), ("relays", RELAYS)),
+    PATHS: Layout(("stamp_ms", MILLIS), ("peer_ids", PEER_IDS), ("addresses", ADDRESSES), ("relays", RELAYS)),
+    REVOCATION: Layout(("statement", Rest()), rule=revocation_rule),
 }
 
 
 def write_content(content):
     """The plaintext of a content, which is its fields and `type`; for what read_content gives."""
     if content["type"] not in CONTENTS:
-        return bytes([content["type"]]) + content["rest"]
+        return bytes([content["type"]]) + content["fields"]
     return bytes([content["type"]]) + CONTENTS[content["type"]].write(content)
 
 
 def read_content(plain):
-    """The content; of a type we do not know only `type` and `rest`."""
-    require(plain, "malformed", "no type")
+    """The content; of a type we do not know only `type` and `fields`."""
+    require(0 < len(plain) <= MAX_PLAINTEXT, "malformed", "no type, or longer than any plaintext")
     if plain[0] not in CONTENTS:
-        return {"type": plain[0], "rest": plain[1:]}
+        return {"type": plain[0], "fields": plain[1:]}
     return {"type": plain[0], **CONTENTS[plain[0]].parse(plain[1:])}
 
 
 def content_hash(description, body):
     """§9.2"""
+    return content_hash_of(description, H(body))
+
+
+def content_hash_of(description, body_hash):
     d = description
     return H(
-        b"amesh/session/1 content\x00" + d["message_id"] + MILLIS.write(d["created"]) + MILLIS.write(d["deadline"])
+        b"amesh/session/1 content\x00" + d["message_id"] + MILLIS.write(d["created_ms"])
+        + MILLIS.write(d["deadline_ms"])
         + lp(d["intent"].encode()) + lp(d["thread"].encode()) + d["reply_to"] + lp(d["content_type"].encode())
-        + lp(d["file_name"].encode()) + lp(H(body))
+        + lp(d["file_name"].encode()) + lp(body_hash)
     )  # fmt: skip
+
+
+def answers(request, accept):
+    """Whether an accept is an answer to the request at all, §7.2."""
+    wanted, given = request["limits"], accept["limits"]
+    return (
+        accept["session_type"] == request["session_type"]
+        and accept["mode"] == request["mode"]
+        and all(wanted[name] == 0 or 0 < given[name] <= wanted[name] for name in wanted)
+    )
+
+
+def signed_words(ad, description, hash):
+    """What the signature of a message in accountable mode is over, §9.5."""
+    return ad + SEQUENCE.write(description["sequence"]) + hash
+
+
+def sign_message(key, ad, description, body):
+    """The description with the sender's signature in it."""
+    words = signed_words(ad, description, content_hash(description, body))
+    return {**description, "signature": sign(key, b"message", words)[len(words) :]}
+
+
+def check_message_signature(mode, public, ad, description, body_hash):
+    """Whether a message or part may be taken in a session of this mode; body_hash is of the whole body."""
+    if mode == PRIVATE:
+        require(not description["signature"], "signature_invalid", "signature in a private session")
+        return
+    require(description["signature"], "signature_invalid", "no signature")
+    words = signed_words(ad, description, content_hash_of(description, body_hash))
+    verify(public, b"message", words + description["signature"])
 
 
 def split(description, body):
@@ -165,7 +210,7 @@ def split(description, body):
         return [{"type": MESSAGE, "description": description, "body": body}]
     slices = [body[at : at + SLICE] for at in range(0, len(body), SLICE)]
     return [
-        {"type": PART, "index": i, "count": len(slices), "total": len(body), "whole": H(body),
+        {"type": PART, "index": i, "count": len(slices), "total": len(body), "body_hash": H(body),
          "description": description, "slice": piece}
         for i, piece in enumerate(slices)
     ]  # fmt: skip
@@ -178,5 +223,5 @@ def join(parts):
     same = all({k: v for k, v in p.items() if k not in ("index", "slice")} == first for p in parts)
     require(same and [p["index"] for p in parts] == list(range(first["count"])), "malformed", "parts")
     body = b"".join(p["slice"] for p in parts)
-    require(H(body) == first["whole"], "malformed", "parts do not fit their hash")
+    require(H(body) == first["body_hash"], "malformed", "parts do not fit their hash")
     return body

@@ -40,7 +40,7 @@ def unhexed(codec, value):
 
 def content_of(value):
     if value["type"] not in contents.CONTENTS:
-        return {"type": value["type"], "rest": bytes.fromhex(value["rest"])}
+        return {"type": value["type"], "fields": bytes.fromhex(value["fields"])}
     return {"type": value["type"], **unhexed(contents.CONTENTS[value["type"]], value)}
 
 
@@ -77,6 +77,17 @@ class Driver:
 
     def record(self, agent, bundle, **fields):
         return self.agents[agent].make_record(bundle=bytes.fromhex(bundle), **fields)
+
+    def renew(self, agent, to, knock_hash, bundle, code):
+        to, knock_hash, bundle = bytes.fromhex(to), bytes.fromhex(knock_hash), bytes.fromhex(bundle)
+        return self.agents[agent].make_renew(to, knock_hash, code, bundle)
+
+    def mark(self, agent, **fields):
+        return self.agents[agent].make_mark(**fields)
+
+    def revocation(self, agent, issued, reason, successor=None):
+        """successor is the name of an agent, or none."""
+        return self.agents[agent].make_revocation(issued, reason, self.agents.get(successor))
 
     def ask(self, agent, session, bundle, one_time, kem_one_time, kem_key, kem_ciphertext, kem_secret, request,
             issued, expires):  # fmt: skip
@@ -122,6 +133,19 @@ class Driver:
         won = session1.winner(self.sessions[a], self.sessions[b])
         return next((name for name in (a, b) if self.sessions[name] is won), None)
 
+    def answers(self, request, accept):
+        return contents.answers(content_of(request), content_of(accept))
+
+    def sign_message(self, agent, session, description, body):
+        description = unhexed(contents.DESCRIPTION, description)
+        ad, key = self.sessions[session].ratchet.ad, self.agents[agent].signing_key
+        return contents.sign_message(key, ad, description, bytes.fromhex(body))
+
+    def check_message_signature(self, session, mode, signer, description, body_hash):
+        description = unhexed(contents.DESCRIPTION, description)
+        ad = self.sessions[session].ratchet.ad
+        contents.check_message_signature(mode, bytes.fromhex(signer), ad, description, bytes.fromhex(body_hash))
+
     def split(self, description, body):
         return contents.split(unhexed(contents.DESCRIPTION, description), bytes.fromhex(body))
 
@@ -131,19 +155,22 @@ class Driver:
     def content_hash(self, description, body):
         return contents.content_hash(unhexed(contents.DESCRIPTION, description), bytes.fromhex(body))
 
-    def read(self, what, data, signer="", now=0):
-        """The verified object; signer is the key of its owner where it has none in it, now is for a knock."""
+    def read(self, what, data, signer="", server="", now=0):
+        """The verified object; signer is the key of its owner where it has none in it, server is for a mark, now
+        for a knock."""
         data = bytes.fromhex(data)
         if what == "certificate":
             return objects.read_certificate(data, bytes.fromhex(signer))
         if what == "one_time":
             return objects.read_one_time(data, bytes.fromhex(signer))
+        if what == "mark":
+            return objects.read_mark(data, bytes.fromhex(signer), server)
         if what == "knock":
             knock = session1.read_knock(data)
             session1.check_knock(knock, now)
             return knock
-        return {"bundle": objects.read_bundle, "record": objects.read_record,
-                "content": contents.read_content}[what](data)  # fmt: skip
+        return {"bundle": objects.read_bundle, "record": objects.read_record, "renew": session1.read_renew,
+                "revocation": objects.read_revocation, "content": contents.read_content}[what](data)  # fmt: skip
 
     def _picture(self, question):
         """Everything that a refused operation must leave as it was."""

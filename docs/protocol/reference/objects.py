@@ -1,9 +1,9 @@
-"""What an agent signs and publishes, session.md §2.3 to §2.6: layouts, and reading with every check but the time."""
+"""What an agent signs and publishes, session.md §2.3 to §2.8: layouts, and reading with every check but the time."""
 
 from codec import (
-    ADDRESSES, PEER_IDS, RELAYS, SECONDS, U32, U64, Blob, H, Layout, Raw, Uint, require,
+    ADDRESSES, PEER_IDS, RELAYS, SECONDS, U32, U64, Blob, H, Layout, Raw, Text, Uint, require,
 )  # fmt: skip
-from keys import amid, check_ed25519, check_mlkem768, check_x25519, sign, verify
+from keys import amid, check_ed25519, check_mlkem768, check_x25519, sign, signing_public, verify
 
 NO_KEY, SIGNED_PREKEY, LAST_RESORT_KEM, ONE_TIME_KEM, ONE_TIME_X25519 = 0, 1, 2, 3, 4  # key kinds, §5.2
 SUITE = 2
@@ -72,7 +72,7 @@ ONE_TIME = Layout(
     ("expires", SECONDS),
     ("public_key", Blob(2, 1184)),
     ("signature", Raw(64)),
-    rule=lives("created"),
+    rule=lives("created", 30 * DAY),
 )
 
 RECORD = Layout(
@@ -88,6 +88,35 @@ RECORD = Layout(
     ("bundle", Blob(2, MAX_RECORD)),
     ("signature", Raw(64)),
     rule=lives("created", DAY),
+)
+
+
+MARK = Layout(
+    ("version", Uint(1, 1, 1)),
+    ("server", Text(255)),
+    ("amid", Raw(20)),
+    ("epoch", U32),
+    ("reserved", U64),
+    ("signature", Raw(64)),
+)
+
+
+def revocation_rule(revocation):
+    consented = len(revocation["consent"]) > 0
+    require(consented == (len(revocation["successor"]) > 0), "malformed", "successor without consent or the reverse")
+    require(revocation["successor"] != revocation["signing_key"], "malformed", "a key that succeeds itself")
+
+
+REVOCATION = Layout(
+    ("version", Uint(1, 1, 1)),
+    ("amid", Raw(20)),
+    ("signing_key", Raw(32)),
+    ("issued", SECONDS),
+    ("reason", Uint(1, 1, 3)),
+    ("successor", Blob(1, 32, sizes=(0, 32))),
+    ("signature", Raw(64)),
+    ("consent", Blob(1, 64, sizes=(0, 64))),
+    rule=revocation_rule,
 )
 
 
@@ -151,3 +180,36 @@ def read_record(data):
     bundle = read_bundle(record["bundle"])
     require(bundle["signing_key"] == record["signing_key"], "key_mismatch", "record's bundle")
     return record
+
+
+def read_mark(data, signing_key, server):
+    """The agent's own rollback mark for a server, §2.7."""
+    mark = MARK.parse(data)
+    require(mark["amid"] == amid(signing_key) and mark["server"] == server, "key_mismatch", "mark of another")
+    verify(signing_key, b"rollback mark", data)
+    return mark
+
+
+def write_revocation(key, value, successor=None):
+    """A revocation by its signing key, with the successor's consent if there is one; value are the other fields."""
+    public = signing_public(successor) if successor else b""
+    value = {"version": 1, "signature": bytes(64), "consent": b"", **value, "successor": public}
+    body = b"".join(codec.write(value[name]) for name, codec in REVOCATION.fields[:-2])
+    consent = sign(successor, b"successor", body)[len(body) :] if successor else b""
+    return sign(key, b"revocation", body) + Blob(1, 64).write(consent)
+
+
+def read_revocation(data):
+    revocation = REVOCATION.parse(data)
+    check_owner(revocation)
+    body = data[: len(data) - 64 - 1 - len(revocation["consent"])]
+    verify(revocation["signing_key"], b"revocation", body + revocation["signature"])
+    if revocation["successor"]:
+        check_ed25519(revocation["successor"])
+        verify(revocation["successor"], b"successor", body + revocation["consent"])
+    return revocation
+
+
+def counts(a, b):
+    """Which of two verified revocations of a key counts, §2.8."""
+    return min(a, b, key=lambda data: (REVOCATION.parse(data)["issued"], data))

@@ -18,8 +18,9 @@ from keys import (
     x25519_public,
 )  # fmt: skip
 from objects import (
-    BUNDLE, CERTIFICATE, DAY, LAST_RESORT_KEM, NO_KEY, ONE_TIME, ONE_TIME_KEM, ONE_TIME_X25519, RECORD, SKEW, SUITE,
-    check_owner, lives, read_bundle, read_certificate, read_one_time, require_valid, write_signed,
+    BUNDLE, CERTIFICATE, DAY, LAST_RESORT_KEM, MARK, NO_KEY, ONE_TIME, ONE_TIME_KEM, ONE_TIME_X25519, RECORD, SKEW,
+    SUITE, check_owner, lives, read_bundle, read_certificate, read_one_time, require_valid, write_revocation,
+    write_signed,
 )  # fmt: skip
 
 WIRE_VERSION = 0  # 1 when the protocol is frozen; the only place that knows it
@@ -31,7 +32,7 @@ MAX_ENVELOPE = 45_184
 MAX_KNOCK = 4_096
 MAX_SKIP = 1_000
 MAX_STORED = 2_000
-MAX_STORED_CHAINS = 5
+MAX_STORED_CHAINS = 64
 STORED_LIFE = 7 * DAY
 EH = 82
 
@@ -270,6 +271,27 @@ def check_knock(knock, now):
     return certificate
 
 
+RENEW_LAYOUT = Layout(
+    ("prefix", Raw(6)),
+    ("from", Raw(20)),
+    ("to", Raw(20)),
+    ("knock_hash", Raw(32)),
+    ("code", Uint(1, 1, 4)),
+    ("bundle", Blob(2, 0xFFFF)),
+    ("signature", Raw(64)),
+)
+
+
+def read_renew(data):
+    """A renew with its bundle verified, §8.5. That it is for a knock of ours is the caller's."""
+    require(envelope_type(data) == RENEW, "malformed", "not a renew")
+    renew = RENEW_LAYOUT.parse(data)
+    bundle = read_bundle(renew["bundle"])
+    require(bundle["amid"] == renew["from"], "key_mismatch", "renew with the bundle of another")
+    verify(bundle["signing_key"], b"renew", data)
+    return renew
+
+
 def transcript(clear, bundle, kem_kind, kem_id, kem_key, one_time_kind, one_time_id, one_time_key):
     """th0, §5.3"""
     return H(
@@ -285,6 +307,22 @@ def key_schedule(dhs, secret, th0):
     ikm = b"\xff" * 32 + b"".join(dhs) + secret
     out = hkdf(bytes(32), ikm, b"amesh/session/1 handshake\x00" + th0, 112)
     return out[:32], out[32:64], out[64:96], out[96:]
+
+
+def start_asker(rand, th0, rk, hk_a, nhk_b, peer_prekey):
+    """A before it seals message 0, §5.5."""
+    ratchet = Ratchet(rand, th0)
+    ratchet.dhs, ratchet.dhr = rand(32), peer_prekey
+    ratchet.rk, ratchet.cks, ratchet.nhks = kdf_root(rk, dh(ratchet.dhs, ratchet.dhr))
+    ratchet.hks, ratchet.nhkr = hk_a, nhk_b
+    return ratchet
+
+
+def start_answerer(rand, th0, rk, hk_a, nhk_b, prekey):
+    """B before it opens message 0, §5.5."""
+    ratchet = Ratchet(rand, th0)
+    ratchet.dhs, ratchet.rk, ratchet.nhks, ratchet.nhkr = prekey, rk, nhk_b, hk_a
+    return ratchet
 
 
 def usable_one_time(data, kind, bundle, at):
@@ -362,6 +400,21 @@ class Agent:
         own = {"version": 1, "amid": self.amid, "signing_key": self.signing}
         return write_signed(RECORD, self.signing_key, b"agent record", {**own, **fields})
 
+    def make_renew(self, to, knock_hash, code, bundle):
+        return write_signed(RENEW_LAYOUT, self.signing_key, b"renew", {
+            "prefix": prefix(RENEW), "from": self.amid, "to": to, "knock_hash": knock_hash, "code": code,
+            "bundle": bundle})  # fmt: skip
+
+    def make_mark(self, server, reserved):
+        return write_signed(MARK, self.signing_key, b"rollback mark", {
+            "version": 1, "server": server, "amid": self.amid, "epoch": self.epoch,
+            "reserved": reserved})  # fmt: skip
+
+    def make_revocation(self, issued, reason, successor=None):
+        """successor is the agent that follows, or None."""
+        value = {"amid": self.amid, "signing_key": self.signing, "issued": issued, "reason": reason}
+        return write_revocation(self.signing_key, value, successor and successor.signing_key)
+
     def ask(self, bundle_data, one_time, kem_one_time, kem, request, issued, expires):
         """(session, knock without tail): A's side of the handshake.
 
@@ -391,10 +444,7 @@ class Agent:
         dhs = [dh(self.exchange_key, prekey), dh(ek, bundle["exchange_key"]), dh(ek, prekey)]
         dhs += [dh(ek, one_key)] if one_time else []
         rk, hk_a, nhk_b, sid = key_schedule(dhs, secret, th0)
-        ratchet = Ratchet(self.rand, th0)
-        ratchet.dhs, ratchet.dhr = self.rand(32), prekey
-        ratchet.rk, ratchet.cks, ratchet.nhks = kdf_root(rk, dh(ratchet.dhs, ratchet.dhr))
-        ratchet.hks, ratchet.nhkr = hk_a, nhk_b
+        ratchet = start_asker(self.rand, th0, rk, hk_a, nhk_b, prekey)
         message_0 = ratchet.seal(write_content({"type": REQUEST, **request}), MESSAGE_0)
         knock = sign(self.signing_key, b"knock", clear + lp(message_0, 2))
         require(len(knock) <= MAX_KNOCK, "malformed", "knock too long")
@@ -424,8 +474,7 @@ class Agent:
         dhs = [dh(prekey, certificate["exchange_key"]), dh(self.exchange_key, knock["ek"]), dh(prekey, knock["ek"])]
         dhs += [dh(one_private, knock["ek"])] if one_private else []
         rk, hk_a, nhk_b, sid = key_schedule(dhs, kem(*kem_name, knock["kem_ciphertext"]), th0)
-        ratchet = Ratchet(self.rand, th0)
-        ratchet.dhs, ratchet.rk, ratchet.nhks, ratchet.nhkr = prekey, rk, nhk_b, hk_a
+        ratchet = start_answerer(self.rand, th0, rk, hk_a, nhk_b, prekey)
         request = read_content(ratchet.open(knock["message_0"], now, MESSAGE_0))
         require(request["type"] == REQUEST, "malformed", "message 0 is no request")
         self.seen.add(th0)

@@ -2,7 +2,6 @@ package session1_test
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -13,9 +12,7 @@ import (
 // At every bound of session.md §6 the last message that is within it opens and
 // the next does not, whoever asked and whoever sends.
 func TestWithPythonBounds(t *testing.T) {
-	if os.Getenv("AMESH_WITH_PYTHON") != "1" {
-		t.Skip("needs Debian's python3-cryptography and python3-nacl; set AMESH_WITH_PYTHON=1")
-	}
+	needsPython(t)
 	p := startPython(t)
 	names := [2]string{"Go", "Python"}
 	for name, bound := range map[string]func(*conversation, int){

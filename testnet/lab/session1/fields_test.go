@@ -43,7 +43,7 @@ func contentFields(c content.Content) fields {
 		f = fields{"description": descriptionFields(c.Description), "body": hexed(c.Body)}
 	case *content.Part:
 		f = fields{
-			"index": c.Index, "count": c.Count, "total": c.Total, "whole": hexed(c.Body[:]),
+			"index": c.Index, "count": c.Count, "total": c.Total, "body_hash": hexed(c.Body[:]),
 			"description": descriptionFields(c.Description), "slice": hexed(c.Slice),
 		}
 	case *content.Receipts:
@@ -54,10 +54,10 @@ func contentFields(c content.Content) fields {
 		f = fields{"reason": c.Reason, "last_sequence": c.LastSequence}
 	case *content.Paths:
 		f = fields{
-			"stamp": c.Stamp.UnixMilli(), "peer_ids": list(c.PeerIDs), "addresses": list(c.Addresses), "relays": list(c.Relays),
+			"stamp_ms": c.Stamp.UnixMilli(), "peer_ids": list(c.PeerIDs), "addresses": list(c.Addresses), "relays": list(c.Relays),
 		}
 	case *content.Unknown:
-		f = fields{"rest": hexed(c.Fields)}
+		f = fields{"fields": hexed(c.Fields)}
 	}
 	f["type"] = c.Type()
 	return f
@@ -67,7 +67,7 @@ func requestFields(c *content.Request) fields {
 	return fields{
 		"nonce": hexed(c.Nonce[:]), "intent": c.Intent, "session_type": c.SessionType, "mode": c.Mode,
 		"limits": limitsFields(c.Limits), "features": c.Features, "prev": hexed(c.Prev[:]), "first_seq": c.FirstSeq,
-		"resume": ids(c.Resume), "tier": hexed(c.TierCertificate), "invite": hexed(c.Invite),
+		"resume": ids(c.Resume), "tier_certificate": hexed(c.TierCertificate), "invite_secret": hexed(c.Invite),
 	}
 }
 
@@ -77,8 +77,8 @@ func limitsFields(l content.Limits) fields {
 
 func descriptionFields(d content.Description) fields {
 	return fields{
-		"message_id": hexed(d.ID[:]), "sequence": d.Sequence, "created": d.Created.UnixMilli(),
-		"deadline": d.Deadline.UnixMilli(), "intent": d.Intent, "thread": d.Thread, "reply_to": hexed(d.ReplyTo[:]),
+		"message_id": hexed(d.ID[:]), "sequence": d.Sequence, "created_ms": d.Created.UnixMilli(),
+		"deadline_ms": d.Deadline.UnixMilli(), "intent": d.Intent, "thread": d.Thread, "reply_to": hexed(d.ReplyTo[:]),
 		"content_type": d.ContentType, "file_name": d.FileName, "signature": hexed(d.Signature),
 	}
 }
@@ -87,7 +87,7 @@ func receiptsFields(c *content.Receipts) fields {
 	messages := []fields{}
 	for _, m := range c.Messages {
 		messages = append(messages, fields{
-			"message_id": hexed(m.ID[:]), "state": m.State, "reason": m.Reason, "at": m.At.UnixMilli(), "text": m.Text,
+			"message_id": hexed(m.ID[:]), "state": m.State, "reason": m.Reason, "at_ms": m.At.UnixMilli(), "text": m.Text,
 		})
 	}
 	return fields{"envelopes": ids(c.Envelopes), "messages": messages}

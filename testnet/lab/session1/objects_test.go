@@ -2,7 +2,6 @@ package session1_test
 
 import (
 	"math/rand/v2"
-	"os"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -15,15 +14,13 @@ import (
 )
 
 // rounds is how often every kind of object is made, damaged and read.
-const rounds = 300
+const rounds = 150
 
 // Both implementations read every object alike, field by field, and refuse the
 // same ones when bytes were changed, even by somebody who can sign what he
 // changed.
 func TestWithPythonObjects(t *testing.T) {
-	if os.Getenv("AMESH_WITH_PYTHON") != "1" {
-		t.Skip("needs Debian's python3-cryptography and python3-nacl; set AMESH_WITH_PYTHON=1")
-	}
+	needsPython(t)
 	if *seed == 0 {
 		*seed = rand.Uint64()
 	}

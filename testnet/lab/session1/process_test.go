@@ -15,8 +15,15 @@ const (
 	// interpreter is Debian's, which sees Debian's modules; the first python3 of a
 	// PATH need not.
 	interpreter = "/usr/bin/python3"
-	driver      = "../../../docs/protocol/reference/driver.py"
+	reference   = "../../../docs/protocol/reference/"
 )
+
+func needsPython(t *testing.T) {
+	t.Helper()
+	if os.Getenv("AMESH_WITH_PYTHON") != "1" {
+		t.Skip("needs Debian's python3-cryptography and python3-nacl; set AMESH_WITH_PYTHON=1")
+	}
+}
 
 // python is the second implementation in a process of its own. See the comment
 // of driver.py for what it is asked.
@@ -28,7 +35,7 @@ type python struct {
 
 func startPython(t *testing.T) *python {
 	t.Helper()
-	cmd := exec.Command(interpreter, "-B", driver)
+	cmd := exec.Command(interpreter, "-B", reference+"driver.py")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

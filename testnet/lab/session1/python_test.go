@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"flag"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -29,9 +28,7 @@ const sessions = 1000
 // side makes the other opens, to the same fields; what the network changed is
 // refused and changes nothing. (T23, T25, T26, T27)
 func TestWithPythonSessions(t *testing.T) {
-	if os.Getenv("AMESH_WITH_PYTHON") != "1" {
-		t.Skip("needs Debian's python3-cryptography and python3-nacl; set AMESH_WITH_PYTHON=1")
-	}
+	needsPython(t)
 	if *seed == 0 {
 		*seed = rand.Uint64()
 	}
