@@ -126,6 +126,10 @@ class Driver:
     def open(self, session, envelope, now):
         return self.sessions[session].open(bytes.fromhex(envelope), now)
 
+    def facts(self, session):
+        session = self.sessions[session]
+        return {"hash": session.knock_hash, "th0": session.th0, "sid": session.sid}
+
     def accept(self, session):
         self.sessions[session].accepted = True
 

@@ -1,8 +1,10 @@
 package session1_test
 
 import (
+	"flag"
 	"math/rand/v2"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/google/uuid"
@@ -10,6 +12,17 @@ import (
 	"amesh/internal/content"
 	"amesh/ratchet"
 )
+
+var seed = flag.Uint64("seed", 0, "the seed of a random test; 0: a new one")
+
+// seedOf is the seed that was asked for, else a new one.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	if *seed != 0 {
+		return *seed
+	}
+	return rand.Uint64()
+}
 
 // latest is the last second that a time on the wire may have.
 const latest = 253402300799

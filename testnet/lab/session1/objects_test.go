@@ -1,7 +1,6 @@
 package session1_test
 
 import (
-	"math/rand/v2"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -21,16 +20,15 @@ const rounds = 150
 // changed.
 func TestWithPythonObjects(t *testing.T) {
 	needsPython(t)
-	if *seed == 0 {
-		*seed = rand.Uint64()
-	}
-	own := *seed
-	defer func() { t.Logf("rounds from -seed %d, the last with -seed %d", *seed, own) }()
+	first := seedOf(t)
+	own := first
+	defer func() { t.Logf("rounds from -seed %d, the last with -seed %d", first, own) }()
 	p := startPython(t)
 	for i := range uint64(rounds) {
-		own = *seed + i
+		own = first + i
 		cryptotest.SetGlobalRandom(t, own)
 		p.do("seed", args{"seed": own})
+		p.do("forget", nil)
 		d := newDice(own)
 		now := time.Unix(1e9+d.Int64N(1e10), 0).UTC()
 		r := &reader{t: t, dice: d, python: p, g: newGoSide(t, d, now)}

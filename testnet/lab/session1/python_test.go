@@ -5,8 +5,6 @@ package session1_test
 
 import (
 	"bytes"
-	"flag"
-	"math/rand/v2"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -19,8 +17,6 @@ import (
 	"amesh/ratchet"
 )
 
-var seed = flag.Uint64("seed", 0, "the seed of the random sessions; 0: a new one")
-
 // sessions is how many sessions are run. That takes about a minute.
 const sessions = 1000
 
@@ -29,14 +25,12 @@ const sessions = 1000
 // refused and changes nothing. (T23, T25, T26, T27)
 func TestWithPythonSessions(t *testing.T) {
 	needsPython(t)
-	if *seed == 0 {
-		*seed = rand.Uint64()
-	}
-	own := *seed
-	defer func() { t.Logf("%d sessions from -seed %d, the last with -seed %d", own-*seed+1, *seed, own) }()
+	first := seedOf(t)
+	own := first
+	defer func() { t.Logf("%d sessions from -seed %d, the last with -seed %d", own-first+1, first, own) }()
 	p := startPython(t)
 	for i := range uint64(sessions) {
-		own = *seed + i
+		own = first + i
 		cryptotest.SetGlobalRandom(t, own) // the KEM takes its randomness nowhere else
 		p.do("seed", args{"seed": own})
 		p.do("forget", nil)
