@@ -1,8 +1,10 @@
 """Fields and layouts of session.md: one right encoding of every value, read and written (§1)."""
 
 import hashlib
+import re
 
 YEAR_9999 = 253_402_300_799
+CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 
 
 class Refused(Exception):
@@ -90,7 +92,7 @@ class Text:
         self.blob, self.least, self.check = Blob(prefix, most), least, check or (lambda value: None)
 
     def _checked(self, value):
-        require(not any(ord(c) < 0x20 or ord(c) == 0x7F for c in value), "malformed", "control character")
+        require(not CONTROL.search(value), "malformed", "control character")
         self.check(value)
         return value
 
