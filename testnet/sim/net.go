@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -274,13 +275,17 @@ func (w *World) forget(p *Person, m *mail) {
 // receive hands an envelope to a node. acked is called with w.mu held, unless the
 // node dies before it said so.
 func (w *World) receive(p *Person, e agent.Envelope, path api.PathKind, acked func()) {
-	w.mu.Lock()
-	cut := p != nil && w.net.cut[p.AMID()]
-	w.mu.Unlock()
-	if p == nil || !p.Up() || cut {
+	if p == nil || !p.Up() {
 		return
 	}
 	pr := p.proc
+	w.mu.Lock()
+	cut := w.net.cut[p.AMID()]
+	sessions := maps.Clone(p.rows.sessions[e.From])
+	w.mu.Unlock()
+	if cut {
+		return
+	}
 	in := agent.Incoming{From: e.From, Data: e.Data, Path: path, Ack: func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -288,7 +293,7 @@ func (w *World) receive(p *Person, e agent.Envelope, path api.PathKind, acked fu
 			return
 		}
 		p.note(Event{
-			Kind: Acknowledged, Peer: w.name(e.From), Envelope: e.ID.String(), Openable: p.openable(e.From, e.Data),
+			Kind: Acknowledged, Peer: w.name(e.From), Envelope: e.ID.String(), Openable: p.openable(sessions, e.Data),
 		})
 		if w.point(pr, "before an acknowledgement") {
 			return

@@ -221,14 +221,14 @@ func (p *Person) wroteSession(rest []byte, row write) error {
 	return p.w.tap.learn(direction{p.AMID(), peer}, stored)
 }
 
-// openable reports whether a session on this person's disk opens an envelope that is
-// not recorded as opened, and is one that may not be put off: an asker puts off what
-// overtakes the accept (session.md §8.1).
-func (p *Person) openable(from identity.AMID, envelope []byte) bool {
+// openable reports whether one of the sessions, which were on this person's disk when
+// an envelope came, opens it, although it is not recorded as opened, and may not put it
+// off: an asker puts off what overtakes the accept (session.md §8.1).
+func (p *Person) openable(sessions map[string]sessionRow, envelope []byte) bool {
 	if p.rows.opened[ratchet.EnvelopeID(envelope)] {
 		return false
 	}
-	for _, row := range p.rows.sessions[from] {
+	for _, row := range sessions {
 		s, err := ratchet.UnmarshalSession(row.stored)
 		if err != nil {
 			continue
