@@ -172,5 +172,10 @@ func endsOnTheWay(t *testing.T, w *World) {
 	if state, _ := ann.State("expired"); state != api.StateExpired && state != api.StateDead {
 		t.Errorf("the one whose time is over is %s", state)
 	}
+	for _, e := range w.History() {
+		if e.Gap > 0 && w.Crashes() == 0 {
+			t.Errorf("bob was told of a gap, although ann knew that nothing was to come:\n%s", e)
+		}
+	}
 	wantShown(t, bob, ann, "1", "2", "5")
 }

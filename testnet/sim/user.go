@@ -25,13 +25,19 @@ func (w *World) do(p *Person, what string, f func(ctx context.Context, a *agent.
 		if pr.dead.Load() {
 			continue
 		}
-		done := make(chan error, 1)
-		go func() { done <- f(pr.ctx, pr.a) }()
+		type answer struct {
+			err  error
+			came bool
+		}
+		done := make(chan answer, 1)
+		go func() {
+			err := f(pr.ctx, pr.a)
+			done <- answer{err, !pr.dead.Load()}
+		}()
 		w.Until(what, userPatience, func() bool { return len(done) > 0 || pr.dead.Load() })
 		w.Until(what+" ends", userPatience, func() bool { return len(done) > 0 })
-		err := <-done
-		if !pr.dead.Load() {
-			return err
+		if a := <-done; a.came {
+			return a.err
 		}
 	}
 }
