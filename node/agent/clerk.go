@@ -260,16 +260,35 @@ func (c *clerk) doRound(r *round) (bool, error) {
 			return true, err
 		}
 	}
-	if err := c.receive(r.incoming); err != nil {
-		return true, err
+	for {
+		n := oneKnock(r.incoming)
+		if err := c.receive(r.incoming[:n]); err != nil {
+			return true, err
+		}
+		if r.incoming = r.incoming[n:]; len(r.incoming) == 0 {
+			break
+		}
 	}
-	r.incoming = nil
 	ended, err := c.endOverdue()
 	if err != nil {
 		return ended, err
 	}
 	sent, err := c.send()
 	return ended || sent, err
+}
+
+// oneKnock is how many of the arrivals go into one transaction: a second knock waits
+// for the next one. It may be the first with another tail, and must find its rows.
+func oneKnock(ins []arrival) int {
+	knocks := 0
+	for i := range ins {
+		if ins[i].know != nil {
+			if knocks++; knocks > 1 {
+				return i
+			}
+		}
+	}
+	return len(ins)
 }
 
 // nextTime is when something is due; zero when nothing is.
