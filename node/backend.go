@@ -316,6 +316,31 @@ func (m *mesh) Decide(ctx context.Context, agent, id string, approve bool, req a
 	return r.agent.Decide(ctx, id, approve, req)
 }
 
+// Sessions implements api.Backend.
+func (m *mesh) Sessions(_ context.Context, agent, peer string) ([]api.Session, error) {
+	all := []api.Session{}
+	for _, r := range m.rooms {
+		if agent != "" && r.agent.Name != agent {
+			continue
+		}
+		list, err := r.agent.Sessions(peer)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+// Kill implements api.Backend.
+func (m *mesh) Kill(ctx context.Context, agent, peer string) ([]api.Session, error) {
+	r, err := m.room(agent)
+	if err != nil {
+		return nil, err
+	}
+	return r.agent.Kill(ctx, peer)
+}
+
 // Policy implements api.Backend.
 func (m *mesh) Policy(_ context.Context, agent string) (api.Policy, error) {
 	return m.policy.view(agent)

@@ -33,6 +33,7 @@ type fakeNode struct {
 	backup   []api.BackupRequest
 	own      api.Keys
 	revoked  []api.RevokeRequest
+	sessions []api.Session
 }
 
 var _ api.Backend = (*fakeNode)(nil)
@@ -222,6 +223,26 @@ func (f *fakeNode) Decide(_ context.Context, _, id string, approve bool, r api.D
 		return f.knocks[i], nil
 	}
 	return api.Knock{}, api.Problemf(404, api.CodeNotFound, "no knock %s", id)
+}
+
+func (f *fakeNode) Sessions(_ context.Context, _, peer string) ([]api.Session, error) {
+	var list []api.Session
+	for _, s := range f.sessions {
+		if peer == "" || s.Peer.String() == peer {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeNode) Kill(_ context.Context, _, peer string) ([]api.Session, error) {
+	for i := range f.sessions {
+		if s := &f.sessions[i]; s.Peer.String() == peer && s.State != "closed" {
+			s.State, s.Reason = "closed", "done"
+			return f.sessions[i : i+1], nil
+		}
+	}
+	return nil, api.Problemf(404, api.CodeNotFound, "no open session with %s", peer)
 }
 
 func (f *fakeNode) Policy(context.Context, string) (api.Policy, error) {

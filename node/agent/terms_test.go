@@ -15,6 +15,9 @@ import (
 	"amesh/ratchet"
 )
 
+// patience is how long a test waits for a message to get somewhere.
+const patience = 10 * time.Second
+
 // rule changes a person's policy, while it is read or not.
 func (p *person) rule(t *testing.T, key, value string) {
 	t.Helper()

@@ -67,6 +67,13 @@ type Backend interface {
 	// Decide answers a pending knock; CodeConflict when it was answered. Owner only.
 	Decide(ctx context.Context, agent, id string, approve bool, r DecideRequest) (Knock, error)
 
+	// Sessions lists sessions, the ones used last first; with a peer (AMID or DID) only
+	// those with it. Owner only.
+	Sessions(ctx context.Context, agent, peer string) ([]Session, error)
+	// Kill closes every open session with a peer and returns them; CodeNotFound when
+	// there is none. The grant stays. Owner only.
+	Kill(ctx context.Context, agent, peer string) ([]Session, error)
+
 	// Policy shows the policy in force. Owner and agent.
 	Policy(ctx context.Context, agent string) (Policy, error)
 	// Backup writes an encrypted backup of the home to a new file on the node's

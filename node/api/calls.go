@@ -185,6 +185,22 @@ func (c *Client) Backup(ctx context.Context, r BackupRequest) (Backup, error) {
 	return post[Backup](ctx, c, "", call{path: []string{"backup"}, in: r})
 }
 
+// Sessions implements Backend.
+func (c *Client) Sessions(ctx context.Context, agent, peer string) ([]Session, error) {
+	k := call{path: []string{"sessions"}}
+	if peer != "" {
+		k.query = url.Values{"peer": {peer}}
+	}
+	l, err := get[listOf[Session]](ctx, c, agent, k)
+	return l.Items, err
+}
+
+// Kill implements Backend.
+func (c *Client) Kill(ctx context.Context, agent, peer string) ([]Session, error) {
+	l, err := post[listOf[Session]](ctx, c, agent, call{path: []string{"peers", peer, "kill"}, in: nothing{}})
+	return l.Items, err
+}
+
 // Policy implements Backend.
 func (c *Client) Policy(ctx context.Context, agent string) (Policy, error) {
 	return get[Policy](ctx, c, agent, call{path: []string{"policy"}})

@@ -323,6 +323,36 @@ type Knock struct {
 	Expires   time.Time     `json:"expires"`
 }
 
+// Session is an encrypted line to a peer. Of those that are open one sends at a time.
+type Session struct {
+	ID        string        `json:"id" doc:"the first 16 hex digits of the hash of its knock"`
+	Agent     string        `json:"agent"`
+	Peer      identity.AMID `json:"peer"`
+	Direction string        `json:"direction" enum:"in,out" doc:"who asked for it"`
+	State     string        `json:"state" enum:"knocking,pending,unanswered,sending,receiving,closed"`
+	Type      string        `json:"type" enum:"request_response,conversation,stream"`
+	Mode      string        `json:"mode" enum:"private,accountable"`
+	Reason    string        `json:"reason,omitempty" doc:"why it was closed: done, policy, expired, limits or shutdown"`
+	Since     *time.Time    `json:"since,omitempty" doc:"when it was accepted"`
+	LastUsed  time.Time     `json:"last_used"`
+	Limits    SessionLimits `json:"limits" doc:"of what each side may send in it"`
+	Sent      SessionUse    `json:"sent"`
+	Received  SessionUse    `json:"received"`
+}
+
+// SessionLimits are what each side may send in a session; 0 is no limit.
+type SessionLimits struct {
+	Messages   uint32 `json:"messages"`
+	Bytes      uint64 `json:"bytes"`
+	TTLSeconds uint32 `json:"ttl_s"`
+}
+
+// SessionUse is what one side has sent in a session.
+type SessionUse struct {
+	Messages uint32 `json:"messages"`
+	Bytes    uint64 `json:"bytes" doc:"of their bodies"`
+}
+
 // DecideRequest is the owner's answer to a waiting knock.
 type DecideRequest struct {
 	TTLSeconds int64 `json:"ttl_s,omitempty" doc:"how long the grant lasts; 0: until taken back"`

@@ -85,6 +85,12 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{TTLSeconds: 3600}))
 	note("Decide")(b.Decide(ctx, agent, "k-1", true, api.DecideRequest{}))
 	note("Decide")(b.Decide(ctx, agent, "k-2", false, api.DecideRequest{}))
+	for _, peer := range []string{"", bobAMID.String(), eveAMID.DID(), "nobody"} {
+		note("Sessions")(b.Sessions(ctx, agent, peer))
+	}
+	for range 2 {
+		note("Kill")(b.Kill(ctx, agent, bobAMID.DID()))
+	}
 	note("Policy")(b.Policy(ctx, agent))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "strangers", Value: "reject"}))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "mood", Value: ""}))

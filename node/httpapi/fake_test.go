@@ -43,6 +43,7 @@ type box struct {
 	knocks []api.Knock
 	known  []api.Contact
 	own    api.Keys
+	lines  []api.Session
 	rules  map[string]any
 }
 
@@ -61,6 +62,8 @@ func newMemory() *memory {
 		}
 		b.own = api.Keys{Agent: name, AMID: bobAMID, SigningKey: "AA==", Epoch: 1, Sequence: 1, Created: start, Expires: deadline, Sets: 1}
 		b.known = []api.Contact{{AMID: bobAMID, Agent: name, Granted: true}, {AMID: eveAMID, Agent: name}}
+		b.lines = []api.Session{{ID: "s-1", Agent: name, Peer: bobAMID, Direction: "out", State: "sending", Type: "conversation", Mode: "private",
+			Since: &start, LastUsed: start, Limits: api.SessionLimits{Messages: 5, TTLSeconds: 60}, Sent: api.SessionUse{Messages: 1, Bytes: 2}}}
 		b.out = []api.Message{{ID: "out-1", To: bobAMID, State: api.StateAccepted, Path: api.PathNone, Expires: deadline,
 			Created: start, Changed: start, Size: 2, SHA256: sum([]byte("hi")), Sequence: 1}}
 		m.boxes[name] = b
@@ -446,6 +449,56 @@ func (m *memory) Decide(_ context.Context, agent, id string, approve bool, r api
 		k.State, k.Rule = "rejected", "owner"
 	}
 	return *k, nil
+}
+
+func (m *memory) sessions(agent, peer string) ([]*api.Session, error) {
+	b, err := m.enter(agent)
+	if err != nil {
+		return nil, err
+	}
+	only, err := identity.ParseAMID(peer)
+	if peer != "" && err != nil {
+		return nil, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err)
+	}
+	var found []*api.Session
+	for i := range b.lines {
+		if peer == "" || b.lines[i].Peer == only {
+			found = append(found, &b.lines[i])
+		}
+	}
+	return found, nil
+}
+
+func (m *memory) Sessions(_ context.Context, agent, peer string) ([]api.Session, error) {
+	found, err := m.sessions(agent, peer)
+	defer m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	list := []api.Session{}
+	for _, s := range found {
+		list = append(list, *s)
+	}
+	return list, nil
+}
+
+func (m *memory) Kill(_ context.Context, agent, peer string) ([]api.Session, error) {
+	found, err := m.sessions(agent, peer)
+	defer m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var closed []api.Session
+	for _, s := range found {
+		if s.State != "closed" {
+			s.State, s.Reason = "closed", "done"
+			closed = append(closed, *s)
+		}
+	}
+	if len(closed) == 0 {
+		return nil, api.Problemf(http.StatusNotFound, api.CodeNotFound, "no open session with %s", peer)
+	}
+	return closed, nil
 }
 
 func (m *memory) Policy(_ context.Context, agent string) (api.Policy, error) {

@@ -22,7 +22,7 @@ type About struct {
 	Agent string `query:"agent" doc:"name of the agent the request is about; may be left out when there is one, and by an agent"`
 }
 
-// One is the part of a request that names a message, a knock or a contact.
+// One is the part of a request that names a message, a knock, a contact or a peer.
 type One struct {
 	About
 	ID string `path:"id" maxLength:"128"`
@@ -335,6 +335,20 @@ func (s *Server) owned(door huma.API) {
 			Body api.RevokeRequest
 		}) (api.Revocation, error) {
 			return b.Revoke(ctx, agentIn(ctx), in.Body)
+		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodGet, path: "/v1/sessions", id: "sessions", says: "Sessions, the ones used last first"},
+		func(ctx context.Context, in *struct {
+			About
+			Peer string `query:"peer" doc:"only with this peer, AMID or DID"`
+		}) (list[api.Session], error) {
+			return listed(b.Sessions(ctx, agentIn(ctx), in.Peer))
+		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/peers/{id}/kill", id: "kill", says: "Close the sessions with a peer"},
+		func(ctx context.Context, in *struct {
+			One
+			Body *struct{}
+		}) (list[api.Session], error) {
+			return listed(b.Kill(ctx, agentIn(ctx), in.ID))
 		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPatch, path: "/v1/policy", id: "set-policy", says: "Change one key of the policy"},
 		func(ctx context.Context, in *struct {
