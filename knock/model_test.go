@@ -256,7 +256,7 @@ func (s *modelState) find(fresh []byte, now int64, eh, prefix []byte) ([]byte, r
 	}
 	pn := binary.BigEndian.Uint32(h[32:])
 	switch {
-	case number(h) > 1000 || s.HKr != nil && pn > s.Nr && pn-s.Nr > 1000:
+	case number(h) > 1000 || s.HKr == nil && pn > 1000 || s.HKr != nil && pn > s.Nr && pn-s.Nr > 1000:
 		return nil, received{Code: "skip_limit"}
 	case bytes.Equal(h[:32], modelPublic(s.DHs)):
 		return nil, received{Code: "key_invalid"}
@@ -320,7 +320,7 @@ func (s *modelState) limit(now int64) {
 	}
 	empty := func(c modelChain) bool { return len(c.Keys) == 0 }
 	s.Skipped = slices.DeleteFunc(s.Skipped, empty)
-	if over := len(s.Skipped) - 5; over > 0 {
+	if over := len(s.Skipped) - 64; over > 0 {
 		s.Skipped = s.Skipped[over:]
 	}
 	total := 0

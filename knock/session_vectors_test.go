@@ -285,14 +285,14 @@ func playOldKeys(r *recorder) {
 
 func playChains(r *recorder) {
 	var lost []int
-	for i := range 7 {
+	for i := range 66 {
 		lost = append(lost, r.seal("A", fmt.Sprint("lost ", i)))
 		r.open("B", r.seal("A", "seen"), "")
 		r.open("A", r.seal("B", "turn"), "")
 	}
 	r.open("B", lost[0], decrypt)
 	r.open("B", lost[1], decrypt)
-	for i := 2; i < 7; i++ {
+	for i := 2; i < 66; i++ {
 		r.open("B", lost[i], "")
 	}
 }

@@ -125,8 +125,8 @@ func (k *Knock) checkSyntax() error {
 		k.Tail = nil
 		return nil
 	}
-	if t, err := ratchet.ParsePrefix(k.Tail); err != nil || t != ratchet.TypeMessage {
-		return fmt.Errorf("%w: tail is no ratchet message", ErrMalformed)
+	if err := ratchet.CheckMessage(k.Tail); err != nil {
+		return fmt.Errorf("tail: %w", err)
 	}
 	return nil
 }

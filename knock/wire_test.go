@@ -203,7 +203,7 @@ func TestSignedNonsense(t *testing.T) {
 		want   error
 	}{
 		"suite 1":                      {put(atSuite, 1), ErrMalformed},
-		"later version":                {put(4, 1), ratchet.ErrUnsupported},
+		"later version":                {put(4, 2), ratchet.ErrUnsupported},
 		"type message":                 {put(5, 2), ErrMalformed},
 		"KEM kind 0":                   {put(atKEMKind, 0), ErrMalformed},
 		"KEM kind 4":                   {put(atKEMKind, 4), ErrMalformed},

@@ -9,8 +9,8 @@ import (
 	"amesh/internal/wire"
 )
 
-// Version is the version byte of the draft.
-const Version = 0
+// Version is the version byte of session/1.
+const Version = 1
 
 // magic starts every envelope of ours. Its first byte is no valid UTF-8, so no
 // payload of the 0.2 wire begins like it.

@@ -93,6 +93,10 @@ func (s *Session) open(now time.Time, rand io.Reader, t Type, ad [32]byte, env [
 	return Opened{Plaintext: plaintext, Number: p.number, NewChain: p.newChain}, nil
 }
 
+// CheckMessage returns ErrMalformed for bytes whose length and prefix alone say that
+// they are no ratchet message.
+func CheckMessage(envelope []byte) error { return checkShape(TypeMessage, envelope) }
+
 // checkShape refuses by length and prefix alone what cannot be a message.
 func checkShape(t Type, env []byte) error {
 	prefix := Prefix(t)
@@ -159,7 +163,7 @@ func (s *Session) planNext(now time.Time, rand io.Reader, t Type, h header) (pla
 		return plan{}, errExtension
 	case t == TypeFirst && (h.n != 0 || h.pn != 0):
 		return plan{}, fmt.Errorf("%w: message 0 has the number %d after %d", ErrMalformed, h.n, h.pn)
-	case h.n > MaxSkip:
+	case h.n > MaxSkip, !s.receiving && h.pn > MaxSkip:
 		return plan{}, ErrSkipLimit
 	}
 	if err := checkPeer(h.key, s.dhsPublic); err != nil {

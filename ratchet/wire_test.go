@@ -14,20 +14,21 @@ func TestParsePrefix(t *testing.T) {
 		want Type
 		err  error
 	}{
-		"knock":            {[]byte("\xA3msh\x00\x01"), TypeKnock, nil},
-		"message":          {[]byte("\xA3msh\x00\x02and more"), TypeMessage, nil},
-		"renew":            {[]byte("\xA3msh\x00\x04"), TypeRenew, nil},
-		"message 0 alone":  {[]byte("\xA3msh\x00\x03"), 0, ErrMalformed},
-		"unknown type":     {[]byte("\xA3msh\x00\x05"), 0, ErrUnsupported},
-		"type zero":        {[]byte("\xA3msh\x00\x00"), 0, ErrUnsupported},
-		"later version":    {[]byte("\xA3msh\x01\x02"), 0, ErrUnsupported},
+		"knock":            {[]byte("\xA3msh\x01\x01"), TypeKnock, nil},
+		"message":          {[]byte("\xA3msh\x01\x02and more"), TypeMessage, nil},
+		"renew":            {[]byte("\xA3msh\x01\x04"), TypeRenew, nil},
+		"message 0 alone":  {[]byte("\xA3msh\x01\x03"), 0, ErrMalformed},
+		"unknown type":     {[]byte("\xA3msh\x01\x05"), 0, ErrUnsupported},
+		"type zero":        {[]byte("\xA3msh\x01\x00"), 0, ErrUnsupported},
+		"the draft's":      {[]byte("\xA3msh\x00\x02"), 0, ErrUnsupported},
+		"later version":    {[]byte("\xA3msh\x02\x02"), 0, ErrUnsupported},
 		"magic only":       {[]byte("\xA3msh"), 0, ErrMalformed},
-		"without type":     {[]byte("\xA3msh\x00"), 0, ErrMalformed},
+		"without type":     {[]byte("\xA3msh\x01"), 0, ErrMalformed},
 		"empty":            {nil, 0, ErrLegacy},
 		"JSON of an SDK":   {[]byte(`{"type":"KNOCK"}`), 0, ErrLegacy},
-		"almost our magic": {[]byte("\xA3msg\x00\x02"), 0, ErrLegacy},
-		"longest":          {append([]byte("\xA3msh\x00\x02"), make([]byte, MaxEnvelope-6)...), TypeMessage, nil},
-		"longer":           {append([]byte("\xA3msh\x00\x02"), make([]byte, MaxEnvelope-5)...), 0, ErrMalformed},
+		"almost our magic": {[]byte("\xA3msg\x01\x02"), 0, ErrLegacy},
+		"longest":          {append([]byte("\xA3msh\x01\x02"), make([]byte, MaxEnvelope-6)...), TypeMessage, nil},
+		"longer":           {append([]byte("\xA3msh\x01\x02"), make([]byte, MaxEnvelope-5)...), 0, ErrMalformed},
 	} {
 		got, err := ParsePrefix(c.in)
 		if got != c.want || !errors.Is(err, c.err) {
@@ -198,15 +199,15 @@ func TestUnmarshalHasTheLimits(t *testing.T) {
 		stored skipped
 		ok     bool
 	}{
-		"nothing":                 {chains(), true},
-		"five chains":             {chains(1, 1, 1, 1, 1), true},
-		"six chains":              {chains(1, 1, 1, 1, 1, 1), false},
-		"all keys in one":         {chains(MaxSkipped), true},
-		"all keys in two":         {chains(MaxSkipped-1, 1), true},
-		"a key too many":          {chains(MaxSkipped + 1), false},
-		"a key too many, in two":  {chains(MaxSkipped, 1), false},
-		"a chain of no keys":      {chains(0), false},
-		"a chain of none between": {chains(1, 0, 1), false},
+		"nothing":                    {chains(), true},
+		"as many chains as are kept": {chains(slices.Repeat([]int{1}, MaxSkippedChains)...), true},
+		"one chain more":             {chains(slices.Repeat([]int{1}, MaxSkippedChains+1)...), false},
+		"all keys in one":            {chains(MaxSkipped), true},
+		"all keys in two":            {chains(MaxSkipped-1, 1), true},
+		"a key too many":             {chains(MaxSkipped + 1), false},
+		"a key too many, in two":     {chains(MaxSkipped, 1), false},
+		"a chain of no keys":         {chains(0), false},
+		"a chain of none between":    {chains(1, 0, 1), false},
 	} {
 		s := &Session{stage: stageBound, skipped: c.stored}
 		back, err := UnmarshalSession(image(t, s))

@@ -115,6 +115,8 @@ func fieldsOf(c Content) fields {
 		return fields{"from": u64(c.From), "to": u64(c.To)}
 	case *Close:
 		return fields{"reason": c.Reason, "last_sequence": u64(c.LastSequence)}
+	case *Revocation:
+		return fields{"statement": hexBytes(c.Statement)}
 	case *Paths:
 		return fields{"stamp_ms": c.Stamp.UnixMilli(), "peer_ids": list(c.PeerIDs), "addresses": list(c.Addresses), "relays": list(c.Relays)}
 	case *Unknown:

@@ -1,7 +1,7 @@
 // Package direct carries envelopes between two nodes over a libp2p stream, the
 // best path there is (session.md §11.2).
 //
-// Two nodes keep one long-lived stream of the protocol /amesh/session/1-draft and
+// Two nodes keep one long-lived stream of the protocol /amesh/session/1 and
 // use it in both directions. Each side says hello and sends a ping; a stream
 // counts as an open path only after its pong, which is an authenticated echo
 // because libp2p has verified the peer id. From then on each side pings a quiet

@@ -21,7 +21,7 @@ const (
 	x25519Size  = 144 // a signed one-time key (session.md §2.5)
 	kemSize     = 1296
 
-	frameVersion = 0
+	frameVersion = 1
 	helloSize    = 2 + 4
 	envelopeHead = 2 + 2*identity.AMIDSize
 	lengthBytes  = 3 // of the longest length
@@ -118,7 +118,7 @@ func appendHead(b []byte, kind frameType, n int) []byte {
 
 func appendHello(b []byte) []byte {
 	b = appendHead(b, typeHello, 4)
-	return binary.BigEndian.AppendUint32(b, 0) // the draft defines no features
+	return binary.BigEndian.AppendUint32(b, 0) // session/1 defines no features of a stream
 }
 
 func appendEnvelope(b []byte, from, to identity.AMID, data []byte) []byte {

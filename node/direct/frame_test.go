@@ -32,36 +32,36 @@ func TestFramesAsBytes(t *testing.T) {
 		bytes []byte
 		frame frame
 	}{
-		{"hello", "06 00 01 00000000", appendHello(nil), frame{kind: typeHello}},
+		{"hello", "06 01 01 00000000", appendHello(nil), frame{kind: typeHello}},
 		{
-			"envelope", "2d 00 02" + strings.Repeat("aa", 20) + strings.Repeat("bb", 20) + "a36d73",
+			"envelope", "2d 01 02" + strings.Repeat("aa", 20) + strings.Repeat("bb", 20) + "a36d73",
 			appendEnvelope(nil, amid(0xaa), amid(0xbb), []byte{0xa3, 0x6d, 0x73}),
 			frame{kind: typeEnvelope, from: amid(0xaa), to: amid(0xbb), envelope: []byte{0xa3, 0x6d, 0x73}},
 		},
 		{
-			"ack of one", "13 00 03 01" + strings.Repeat("11", 16),
+			"ack of one", "13 01 03 01" + strings.Repeat("11", 16),
 			appendAcks(nil, [][idSize]byte{id(0x11)}),
 			frame{kind: typeAck, ids: [][idSize]byte{id(0x11)}},
 		},
 		{
-			"ack of two", "23 00 03 02" + strings.Repeat("11", 16) + strings.Repeat("22", 16),
+			"ack of two", "23 01 03 02" + strings.Repeat("11", 16) + strings.Repeat("22", 16),
 			appendAcks(nil, [][idSize]byte{id(0x11), id(0x22)}),
 			frame{kind: typeAck, ids: [][idSize]byte{id(0x11), id(0x22)}},
 		},
-		{"ping", "0a 00 04 0102030405060708", appendEcho(nil, typePing, nonce), frame{kind: typePing, nonce: nonce}},
-		{"pong", "0a 00 05 0102030405060708", appendEcho(nil, typePong, nonce), frame{kind: typePong, nonce: nonce}},
-		{"keys wanted", "16 00 06" + strings.Repeat("bb", 20), appendWanted(nil, amid(0xbb)), frame{kind: typeWanted, of: amid(0xbb)}},
+		{"ping", "0a 01 04 0102030405060708", appendEcho(nil, typePing, nonce), frame{kind: typePing, nonce: nonce}},
+		{"pong", "0a 01 05 0102030405060708", appendEcho(nil, typePong, nonce), frame{kind: typePong, nonce: nonce}},
+		{"keys wanted", "16 01 06" + strings.Repeat("bb", 20), appendWanted(nil, amid(0xbb)), frame{kind: typeWanted, of: amid(0xbb)}},
 		{
-			"keys", "ba0b 00 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0510" + strings.Repeat("22", 1296),
+			"keys", "ba0b 01 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0510" + strings.Repeat("22", 1296),
 			appendKeys(nil, amid(0xbb), twoKeys), frame{kind: typeKeys, of: amid(0xbb), keys: twoKeys},
 		},
 		{
-			"an X25519 key only", "aa01 00 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0000",
+			"an X25519 key only", "aa01 01 07" + strings.Repeat("bb", 20) + "0090" + strings.Repeat("11", 144) + "0000",
 			appendKeys(nil, amid(0xbb), OneTimeKeys{X25519: twoKeys.X25519}),
 			frame{kind: typeKeys, of: amid(0xbb), keys: OneTimeKeys{X25519: twoKeys.X25519}},
 		},
 		{
-			"no keys", "1a 00 07" + strings.Repeat("bb", 20) + "00000000",
+			"no keys", "1a 01 07" + strings.Repeat("bb", 20) + "00000000",
 			appendKeys(nil, amid(0xbb), OneTimeKeys{}), frame{kind: typeKeys, of: amid(0xbb)},
 		},
 	}
@@ -83,7 +83,7 @@ func TestFramesAsBytes(t *testing.T) {
 }
 
 func TestHelloFeaturesAreIgnored(t *testing.T) {
-	f, err := readFrame(bufio.NewReader(bytes.NewReader(unhex(t, "06 00 01 80000001"))), helloSize)
+	f, err := readFrame(bufio.NewReader(bytes.NewReader(unhex(t, "06 01 01 80000001"))), helloSize)
 	if err != nil || f.features != 0x80000001 {
 		t.Errorf("hello with unknown features: %v, %v", f, err)
 	}
@@ -118,29 +118,29 @@ func TestLargestFrames(t *testing.T) {
 var refused = []struct{ name, hex string }{
 	{"length zero", "00"},
 	{"length one", "01 00"},
-	{"length in two bytes where one does", "8600 0001 00000000"},
-	{"length above 49,152", "818003 0002"},
+	{"length in two bytes where one does", "8600 0101 00000000"},
+	{"length above 49,152", "818003 0102"},
 	{"length of four bytes", "80808001"},
-	{"version one", "06 01 01 00000000"},
-	{"type zero", "06 00 00 00000000"},
-	{"unknown type", "06 00 08 00000000"},
-	{"hello too short", "05 00 01 000000"},
-	{"hello too long", "07 00 01 0000000000"},
-	{"envelope without recipient", "16 00 02" + strings.Repeat("aa", 20)},
-	{"empty envelope", "2a 00 02" + strings.Repeat("aa", 40)},
-	{"ack of nothing", "03 00 03 00"},
-	{"ack with half an id", "0b 00 03 01" + strings.Repeat("11", 8)},
-	{"ack with a byte left over", "14 00 03 01" + strings.Repeat("11", 17)},
-	{"ping of seven bytes", "09 00 04 01020304050607"},
-	{"pong of nine bytes", "0b 00 05 010203040506070809"},
-	{"keys wanted of nobody", "02 00 06"},
-	{"keys wanted with a byte left over", "17 00 06" + strings.Repeat("bb", 21)},
-	{"keys without the second length", "18 00 07" + strings.Repeat("bb", 20) + "0000"},
-	{"keys with a byte left over", "1b 00 07" + strings.Repeat("bb", 20) + "0000000000"},
-	{"X25519 key of 143 bytes", "a901 00 07" + strings.Repeat("bb", 20) + "008f" + strings.Repeat("11", 143) + "0000"},
-	{"X25519 key of 145 bytes", "ab01 00 07" + strings.Repeat("bb", 20) + "0091" + strings.Repeat("11", 145) + "0000"},
-	{"KEM key in the place of the other", "aa0a 00 07" + strings.Repeat("bb", 20) + "0510" + strings.Repeat("22", 1296) + "0000"},
-	{"X25519 key in the place of the other", "aa01 00 07" + strings.Repeat("bb", 20) + "0000" + "0090" + strings.Repeat("11", 144)},
+	{"version two", "06 02 01 00000000"},
+	{"type zero", "06 01 00 00000000"},
+	{"unknown type", "06 01 08 00000000"},
+	{"hello too short", "05 01 01 000000"},
+	{"hello too long", "07 01 01 0000000000"},
+	{"envelope without recipient", "16 01 02" + strings.Repeat("aa", 20)},
+	{"empty envelope", "2a 01 02" + strings.Repeat("aa", 40)},
+	{"ack of nothing", "03 01 03 00"},
+	{"ack with half an id", "0b 01 03 01" + strings.Repeat("11", 8)},
+	{"ack with a byte left over", "14 01 03 01" + strings.Repeat("11", 17)},
+	{"ping of seven bytes", "09 01 04 01020304050607"},
+	{"pong of nine bytes", "0b 01 05 010203040506070809"},
+	{"keys wanted of nobody", "02 01 06"},
+	{"keys wanted with a byte left over", "17 01 06" + strings.Repeat("bb", 21)},
+	{"keys without the second length", "18 01 07" + strings.Repeat("bb", 20) + "0000"},
+	{"keys with a byte left over", "1b 01 07" + strings.Repeat("bb", 20) + "0000000000"},
+	{"X25519 key of 143 bytes", "a901 01 07" + strings.Repeat("bb", 20) + "008f" + strings.Repeat("11", 143) + "0000"},
+	{"X25519 key of 145 bytes", "ab01 01 07" + strings.Repeat("bb", 20) + "0091" + strings.Repeat("11", 145) + "0000"},
+	{"KEM key in the place of the other", "aa0a 01 07" + strings.Repeat("bb", 20) + "0510" + strings.Repeat("22", 1296) + "0000"},
+	{"X25519 key in the place of the other", "aa01 01 07" + strings.Repeat("bb", 20) + "0000" + "0090" + strings.Repeat("11", 144)},
 }
 
 func TestFramesRefused(t *testing.T) {

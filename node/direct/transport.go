@@ -17,7 +17,7 @@ import (
 )
 
 // Protocol is the libp2p protocol id.
-const Protocol protocol.ID = "/amesh/session/1-draft"
+const Protocol protocol.ID = "/amesh/session/1"
 
 // connTag protects the connections that we dialled from being trimmed.
 const connTag = "amesh-direct"

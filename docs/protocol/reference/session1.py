@@ -23,7 +23,7 @@ from objects import (
     write_signed,
 )  # fmt: skip
 
-WIRE_VERSION = 0  # 1 when the protocol is frozen; the only place that knows it
+WIRE_VERSION = 1  # the only place that knows it
 MAGIC = b"\xa3msh"
 
 KNOCK, RATCHET, MESSAGE_0, RENEW = 1, 2, 3, 4  # envelope types, §4.1

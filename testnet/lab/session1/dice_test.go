@@ -188,7 +188,7 @@ func (d *dice) description() content.Description {
 
 // content is one of any type but request, which only a knock carries.
 func (d *dice) content() content.Content {
-	switch d.IntN(12) {
+	switch d.IntN(13) {
 	case 0:
 		return &content.Receipts{Envelopes: d.envelopes(400), Messages: d.receipts()}
 	case 1:
@@ -205,6 +205,8 @@ func (d *dice) content() content.Content {
 		return &content.Unknown{Kind: content.Type(0x40 + d.IntN(0xC0)), Fields: d.some(3000)}
 	case 5:
 		return d.answer(d.hash())
+	case 6:
+		return &content.Revocation{Statement: d.bytes([]int{128, 224}[d.IntN(2)])}
 	}
 	return &content.Message{Description: d.description(), Body: d.some(d.bodySize())}
 }
@@ -245,7 +247,7 @@ func (d *dice) receipts() []content.Receipt {
 			ID: d.uuid(false), State: content.State(1 + d.IntN(5)), At: d.millis(), Text: d.maybe(content.MaxReceiptText),
 		}
 		if r.State > content.Handled {
-			r.Reason = content.Reason(1 + d.IntN(6))
+			r.Reason = content.Reason(1 + d.IntN(8))
 		}
 		l = append(l, r)
 	}

@@ -56,6 +56,8 @@ func contentFields(c content.Content) fields {
 		f = fields{
 			"stamp_ms": c.Stamp.UnixMilli(), "peer_ids": list(c.PeerIDs), "addresses": list(c.Addresses), "relays": list(c.Relays),
 		}
+	case *content.Revocation:
+		f = fields{"statement": hexed(c.Statement)}
 	case *content.Unknown:
 		f = fields{"fields": hexed(c.Fields)}
 	}
