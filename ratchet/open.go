@@ -81,11 +81,12 @@ func (s *Session) open(now time.Time, rand io.Reader, t Type, ad [32]byte, env [
 	if err != nil {
 		return Opened{}, err
 	}
-	padded, ok := openBox(nil, env[bodyOffset:], &p.key, bodyAD(ad, env))
+	covered := bodyAD(ad, env)
+	opened, ok := openBox(covered, env[bodyOffset:], &p.key, covered)
 	if !ok {
 		return Opened{}, ErrDecrypt
 	}
-	plaintext, err := unpad(padded)
+	plaintext, err := unpad(opened[len(covered):])
 	if err != nil {
 		return Opened{}, err
 	}

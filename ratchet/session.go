@@ -154,7 +154,10 @@ func (s *Session) seal(rand io.Reader, t Type, ad [32]byte, plaintext []byte) ([
 	if s.ns == math.MaxUint32 {
 		return nil, 0, fmt.Errorf("%w: chain", ErrTooLong)
 	}
-	env := make([]byte, messageOverhead+size)
+	// The binding stands in front of the envelope, so that what the body's tag
+	// covers is in one piece.
+	bound := make([]byte, len(ad)+messageOverhead+size)
+	env := bound[copy(bound, ad[:]):]
 	prefix := Prefix(t)
 	copy(env, prefix[:])
 	header, body := env[PrefixSize:bodyOffset], env[bodyOffset:]
@@ -173,7 +176,7 @@ func (s *Session) seal(rand io.Reader, t Type, ad [32]byte, plaintext []byte) ([
 
 	mk, next := chainStep(s.cks)
 	padInto(body[chacha20poly1305.NonceSizeX:], plaintext)
-	sealInPlace(body, &mk, body[:chacha20poly1305.NonceSizeX], bodyAD(ad, env))
+	sealInPlace(body, &mk, body[:chacha20poly1305.NonceSizeX], bound[:len(ad)+bodyOffset])
 	number := s.ns
 	s.cks = next
 	s.ns++
@@ -181,9 +184,10 @@ func (s *Session) seal(rand io.Reader, t Type, ad [32]byte, plaintext []byte) ([
 }
 
 // bodyAD is what the body's tag covers besides the body: the session's binding,
-// the prefix and the sealed header as they travel.
+// the prefix and the sealed header as they travel. There is room for the plaintext
+// behind it.
 func bodyAD(ad [32]byte, env []byte) []byte {
-	out := make([]byte, 0, len(ad)+bodyOffset)
+	out := make([]byte, 0, len(ad)+len(env))
 	out = append(out, ad[:]...)
 	return append(out, env[:bodyOffset]...)
 }
