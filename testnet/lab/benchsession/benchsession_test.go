@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,7 +31,7 @@ func TestEveryCaseRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	durable, err := durableCases(d)
+	durable, err := durableCases(d, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,23 +83,13 @@ func TestFloorDoesTheSameWork(t *testing.T) {
 // What is counted as durable is: both ends of every line, as they are, and two
 // commits for each batch.
 func TestKeptIsWhatLives(t *testing.T) {
-	t.Parallel()
-	d, err := openDisk(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.close()
+	const each, count = 3, 4
 	memory := store.NewMemory()
-	ls, err := newLines(1)
-	if err != nil {
+	ls := keptIn(t, memory, count)
+	if _, err := ls.run(each * count); err != nil {
 		t.Fatal(err)
 	}
-	ls.disk = &disk{store: memory, key: d.key}
-	const each = 3
-	if _, err := ls.run(each * lineCount); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := memory.Commits(), 2*each*lineCount; got != want {
+	if got, want := memory.Commits(), 2*each*count; got != want {
 		t.Errorf("%d commits, want %d", got, want)
 	}
 	for _, l := range ls.all {
@@ -106,11 +98,7 @@ func TestKeptIsWhatLives(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			live, err := sd.session.MarshalBinary()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(kept, live) {
+			if !bytes.Equal(kept, image(t, sd.session)) {
 				t.Fatalf("line %v is not on disk as it is", sd.name)
 			}
 		}
@@ -133,24 +121,64 @@ func (d *disk) read(sd *side) ([]byte, error) {
 	return plain, err
 }
 
-// A store that fails stops every line and is told.
-func TestFailingStoreEndsTheRun(t *testing.T) {
-	t.Parallel()
-	d, err := openDisk(t.TempDir())
+// sendersFail is a store that takes what receivers keep and nothing else.
+type sendersFail struct{ store.Store }
+
+var errSender = errors.New("a sender's commit")
+
+func (s sendersFail) Update(ctx context.Context, f func(store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return f(sendersFailTx{tx}) })
+}
+
+type sendersFailTx struct{ store.Tx }
+
+func (tx sendersFailTx) Set(key, value []byte) error {
+	if bytes.HasPrefix(key, []byte("session/")) && key[len(key)-1] == 's' {
+		return errSender
+	}
+	return tx.Tx.Set(key, value)
+}
+
+// When the senders' commits fail the run ends, and nothing had left before them.
+func TestNothingLeavesBeforeTheCommit(t *testing.T) {
+	const count = 4
+	ls := keptIn(t, sendersFail{store.NewMemory()}, count)
+	before := make([][]byte, count)
+	for i, l := range ls.all {
+		before[i] = image(t, l.receiver.session)
+	}
+	if _, err := ls.run(100 * count); !errors.Is(err, errSender) {
+		t.Errorf("got %v, want the senders' error", err)
+	}
+	for i, l := range ls.all {
+		if !bytes.Equal(before[i], image(t, l.receiver.session)) {
+			t.Errorf("line %d received what is not on disk", i)
+		}
+	}
+}
+
+// keptIn makes lines that keep each message for itself in s.
+func keptIn(t *testing.T, s store.Store, count int) *lines {
+	t.Helper()
+	key, err := store.LoadStateKey(filepath.Join(t.TempDir(), "state.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	memory := store.NewMemory()
-	ls, err := newLines(1)
+	ls, err := newLines(count, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls.disk = &disk{store: memory, key: d.key}
-	memory.CrashAt(lineCount, store.BeforeCommit)
-	if _, err := ls.run(1000 * lineCount); err == nil {
-		t.Error("no error")
+	ls.disk = &disk{store: s, key: key}
+	return ls
+}
+
+func image(t *testing.T, s *ratchet.Session) []byte {
+	t.Helper()
+	b, err := s.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return b
 }
 
 func TestCommandLine(t *testing.T) {

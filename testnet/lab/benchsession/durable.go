@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 const (
-	lineCount = 64
+	sessionCount = 64
 	// nodeBatch is how many envelopes of one peer node/agent puts into one
 	// transaction (its Limits.Batch).
 	nodeBatch = 64
@@ -21,9 +22,9 @@ const (
 	durableSlice = 500 * time.Millisecond
 )
 
-// durableCases compare sessions that are kept on disk with the same that are not.
+// durableCases compare so many sessions that are kept on disk with as many that are not.
 // Only the first has a bar; the others say what it is that costs.
-func durableCases(d *disk) ([]bench.Case, error) {
+func durableCases(d *disk, sessions int) ([]bench.Case, error) {
 	var cases []bench.Case
 	for _, c := range []struct {
 		name     string
@@ -31,22 +32,22 @@ func durableCases(d *disk) ([]bench.Case, error) {
 		layout   layout
 		bar, aim float64
 	}{
-		{"64 sessions on disk", nodeBatch, packed, 0.3, 0.7},
-		{"64 sessions on disk, a row for each envelope", nodeBatch, eachEnvelope, 0, 0},
-		{"64 sessions on disk, and for each plaintext", nodeBatch, eachPlaintext, 0, 0},
-		{"64 sessions on disk, a commit for each message", 1, packed, 0, 0},
+		{"on disk", nodeBatch, packed, 0.3, 0.7},
+		{"on disk, a row for each envelope", nodeBatch, eachEnvelope, 0, 0},
+		{"on disk, and for each plaintext", nodeBatch, eachPlaintext, 0, 0},
+		{"on disk, a commit for each message", 1, packed, 0, 0},
 	} {
-		memory, err := newLines(c.batch)
+		memory, err := newLines(sessions, c.batch)
 		if err != nil {
 			return nil, err
 		}
-		durable, err := newLines(c.batch)
+		durable, err := newLines(sessions, c.batch)
 		if err != nil {
 			return nil, err
 		}
 		durable.disk, durable.layout = d, c.layout
 		cases = append(cases, bench.Case{
-			Name: c.name, Bar: c.bar, Aim: c.aim, Slice: durableSlice, Floor: memory.run, Product: durable.run,
+			Name: fmt.Sprintf("%d sessions %s", sessions, c.name), Bar: c.bar, Aim: c.aim, Slice: durableSlice, Floor: memory.run, Product: durable.run,
 		})
 	}
 	return cases, nil
@@ -81,9 +82,9 @@ type side struct {
 	kept    uint32  // rows beside the session's, counted
 }
 
-func newLines(batch int) (*lines, error) {
+func newLines(count, batch int) (*lines, error) {
 	ls := &lines{text: bytes.Repeat([]byte{1}, bodySize), batch: batch}
-	for i := range lineCount {
+	for i := range count {
 		p, err := newPair()
 		if err != nil {
 			return nil, err

@@ -50,7 +50,7 @@ func measure(opt bench.Options, dir string, stdout io.Writer) (missed int, err e
 	if err != nil {
 		return 0, err
 	}
-	durable, err := durableCases(d)
+	durable, err := durableCases(d, sessionCount)
 	if err != nil {
 		return 0, err
 	}
