@@ -208,7 +208,7 @@ func importWithPublic(t testing.TB, k []byte) error {
 	return err
 }
 
-func TestT02BitFlips(t *testing.T)     { signatureFlips(t, 500) }
+func TestT02BitFlips(t *testing.T)     { signatureFlips(t, 1000) }
 func TestSoakT02BitFlips(t *testing.T) { soak(t); signatureFlips(t, 100_000) }
 
 // T02: one bit of body, signature or key, under random keys and bodies.
@@ -232,7 +232,7 @@ func signatureFlips(t *testing.T, runs int) {
 	}
 }
 
-func TestT03ForeignNames(t *testing.T)     { foreignNames(t, 40) }
+func TestT03ForeignNames(t *testing.T)     { foreignNames(t, 8) }
 func TestSoakT03ForeignNames(t *testing.T) { soak(t); foreignNames(t, 2000) }
 
 // T03: every signed object under the name of another, signed well by the key that
@@ -299,7 +299,7 @@ func TestT12ErrorsShowNoKeys(t *testing.T) {
 	}
 	for i := range file {
 		check("cut", file[:i])
-		for _, c := range []string{"", "\"", "}", ",", "x", "\xff", "\\", "\n"} {
+		for _, c := range []string{"", "\"", "x", "\xff"} {
 			check(fmt.Sprintf("%q at %d", c, i), file[:i]+c+file[i+1:])
 		}
 	}

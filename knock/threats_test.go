@@ -91,7 +91,7 @@ func TestT03ForeignNames(t *testing.T) {
 	a, b := newAgent(t, "a"), newAgent(t, "b")
 	raw := a.knockAt(t, b, false).Bytes
 	_, r := dice("T03")
-	for range 200 {
+	for range 50 {
 		forged := resigned(raw, a.key, func(x []byte) {
 			if _, err := io.ReadFull(r, x[atFrom:atFrom+20]); err != nil {
 				t.Fatal(err)
@@ -137,7 +137,7 @@ func TestT12KeysAreHidden(t *testing.T) {
 	}
 }
 
-func TestT19Replays(t *testing.T)     { replays(t, 20) }
+func TestT19Replays(t *testing.T)     { replays(t, 8) }
 func TestSoakT19Replays(t *testing.T) { soak(t); replays(t, 2000) }
 
 // T19: whatever is put around a knock, and even if its sender signs another message
@@ -174,7 +174,7 @@ func replays(t *testing.T, runs int) {
 	}
 }
 
-func TestT20ForgedKnocksBurnNothing(t *testing.T)     { burnNothing(t, 300) }
+func TestT20ForgedKnocksBurnNothing(t *testing.T)     { burnNothing(t, 120) }
 func TestSoakT20ForgedKnocksBurnNothing(t *testing.T) { soak(t); burnNothing(t, 10_000) }
 
 // T20: only a success of Open may erase a one-time key. No forgery has one, by a
@@ -209,7 +209,7 @@ func burnNothing(t *testing.T, runs int) {
 	}
 }
 
-func TestT21UnknownKeyShare(t *testing.T)     { unknownKeyShare(t, 30) }
+func TestT21UnknownKeyShare(t *testing.T)     { unknownKeyShare(t, 4) }
 func TestSoakT21UnknownKeyShare(t *testing.T) { soak(t); unknownKeyShare(t, 1000) }
 
 // T21: C relays A's knocks as its own, with its name, its key, a certificate of its
@@ -247,7 +247,7 @@ func unknownKeyShare(t *testing.T, runs int) {
 	}
 }
 
-func TestT33OtherRecipients(t *testing.T)     { otherRecipients(t, 200) }
+func TestT33OtherRecipients(t *testing.T)     { otherRecipients(t, 50) }
 func TestSoakT33OtherRecipients(t *testing.T) { soak(t); otherRecipients(t, 10_000) }
 
 // T33: a knock for B shown to anybody else is wrong_recipient, and written to
