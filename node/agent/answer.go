@@ -130,7 +130,9 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		return fmt.Errorf("%w: %w", errDropped, knock.ErrPrekeyUnknown)
 	}
 	keys := knock.ResponderKeys{Bundle: set.bundle, Exchange: set.exchange, SignedPrekey: set.signed, KEM: set.kem}
-	if err := c.a.oneTime.named(b, k, &keys); err != nil {
+	if err := c.a.oneTime.named(b, k, &keys); errors.Is(err, errOneTimeUnknown) {
+		return fmt.Errorf("%w: %w", errDropped, err)
+	} else if err != nil {
 		return err
 	}
 	th0, err := k.ReplayKey(keys)

@@ -277,7 +277,7 @@ func oneTimeNames(k *knock.Knock) []knock.KeyName {
 }
 
 // named adds the private parts of the one-time keys that a knock names to keys, which
-// has those of its bundle. It returns errDropped with errOneTimeUnknown for a key that is
+// has those of its bundle. It returns errOneTimeUnknown for a key that is
 // unknown, used, or of another epoch than the bundle.
 func (p *oneTimeKeys) named(b *batch, k *knock.Knock, keys *knock.ResponderKeys) error {
 	return p.a.Store.View(func(r store.Reader) error {
@@ -285,17 +285,17 @@ func (p *oneTimeKeys) named(b *batch, k *knock.Knock, keys *knock.ResponderKeys)
 			row, _ := p.rowsOf(n)
 			sealed, err := r.Get(row)
 			if errors.Is(err, store.ErrNotFound) || b.spent[n] {
-				return fmt.Errorf("%w: %w", errDropped, errOneTimeUnknown)
+				return errOneTimeUnknown
 			}
 			if err != nil {
 				return err
 			}
 			part, err := p.openPrivate(row, sealed)
-			if err != nil {
+			if err != nil && !errors.Is(err, store.ErrSealed) {
 				return err
 			}
-			if part.epoch != keys.Bundle.Epoch {
-				return fmt.Errorf("%w: %w", errDropped, errOneTimeUnknown)
+			if err != nil || part.epoch != keys.Bundle.Epoch {
+				return errOneTimeUnknown
 			}
 			if n.Kind == identity.KindOneTimeKEM {
 				keys.KEM = ratchet.KEMSeed(part.secret)
@@ -351,8 +351,11 @@ func (p *oneTimeKeys) doomed(r store.Reader, now time.Time, add func([]byte, boo
 	epoch := p.a.prekeys.current().bundle.Epoch
 	var bad error
 	err := r.Scan(p.a.key(rowOneTime), nil, func(row, sealed []byte) bool {
-		var part privatePart
-		if part, bad = p.openPrivate(bytes.Clone(row), sealed); bad != nil {
+		part, err := p.openPrivate(bytes.Clone(row), sealed)
+		if errors.Is(err, store.ErrSealed) {
+			return add(row, true) // the key that sealed it is gone
+		}
+		if bad = err; bad != nil {
 			return false
 		}
 		return add(row, part.epoch != epoch || now.After(part.expires.Add(p.a.Limits.PrekeyGrace)))

@@ -77,6 +77,16 @@ func privateParts(t *testing.T, p *person) map[knock.KeyName][]byte {
 	return parts
 }
 
+// nameKeys looks for the one-time keys of a knock, in a batch of its own.
+func nameKeys(t *testing.T, p *person, raw []byte) error {
+	t.Helper()
+	k, err := p.screen(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.oneTime.named(&batch{}, k, &knock.ResponderKeys{Bundle: p.prekeys.named(k.BundleID).bundle})
+}
+
 // tryKnock hands a knock to a clerk without committing what comes of it.
 func tryKnock(t *testing.T, p *person, raw []byte) (err error) {
 	t.Helper()
@@ -99,7 +109,7 @@ func TestOneTimeKeyServedTwice(t *testing.T) {
 	filled(t, bob)
 	keys := fetch(t, bob, "a registry")
 	for name, used := range map[string]peerKeys{"both": keys, "X25519": {x25519: keys.x25519}, "KEM": {kem: keys.kem}} {
-		if err := tryKnock(t, bob, handKnockWith(t, w, newKey(t), bob, used)); err != nil {
+		if err := nameKeys(t, bob, handKnockWith(t, w, newKey(t), bob, used)); err != nil {
 			t.Fatalf("%s: before any was used: %v", name, err)
 		}
 	}
@@ -111,7 +121,7 @@ func TestOneTimeKeyServedTwice(t *testing.T) {
 	}
 	for name, used := range map[string]peerKeys{"both": keys, "X25519": {x25519: keys.x25519}, "KEM": {kem: keys.kem}} {
 		raw := handKnockWith(t, w, cid, bob, used)
-		if err := tryKnock(t, bob, raw); !errors.Is(err, errOneTimeUnknown) || !errors.Is(err, knock.ErrPrekeyUnknown) || !errors.Is(err, errDropped) {
+		if err := nameKeys(t, bob, raw); !errors.Is(err, errOneTimeUnknown) || !errors.Is(err, knock.ErrPrekeyUnknown) {
 			t.Errorf("%s: %v, want errOneTimeUnknown", name, err)
 		}
 		receiveAndWait(bob, cid.AMID(), raw)
@@ -174,7 +184,8 @@ func TestOneTimeKeyUsedMeanwhile(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := c.takeKnock(b, arrival{id: other.EnvelopeID(), know: other}); !errors.Is(err, errOneTimeUnknown) {
+		ours := knock.ResponderKeys{Bundle: bob.prekeys.current().bundle}
+		if err := bob.oneTime.named(b, other, &ours); !errors.Is(err, errOneTimeUnknown) {
 			t.Errorf("another knock with the key in the batch: %v, want errOneTimeUnknown", err)
 		}
 		receiveAndWait(bob, first.AMID(), handKnockWith(t, w, first, bob, keys))
@@ -400,18 +411,45 @@ func TestOneTimeKeysOfANewEpoch(t *testing.T) {
 			t.Errorf("the private part of %v is still there", n)
 		}
 	}
-	if err := tryKnock(t, bob, raw); !errors.Is(err, errOneTimeUnknown) {
+	if err := nameKeys(t, bob, raw); !errors.Is(err, errOneTimeUnknown) {
 		t.Errorf("a knock with keys of the old epoch: %v, want errOneTimeUnknown", err)
 	}
 	fresh := fetch(t, bob, "a node")
 	fresh.x25519.Epoch, fresh.kem.Epoch = before.bundle.Epoch, before.bundle.Epoch
-	if err := tryKnock(t, bob, handKnockWith(t, w, key, bob, fresh)); !errors.Is(err, errOneTimeUnknown) {
+	if err := nameKeys(t, bob, handKnockWith(t, w, key, bob, fresh)); !errors.Is(err, errOneTimeUnknown) {
 		t.Errorf("a new key with a bundle of the old epoch: %v, want errOneTimeUnknown", err)
 	}
 }
 
-// After a state was put back, with its mark, a key is ready that somebody already has.
-// His knock takes it off the list.
+// A private part whose state key is gone is as good as none.
+func TestOneTimeKeySealedUnderALostKey(t *testing.T) {
+	w := newWorld(t)
+	bob := w.person("bob", "accept")
+	filled(t, bob)
+	keys := fetch(t, bob, "a node")
+	key := newKey(t)
+	raw := handKnockWith(t, w, key, bob, keys)
+	err := bob.mem.Update(t.Context(), func(tx store.Tx) error {
+		row, _ := bob.oneTime.rowsOf(knock.KeyName{Kind: keys.kem.Kind, ID: keys.kem.ID})
+		return tx.Set(row, noise(100))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nameKeys(t, bob, raw); !errors.Is(err, errOneTimeUnknown) {
+		t.Errorf("%v, want errOneTimeUnknown", err)
+	}
+	before := count(t, bob, rowOneTime)
+	if err := bob.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, bob, rowOneTime); n != before-1 {
+		t.Errorf("%d private parts after the sweep, want %d", n, before-1)
+	}
+}
+
+// After a state was put back a key is ready that somebody already has. His knock takes it
+// off the list.
 func TestOneTimeKeyOfAStatePutBack(t *testing.T) {
 	w := newWorld(t)
 	bob := w.person("bob", "accept")
