@@ -43,6 +43,15 @@ type Decision struct {
 // Blocked says whether the owner blocked the peer.
 func (p Policy) Blocked(peer identity.AMID) bool { return slices.Contains(p.Block, peer) }
 
+// WithBlock is the policy with a peer on the block list, or off it.
+func (p Policy) WithBlock(peer identity.AMID, blocked bool) Policy {
+	p.Block = slices.DeleteFunc(slices.Clone(p.Block), func(a identity.AMID) bool { return a == peer })
+	if blocked {
+		p.Block = append(p.Block, peer)
+	}
+	return p
+}
+
 // Evaluate judges a knock. The first of these rules that applies decides: the
 // block list; the modes; the intents; a grant; the allow list; what the owner
 // says of strangers.

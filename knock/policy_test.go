@@ -326,6 +326,20 @@ func TestWhatIsLeftOfAGrant(t *testing.T) {
 	}
 }
 
+func TestWithBlock(t *testing.T) {
+	p := policy(t, `{"blocklist":["`+bob+`"]}`)
+	both := p.WithBlock(amid(t, alice), true).WithBlock(amid(t, alice), true)
+	if len(both.Block) != 2 || !both.Blocked(amid(t, alice)) || p.Blocked(amid(t, alice)) {
+		t.Errorf("blocked %v, before %v", both.Block, p.Block)
+	}
+	if raw, err := both.Encode(); err != nil || strings.Count(string(raw), alice) != 2 {
+		t.Errorf("the SDKs' list does not have her: %s, %v", raw, err)
+	}
+	if back := both.WithBlock(amid(t, alice), false); back.Version() != p.Version() || !both.Blocked(amid(t, alice)) {
+		t.Errorf("unblocked: %v, before %v", back.Block, both.Block)
+	}
+}
+
 func TestSetDoesNotShare(t *testing.T) {
 	p := policy(t, `{"block":["`+alice+`"]}`)
 	version := p.Version()

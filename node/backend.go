@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"amesh/dht"
+	"amesh/identity"
 	"amesh/node/api"
 )
 
@@ -339,6 +340,19 @@ func (m *mesh) Kill(ctx context.Context, agent, peer string) ([]api.Session, err
 		return nil, err
 	}
 	return r.agent.Kill(ctx, peer)
+}
+
+// Block implements api.Backend.
+func (m *mesh) Block(_ context.Context, agent, peer string, blocked bool) (api.Policy, error) {
+	amid, err := identity.ParseAMID(peer)
+	if err != nil {
+		return api.Policy{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
+			WithHint("`amesh peers` lists whom this node knows")
+	}
+	if err := m.policy.block(amid, blocked); err != nil {
+		return api.Policy{}, err
+	}
+	return m.policy.view(agent)
 }
 
 // Policy implements api.Backend.

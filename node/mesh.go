@@ -138,6 +138,13 @@ func (m *mesh) public(r *room) agent.Places {
 	return p
 }
 
+// policyChanged has the mailrooms end what the policy in force does not let be.
+func (m *mesh) policyChanged() {
+	for _, r := range m.rooms {
+		r.agent.PolicyChanged()
+	}
+}
+
 // republish has the records made anew soon.
 func (m *mesh) republish() {
 	select {

@@ -247,6 +247,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
 	meshLayer.run("records", m.publish)
+	meshLayer.run("policy", func(ctx context.Context) error { return policy.watch(ctx, m.policyChanged) })
 	for _, r := range m.rooms {
 		meshLayer.run("paths", r.paths.run)
 		meshLayer.run("relays", r.relays.run)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"amesh/identity"
 	"amesh/knock"
@@ -30,7 +32,12 @@ type policyFile struct {
 	written bool // there was something in the file since the start
 	seen    stamp
 	bad     error
+	news    chan struct{} // another policy is in force
 }
+
+// policyEvery is how often the file is looked at when nobody asks for the policy: a
+// block by hand ends a live session within a second.
+const policyEvery = 500 * time.Millisecond
 
 // errPolicyGone reports a policy file in which there was something, and is not now.
 var errPolicyGone = errors.New("the file is gone or empty")
@@ -40,7 +47,7 @@ type stamp struct{ modified, size int64 }
 
 // openPolicy reads the file. A missing one is the default: the owner is asked.
 func openPolicy(path string, log *slog.Logger) (*policyFile, error) {
-	p := &policyFile{path: path, log: log}
+	p := &policyFile{path: path, log: log, news: make(chan struct{}, 1)}
 	p.seen = p.stamp()
 	policy, err := p.read()
 	if err != nil {
@@ -76,6 +83,34 @@ func (p *policyFile) read() (*knock.Policy, error) {
 	return &policy, nil
 }
 
+// watch calls changed at once, and whenever another policy is in force, until ctx ends.
+func (p *policyFile) watch(ctx context.Context, changed func()) error {
+	tick := time.NewTicker(policyEvery)
+	defer tick.Stop()
+	var last *knock.Policy
+	for {
+		if now := p.get(); now != last {
+			last = now
+			changed()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-p.news:
+		}
+	}
+}
+
+// enforce puts a policy in force. p.mu is held.
+func (p *policyFile) enforce(policy *knock.Policy) {
+	p.current = policy
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
 // get is the policy in force.
 func (p *policyFile) get() *knock.Policy {
 	p.mu.Lock()
@@ -98,7 +133,7 @@ func (p *policyFile) refresh() {
 		if closed.Strangers == knock.StrangersAccept {
 			closed.Strangers = knock.StrangersAsk
 		}
-		p.current = &closed
+		p.enforce(&closed)
 		p.log.Error("policy is gone; nobody new is let in, who was blocked stays blocked", "file", p.path)
 		return
 	}
@@ -106,7 +141,7 @@ func (p *policyFile) refresh() {
 		p.log.Error("policy cannot be read; the one before stays in force", "err", err)
 		return
 	}
-	p.current = policy
+	p.enforce(policy)
 	p.log.Info("policy read again")
 }
 
@@ -120,6 +155,23 @@ func (p *policyFile) trouble() error {
 
 // set changes one key on disk and in force. It puts a file that is gone back.
 func (p *policyFile) set(key, value string) error {
+	return p.change(func(now *knock.Policy) (knock.Policy, error) {
+		next, err := now.Set(key, value)
+		if err != nil {
+			err = api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
+				WithHint("`amesh policy show` lists the keys")
+		}
+		return next, err
+	})
+}
+
+// block puts a peer on the block list, or takes it off.
+func (p *policyFile) block(peer identity.AMID, blocked bool) error {
+	return p.change(func(now *knock.Policy) (knock.Policy, error) { return now.WithBlock(peer, blocked), nil })
+}
+
+// change puts another policy on disk and in force.
+func (p *policyFile) change(f func(*knock.Policy) (knock.Policy, error)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refresh()
@@ -127,10 +179,9 @@ func (p *policyFile) set(key, value string) error {
 		return api.Problemf(http.StatusConflict, api.CodeConflict, "policy.json is not understood: %v", p.bad).
 			WithHint("mend %s first", p.path)
 	}
-	next, err := p.current.Set(key, value)
+	next, err := f(p.current)
 	if err != nil {
-		return api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
-			WithHint("`amesh policy show` lists the keys")
+		return err
 	}
 	raw, err := next.Encode()
 	if err != nil {
@@ -144,7 +195,7 @@ func (p *policyFile) set(key, value string) error {
 		return err
 	}
 	p.seen, p.written, p.bad = p.stamp(), true, nil
-	p.current = &next
+	p.enforce(&next)
 	return nil
 }
 

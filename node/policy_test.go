@@ -1,11 +1,13 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"amesh/identity"
@@ -59,6 +61,62 @@ func TestPolicyFile(t *testing.T) {
 		t.Errorf("after a reset: %s, %v", got, p.trouble())
 	}
 }
+
+// T36: an edit of the file is noticed within a second although nobody asks for the policy,
+// a change through the API at once, and each once.
+func TestPolicyChangeIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), policyName)
+	synctest.Test(t, func(t *testing.T) {
+		p, err := openPolicy(path, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		noticed := 0
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.watch(ctx, func() { noticed++ }) }()
+		synctest.Wait()
+		if noticed != 1 {
+			t.Fatalf("%d rulings at the start", noticed)
+		}
+		if err := os.WriteFile(path, []byte(`{"block":["`+blockedName+`"]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if noticed != 2 {
+			t.Errorf("%d rulings a second after an edit", noticed)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if noticed != 2 {
+			t.Errorf("%d rulings with nothing changed", noticed)
+		}
+		peer, err := identity.ParseAMID(blockedName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, blocked := range []bool{false, true} {
+			if err := p.block(peer, blocked); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if noticed != 3+i || p.get().Blocked(peer) != blocked {
+				t.Errorf("blocked %t: %d rulings", blocked, noticed)
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	again, err := openPolicy(path, slog.New(slog.DiscardHandler))
+	if err != nil || len(again.get().Block) != 1 {
+		t.Errorf("on disk: %+v, %v", again, err)
+	}
+}
+
+const blockedName = "2wCNe4X9egd7iKnC1T9XBee63MLc"
 
 // An editor replaces the file: for an instant there is none, or an empty one. Whoever
 // is blocked stays blocked.

@@ -245,6 +245,14 @@ func (f *fakeNode) Kill(_ context.Context, _, peer string) ([]api.Session, error
 	return nil, api.Problemf(404, api.CodeNotFound, "no open session with %s", peer)
 }
 
+func (f *fakeNode) Block(ctx context.Context, agent, peer string, blocked bool) (api.Policy, error) {
+	f.policy["block"] = []string{}
+	if blocked {
+		f.policy["block"] = []string{peer}
+	}
+	return f.Policy(ctx, agent)
+}
+
 func (f *fakeNode) Policy(context.Context, string) (api.Policy, error) {
 	return api.Policy{File: "policy.json", Rules: f.policy, Version: "v1"}, nil
 }

@@ -41,6 +41,9 @@ func writePeer(w io.Writer, start string, p api.Peer) {
 	if p.Granted {
 		grant = ", granted"
 	}
+	if p.Blocked {
+		grant = ", blocked"
+	}
 	fmt.Fprintf(w, "%s%s  %s  session %s%s", start, p.AMID, p.Path, p.Session, grant)
 	if p.Verified != nil {
 		fmt.Fprint(w, ", verified")

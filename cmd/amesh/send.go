@@ -203,6 +203,9 @@ func writeSent(w io.Writer, m api.Message) {
 // outcome compares where a message is with where it should be; nil is success.
 func outcome(m api.Message, want api.State) *failure {
 	switch {
+	case m.State == api.StateRefused && m.Reason == api.ReasonBlocked:
+		return &failure{exit: exitRefused, code: "blocked", message: m.To.String() + " is blocked here",
+			rule: "block", hint: "amesh unblock " + m.To.String()}
 	case m.State == api.StateRefused:
 		return &failure{exit: exitRefused, code: "refused", message: "refused by " + m.To.String() + why(m),
 			hint: "its owner decides who may write, and does not say why not"}

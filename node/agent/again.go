@@ -23,6 +23,9 @@ func (c *clerk) void(b *batch, s *session) {
 // supplant makes older sessions void when a new one says that the peer does not have
 // them any more: it resumes, or it is of a higher epoch of the peer.
 func (c *clerk) supplant(b *batch, by *session) {
+	if by.PeerEpoch < c.row.InEpoch {
+		c.void(b, by) // a late accept: the peer has lost this one, too
+	}
 	for _, s := range b.list() {
 		if s.Sid != by.Sid && s.accepted() && !s.Void && (by.Resume || s.PeerEpoch < by.PeerEpoch) {
 			c.void(b, s)
@@ -43,10 +46,10 @@ func (c *clerk) voided(sid string) bool {
 // that is void.
 func (c *clerk) waits(o *outRow) bool { return !o.sealed() || c.voided(o.Session) }
 
-// refers reports whether an unfinished message was sealed in a session.
+// refers reports whether a message that the peer does not have was sealed in a session.
 func (c *clerk) refers(sid string) bool {
 	for _, o := range c.open {
-		if o.Session == sid {
+		if o.Session == sid && undelivered(o) {
 			return true
 		}
 	}

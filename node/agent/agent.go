@@ -111,8 +111,9 @@ type Agent struct {
 	running context.Context
 	started chan struct{} // closed when Run works
 	wg      sync.WaitGroup
-	failed  chan error  // the first error that ends Run
-	noSpace atomic.Bool // the disk is full, as far as we know
+	failed  chan error    // the first error that ends Run
+	noSpace atomic.Bool   // the disk is full, as far as we know
+	rulings atomic.Uint64 // counts changes of the policy, see block.go
 }
 
 // New checks the configuration. It reads and starts nothing.
@@ -147,10 +148,11 @@ func New(cfg Config) (*Agent, error) {
 		failed: make(chan error, 1), started: make(chan struct{}),
 	}
 	a.prekeys = &prekeys{a: a}
-	a.mark = &mark{a: a}
+	a.mark = newMark(a)
 	a.oneTime = newOneTimeKeys(a)
 	a.guard.init(cfg.KnockLimits, cfg.Limits.RenewPeer, cfg.Limits.RenewAll)
 	a.changed.init()
+	a.rulings.Store(1)
 	return a, nil
 }
 
@@ -213,6 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.clerk(peer)
 	}
 	close(a.started)
+	a.PolicyChanged() // it may have been, while we were off
 	a.wg.Go(func() { a.sweepLoop(inner) })
 
 	var failure error

@@ -300,9 +300,11 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 			until := row.Expires.Truncate(time.Second)
 			err = c.sealAnswer(b, s, row, knockPending, flightAnswer, &content.Pending{Knock: s.KnockHash, Until: until})
 		case knock.SealReject:
-			reject := &content.Reject{Knock: s.KnockHash, Code: content.Rejected}
+			reject := &content.Reject{Knock: s.KnockHash}
 			if row.Retry > 0 {
 				reject.Code, reject.RetryAfter = content.Busy, uint32(row.Retry/time.Second)+1
+			} else if reject.Code, err = c.rejectCode(); err != nil {
+				return err
 			}
 			err = c.sealAnswer(b, s, row, knockRejected, flightAnswer, reject)
 			b.erase(s) // the keys go; the answer's bytes stay for repeats

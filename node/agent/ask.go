@@ -26,7 +26,7 @@ func (c *clerk) tendKnock() (bool, error) {
 		return true, c.giveUpKnock(s, knock.AskExpired)
 	case s != nil && !now.Before(c.giveUpAt(s)):
 		return true, c.giveUpKnock(s, knock.TooOld)
-	case c.sender() != nil && !resume, c.lookup.running, now.Before(c.lookup.next):
+	case c.sender() != nil && !resume, c.lookup.running, now.Before(latest(c.lookup.next, c.row.NotBefore)):
 		return false, nil
 	case s != nil:
 		// No answer for long: perhaps the peer has new keys.
@@ -236,7 +236,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	}
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
 		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(),
-		Resume: len(request.Resume) > 0, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
+		Resume: len(request.Resume) > 0, Lost: request.Resume, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
 		PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
 		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
 	}}
@@ -361,7 +361,12 @@ func (c *clerk) takeBusy(b *batch, s *session, ct *content.Reject) error {
 	b.erase(s)
 	c.takeTailBack(b, s)
 	again := b.now.Add(max(time.Duration(ct.RetryAfter)*time.Second, c.a.Limits.LookupMost))
-	b.then(func() { c.lookup.wait, c.lookup.next = 0, again })
+	b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
+		row.NotBefore = again
+		return nil
+	})
+	c.nameAgain(b, s.Lost)
+	b.then(c.lookup.reset)
 	return nil
 }
 

@@ -100,7 +100,7 @@ func (b *batch) prune() {
 	var idle []*session
 	best := sender(b.list())
 	for _, s := range b.list() {
-		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) && !(s.Void && b.c.refers(s.Sid)) {
+		if s != best && !s.waiting() && (s.Asker || s.Answer != knock.AnswerAsked) && !b.c.refers(s.Sid) {
 			idle = append(idle, s)
 		}
 	}
@@ -190,7 +190,8 @@ func (c *clerk) commit(b *batch) error {
 		}
 		return nil
 	}
-	if err := c.a.mark.reserve(len(b.flights)); err != nil {
+	n := len(b.flights)
+	if err := c.a.mark.reserve(n); err != nil {
 		c.loaded = false
 		return err
 	}
@@ -209,6 +210,7 @@ func (c *clerk) commit(b *batch) error {
 		}
 		return c.putPeer(tx, b, row)
 	})
+	c.a.mark.settle(n, err == nil)
 	if err != nil {
 		c.loaded = false
 		return err

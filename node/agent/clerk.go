@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type clerk struct {
 	byID      map[ratchet.ID]*flight // the same by envelope id
 	open      map[uint64]*outRow     // unfinished outgoing messages by sequence
 	seen      uint64                 // outgoing rows up to this sequence are in open or finished
+	given     uint64                 // the last sequence that was given, when the clerk loaded
 	lookup    lookup
 	mute      bool // receipts are due that no session can carry
 	hold      hold
@@ -48,6 +50,8 @@ type clerk struct {
 	noOneTime bool      // the next knock uses no one-time keys
 	paused    time.Time // the relay asked us to wait until then
 	repeats   map[ratchet.ID]time.Time
+	judged    uint64 // the ruling that was applied last
+	blocked   bool   // by that one
 }
 
 // flight is a flightRow with what only matters while the process lives.
@@ -260,6 +264,10 @@ func (c *clerk) doRound(r *round) (bool, error) {
 			return true, err
 		}
 	}
+	judged, err := c.judge()
+	if err != nil {
+		return true, err
+	}
 	for {
 		n := oneKnock(r.incoming)
 		if err := c.receive(r.incoming[:n]); err != nil {
@@ -274,7 +282,7 @@ func (c *clerk) doRound(r *round) (bool, error) {
 		return ended, err
 	}
 	sent, err := c.send()
-	return ended || sent, err
+	return judged || ended || sent, err
 }
 
 // oneKnock is how many of the arrivals go into one transaction: a second knock waits
@@ -312,7 +320,7 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		}
 	}
 	for _, o := range c.open {
-		if c.refusedNow(o) {
+		if c.refusedNow(o) || c.shunned(o) {
 			soonest(now)
 		}
 		soonest(c.endOf(o))
@@ -322,13 +330,11 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		soonest(c.giveUpAt(knocking))
 	}
 	if c.sender() == nil && !c.lookup.running && (knocking != nil || c.needsSession()) {
-		soonest(c.lookup.next)
+		soonest(latest(c.lookup.next, c.row.NotBefore))
 	}
 	if knocking == nil && !c.lookup.running {
-		if at := c.nextResume(); at.Before(c.lookup.next) {
-			soonest(c.lookup.next)
-		} else {
-			soonest(at)
+		if at := c.nextResume(); !at.IsZero() {
+			soonest(latest(at, c.lookup.next, c.row.NotBefore))
 		}
 	}
 	if c.row.Showing {
@@ -338,6 +344,10 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 		soonest(c.row.HoleSince.Add(c.a.Limits.GapTimeout))
 	}
 	return next
+}
+
+func latest(times ...time.Time) time.Time {
+	return slices.MaxFunc(times, time.Time.Compare)
 }
 
 // giveUpAt is when the knock of a session gives way to a new one.
@@ -371,6 +381,9 @@ func (c *clerk) load() error {
 			return err
 		}
 		if c.sess, err = c.a.loadSessions(r, c.peer); err != nil {
+			return err
+		}
+		if c.given, _, err = counter(r, c.a.key(rowCounter, []byte{counterSequence}, c.peer[:])); err != nil {
 			return err
 		}
 		if c.lost.row, _, err = getJSON[resumeRow](r, c.a.key(rowResume, c.peer[:])); err != nil {
@@ -446,7 +459,7 @@ func (c *clerk) readNewRows() error {
 
 // firstSeq is the lowest sequence that is not finished.
 func (c *clerk) firstSeq() uint64 {
-	low := c.seen + 1
+	low := max(c.seen, c.given) + 1
 	for seq := range c.open {
 		low = min(low, seq)
 	}

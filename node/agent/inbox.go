@@ -57,6 +57,9 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 		return err
 	}
 	if found {
+		if err := c.placed(tx, row, after, b, m.epoch, d.Sequence); err != nil {
+			return err
+		}
 		return c.storeAgain(tx, now, id, hash, seen)
 	}
 	reason, err := c.objection(tx, row, m, now)
@@ -99,6 +102,15 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: now})
 }
 
+// placed closes the place of a message that we have already: in a new epoch the sender
+// counts anew, and what follows would wait for it.
+func (c *clerk) placed(tx store.Tx, row *peerRow, after *[]func(), b *batch, epoch uint32, seq uint64) error {
+	if epoch != row.InEpoch {
+		return nil
+	}
+	return c.skip(tx, row, after, b, seq, seq)
+}
+
 // storeAgain answers a message id that was seen before: the same content gets the
 // same answer again, another content is a conflict and changes nothing.
 func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]byte, seen seenRow) error {
@@ -121,7 +133,9 @@ func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]by
 			return err
 		}
 		if found {
-			due.State = receiptState(in.State, in.Attempt)
+			if due.State = receiptState(in.State, in.Attempt); due.State > content.Handled {
+				due.Reason = content.ReasonAgent
+			}
 		}
 	}
 	return c.a.putDue(tx, c.peer, due)

@@ -26,35 +26,68 @@ type MarkKeeper interface {
 	Save(raw []byte) error
 }
 
-// markAhead is how many envelopes a mark reserves, and so how many may be sealed
-// between a copy of the state and its return without anybody noticing.
-const markAhead = 256
+const (
+	// markAhead is how many envelopes a mark reserves beyond those that are counted or
+	// on their way into the store.
+	markAhead = 1024
+	// markUnderWay bounds what is sealed and not committed yet, by all clerks together.
+	markUnderWay = 1024
+	// markJudged is how far a mark may be ahead of the store after a crash; further is a
+	// state that was put back. So many envelopes can be sealed between a copy of the
+	// state and its return without anybody noticing, if no start lies between.
+	markJudged = markAhead + markUnderWay
+)
 
 // mark counts the envelopes that the agent seals.
 type mark struct {
 	a *Agent
 
 	mu       sync.Mutex
+	room     sync.Cond // signalled when underWay shrank
 	epoch    uint32
-	sealed   uint64 // never below what the store has counted
+	sealed   uint64 // as the store has counted
+	underWay uint64 // sealed, and not committed yet
 	reserved uint64
 }
 
-// reserve lets n envelopes be sealed. The mark says so before they are. An error of
-// the keeper is one of the disk.
+func newMark(a *Agent) *mark {
+	m := &mark{a: a}
+	m.room.L = &m.mu
+	return m
+}
+
+// reserve lets n envelopes be committed, of which settle tells the end. The mark says so
+// before they are. An error of the keeper is one of the disk.
 func (m *mark) reserve(n int) error {
 	if m.a.Mark == nil || n == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.sealed+uint64(n) > m.reserved {
-		if err := m.write(m.sealed + uint64(n) + markAhead); err != nil {
+	for m.underWay > 0 && m.underWay+uint64(n) > markUnderWay {
+		m.room.Wait()
+	}
+	if next := m.sealed + m.underWay + uint64(n); next > m.reserved {
+		if err := m.write(next + markAhead); err != nil {
 			return err
 		}
 	}
-	m.sealed += uint64(n)
+	m.underWay += uint64(n)
 	return nil
+}
+
+// settle ends what reserve began: the envelopes are in the store, or they are nowhere.
+func (m *mark) settle(n int, committed bool) {
+	if m.a.Mark == nil || n == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.underWay -= uint64(n)
+	if committed {
+		m.sealed += uint64(n)
+	}
+	m.room.Broadcast()
 }
 
 // write saves a mark; m.mu is held.
@@ -144,7 +177,7 @@ func rolledBack(h history, m *identity.RollbackMark) bool {
 	case m.Epoch > h.epoch:
 		return true
 	}
-	return m.Reserved > h.sealed+markAhead
+	return m.Reserved > h.sealed+markJudged
 }
 
 // open finds out whether the state was put back, and then makes sure that nothing of
@@ -168,7 +201,8 @@ func (m *mark) open(ctx context.Context) error {
 	if found != nil {
 		m.epoch, m.sealed = max(h.epoch, found.Epoch), max(h.sealed, found.Reserved)
 	}
-	m.sealed++
+	// Further than any mark of before, so that this start is seen in every older copy.
+	m.sealed += markUnderWay + 1
 	if back {
 		if m.epoch++; m.epoch == 0 {
 			return errors.New("there is no epoch left")
@@ -212,7 +246,7 @@ func (a *Agent) retireAll(ctx context.Context) error {
 		s   *session
 	}
 	var sessions []found
-	var doomed [][]byte
+	var doomed, skips [][]byte
 	err := a.Store.View(func(r store.Reader) error {
 		var bad error
 		err := r.Scan(a.key(rowSession), nil, func(k, v []byte) bool {
@@ -228,6 +262,17 @@ func (a *Agent) retireAll(ctx context.Context) error {
 				sessions = append(sessions, found{k, s})
 			}
 			return true
+		})
+		if err = errors.Join(err, bad); err != nil {
+			return err
+		}
+		var over finished
+		err = r.Scan(a.key(rowOut), nil, func(_, v []byte) bool {
+			bad = over.look(v, func(k, _ []byte) error {
+				skips = append(skips, append(a.amid[:len(a.amid):len(a.amid)], k...))
+				return nil
+			})
+			return bad == nil
 		})
 		if err = errors.Join(err, bad); err != nil {
 			return err
@@ -248,7 +293,10 @@ func (a *Agent) retireAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.inSteps(ctx, len(sessions)+len(doomed), func(tx store.Tx, i int) error {
+	return a.inSteps(ctx, len(sessions)+len(doomed)+len(skips), func(tx store.Tx, i int) error {
+		if at := i - len(sessions) - len(doomed); at >= 0 {
+			return tx.Set(skips[at], nil) // the peer would wait for it in vain
+		}
 		if i >= len(sessions) {
 			return tx.Delete(doomed[i-len(sessions)])
 		}

@@ -161,12 +161,12 @@ func TestRolledBack(t *testing.T) {
 		"before there were marks":          {history{epoch: 1, used: true}, nil, true},
 		"mark lost":                        {history{epoch: 1, used: true, counted: true, sealed: 7}, nil, true},
 		"restored from a backup":           {history{epoch: 9}, nil, false},
-		"in order":                         {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 263), false},
-		"as far ahead as a crash leaves":   {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 263), false},
-		"one further":                      {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 264), true},
+		"in order":                         {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 7+markAhead), false},
+		"as far ahead as a crash leaves":   {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 7+markJudged), false},
+		"one further":                      {history{epoch: 1, used: true, counted: true, sealed: 7}, at(1, 8+markJudged), true},
 		"of a higher epoch":                {history{epoch: 1, used: true, counted: true, sealed: 7}, at(2, 3), true},
 		"of a lower epoch":                 {history{epoch: 3, used: true, counted: true, sealed: 7}, at(2, 3), false},
-		"state gone, mark there":           {history{epoch: 1}, at(1, 1000), true},
+		"state gone, mark there":           {history{epoch: 1}, at(1, markJudged+1), true},
 		"sealed under another state's key": {history{epoch: 1, used: true, counted: true, sealed: 7, strange: true}, at(1, 10), true},
 	} {
 		if got := rolledBack(c.h, c.m); got != c.want {

@@ -297,7 +297,10 @@ func (a *Agent) Peers() ([]api.Peer, error) {
 }
 
 func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
-	p := api.Peer{AMID: amid, Agent: a.Name, Path: api.PathNone, Session: "none", Revoked: a.revocation(amid)}
+	p := api.Peer{
+		AMID: amid, Agent: a.Name, Path: api.PathNone, Session: "none",
+		Revoked: a.revocation(amid), Blocked: a.Policy().Blocked(amid),
+	}
 	err := a.Store.View(func(r store.Reader) error {
 		row, _, err := getJSON[peerRow](r, a.key(rowPeer, amid[:]))
 		if err != nil {

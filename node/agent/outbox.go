@@ -292,12 +292,14 @@ func (c *clerk) endOverdue() (bool, error) {
 	}
 	for _, o := range c.open {
 		refused := c.refusedNow(o)
-		if room == 0 || (!refused && b.now.Before(c.endOf(o))) {
+		if room == 0 || (!refused && !c.shunned(o) && b.now.Before(c.endOf(o))) {
 			continue
 		}
 		room--
 		row := *o
 		switch {
+		case c.shunned(o):
+			row.State, row.Reason = api.StateRefused, api.ReasonBlocked
 		case refused:
 			row.State, row.Reason = api.StateRefused, api.ReasonRejected
 		case rankOf[row.State] >= rankOf[api.StateDelivered]:

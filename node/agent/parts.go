@@ -20,6 +20,9 @@ func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 			return c.refuseBreach(tx, row, after, b, p, epoch, breach)
 		}
 		whole, err := c.keepPart(tx, b.now, p)
+		if errors.Is(err, errPartsKnown) {
+			return c.placed(tx, row, after, b, epoch, p.Description.Sequence)
+		}
 		if errors.Is(err, errParts) || errors.Is(err, errPartsBusy) {
 			return c.refuseParts(tx, row, after, b, p, epoch, err)
 		}
@@ -31,8 +34,9 @@ func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 }
 
 var (
-	errParts     = errors.New("parts do not fit together")
-	errPartsBusy = errors.New("no room for another long message")
+	errParts      = errors.New("parts do not fit together")
+	errPartsBusy  = errors.New("no room for another long message")
+	errPartsKnown = errors.New("completed or refused before")
 )
 
 // keepPart stores a slice and returns the whole body when it was the last one.
@@ -44,7 +48,10 @@ func (c *clerk) keepPart(tx store.Tx, now time.Time, p *content.Part) ([]byte, e
 		return nil, err
 	}
 	if found { // it was completed or refused before; its answer goes again
-		return nil, c.storeAgain(tx, now, id, hash, seen)
+		if err := c.storeAgain(tx, now, id, hash, seen); err != nil {
+			return nil, err
+		}
+		return nil, errPartsKnown
 	}
 	key := c.a.key(rowParts, c.peer[:], id[:])
 	row, found, err := getJSON[partsRow](tx, key)

@@ -84,6 +84,10 @@ func (c *clerk) receive(ins []arrival) error {
 	if len(ins) == 0 && (!c.hold.ready || len(c.hold.list) == 0) {
 		return nil
 	}
+	if c.blocked {
+		c.shun(ins)
+		return nil
+	}
 	b := c.begin()
 	seen := make(map[ratchet.ID]bool, len(ins))
 	for _, arr := range append(c.hold.take(b.now, c.a.Limits), ins...) {

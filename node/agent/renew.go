@@ -62,7 +62,7 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 	if c.parted() {
 		return fmt.Errorf("%w: %w", errDropped, identity.ErrRevoked)
 	}
-	s := c.outstanding(arr.Data)
+	s := c.outstanding(b, arr.Data)
 	if s == nil {
 		return fmt.Errorf("%w: a renew that answers no knock of ours", errDropped)
 	}
@@ -94,14 +94,14 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 		wait = recent[0].Add(time.Hour).Sub(b.now)
 	}
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
-		row.Renewed = append(recent, b.now)
+		row.Renewed, row.NotBefore = append(recent, b.now), b.now.Add(wait)
 		if err := setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.now}); err != nil {
 			return err
 		}
 		return c.keepBundle(tx, n.Bundle, b.now)
 	})
 	b.then(func() {
-		c.lookup.wait, c.lookup.next = 0, b.now.Add(wait)
+		c.lookup.reset()
 		c.noOneTime = true
 	})
 	return nil
@@ -109,12 +109,12 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 
 // outstanding finds the session whose unanswered knock an envelope of type renew names.
 // It looks at nothing but the hash: signatures of strangers cost more.
-func (c *clerk) outstanding(raw []byte) *session {
+func (c *clerk) outstanding(b *batch, raw []byte) *session {
 	const at = ratchet.PrefixSize + 2*identity.AMIDSize
 	if len(raw) < at+32 {
 		return nil
 	}
-	for _, s := range c.sess {
+	for _, s := range b.list() {
 		if s.waiting() && s.KnockHash == [32]byte(raw[at:]) {
 			return s
 		}

@@ -35,6 +35,22 @@ func (c *clerk) lose(id ratchet.ID) {
 	c.lost.ids = append(c.lost.ids, id)
 }
 
+// nameAgain lets ids be named another time: the peer could not take the knock that named
+// them.
+func (c *clerk) nameAgain(b *batch, ids []ratchet.ID) {
+	if len(ids) == 0 {
+		return
+	}
+	row := c.lost.row
+	row.Named = slices.DeleteFunc(slices.Clone(row.Named), func(id ratchet.ID) bool { return slices.Contains(ids, id) })
+	c.putResume(b, row)
+	b.then(func() {
+		for _, id := range ids {
+			c.lose(id)
+		}
+	})
+}
+
 // regain notes that an envelope was opened after all.
 func (c *clerk) regain(id ratchet.ID) {
 	c.lost.ids = slices.DeleteFunc(c.lost.ids, func(x ratchet.ID) bool { return x == id })

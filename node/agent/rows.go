@@ -206,6 +206,7 @@ type peerRow struct {
 	Gap       uint64      `json:"gap"`                // sequences given up, not yet told with a message
 	Showing   bool        `json:"showing"`            // more is ready to be shown than fitted into a transaction
 	Refused   uint64      `json:"refused,omitempty"`  // messages up to this sequence that waited were refused with a knock
+	NotBefore time.Time   `json:"not_before"`         // the peer asked us not to knock before
 	Unwanted  bool        `json:"unwanted,omitempty"` // the peer refused our last knock
 	Order     uint64      `json:"order"`              // last order given to a flight
 	Renewed   []time.Time `json:"renewed,omitempty"`  // knocks made again because of a renew, lately

@@ -18,6 +18,9 @@ func (c *clerk) send() (bool, error) {
 	if err := c.readNewRows(); err != nil {
 		return false, err
 	}
+	if c.blocked {
+		return c.handOver(), nil
+	}
 	if c.parted() {
 		return c.sendParted()
 	}
@@ -111,6 +114,9 @@ func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
 			keys = append(keys, bytes.Clone(k))
 			if d.Envelope != ([16]byte{}) {
 				receipts.Envelopes = append(receipts.Envelopes, d.Envelope)
+			}
+			if d.State > content.Handled && d.Reason == 0 {
+				d.Reason = content.ReasonAgent // of a version that left it out
 			}
 			if d.State != 0 {
 				receipts.Messages = append(receipts.Messages, content.Receipt{
@@ -270,7 +276,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		n := b.session(s)
 		n.Out, n.Last = out, max(n.Last, o.Seq)
 		row := o
-		row.Session, row.Reason = s.Sid, ""
+		row.Session, row.Reason, row.Tail = s.Sid, "", false
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 			return c.advance(tx, row, b.now, after)
 		})

@@ -24,6 +24,7 @@ type sessionMeta struct {
 	Closed    bool                `json:"closed"`           // we only receive
 	Void      bool                `json:"void,omitempty"`   // what was sealed in it is sealed again (again.go)
 	Resume    bool                `json:"resume,omitempty"` // its knock named envelopes that could not be opened
+	Lost      []ratchet.ID        `json:"lost,omitempty"`   // the envelopes that its knock named
 	Ended     content.CloseReason `json:"ended"`            // the reason of the close, 0 without one
 	BundleID  [32]byte            `json:"bundle_id"`        // the peer's, when we are the asker
 	KnockHash [32]byte            `json:"knock_hash"`

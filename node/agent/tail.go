@@ -80,8 +80,7 @@ func (c *clerk) tailsOf(s *session) []outRow {
 // left once, with the knock; its receipt is waited for before it goes again.
 func (c *clerk) letTailGo(b *batch, s *session) {
 	for _, o := range c.tailsOf(s) {
-		o.Tail = false
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.now, after) })
+		c.changeTail(b, o, func(o *outRow) { o.Tail = false })
 		for _, f := range c.flightsOf(o.ID) {
 			b.then(func() { f.tries, f.next = 1, b.now.Add(c.backoff(1)) })
 		}
@@ -95,12 +94,26 @@ func (c *clerk) takeTailBack(b *batch, s *session) {
 		for _, f := range c.flightsOf(o.ID) {
 			b.land(f)
 		}
-		o.Session, o.Tail = "", false
-		if undelivered(&o) {
-			o.State, o.Where = api.StateAccepted, ""
-		}
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.now, after) })
+		c.changeTail(b, o, func(o *outRow) {
+			o.Session, o.Tail = "", false
+			if undelivered(o) {
+				o.State, o.Where = api.StateAccepted, ""
+			}
+		})
 	}
+}
+
+// changeTail changes the row of a message that went behind a knock, as it is by then: a
+// receipt in the same transaction may have ended it.
+func (c *clerk) changeTail(b *batch, o outRow, change func(*outRow)) {
+	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
+		row, found, err := c.a.outRow(tx, o.ID)
+		if err != nil || !found || row.State.Terminal() {
+			return err
+		}
+		change(&row)
+		return c.advance(tx, row, b.now, after)
+	})
 }
 
 // takeTail opens what came behind a knock, on the session that was just accepted and in
@@ -111,6 +124,7 @@ func (c *clerk) takeTail(b *batch, s *session, arr arrival) error {
 	if len(tail) == 0 || !s.accepted() {
 		return nil
 	}
+	before := s.r.SkippedKeys()
 	opened, err := s.r.Open(b.now, c.a.Rand, tail)
 	if err != nil {
 		c.a.Logger.Debug("tail not opened", "peer", c.peer.Short(), "err", err)
@@ -121,6 +135,7 @@ func (c *clerk) takeTail(b *batch, s *session, arr arrival) error {
 		ct = &content.Unknown{}
 	}
 	arr.id, arr.Data, arr.know = ratchet.EnvelopeID(tail), tail, nil
+	c.boundSkipped(s, before)
 	c.stepped(b, s, opened)
 	return c.take(b, s, arr, ct)
 }

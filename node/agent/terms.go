@@ -50,7 +50,7 @@ func (s *session) late(made time.Time, skew time.Duration) bool {
 	if !s.Asker {
 		start = s.Heard
 	}
-	return s.Limits.Seconds > 0 && made.After(start.Add(time.Duration(s.Limits.Seconds)*time.Second+skew))
+	return s.Limits.Seconds > 0 && !start.IsZero() && made.After(start.Add(time.Duration(s.Limits.Seconds)*time.Second+skew))
 }
 
 // askFor is what a knock for these rows asks for.

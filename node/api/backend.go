@@ -74,6 +74,11 @@ type Backend interface {
 	// there is none. The grant stays. Owner only.
 	Kill(ctx context.Context, agent, peer string) ([]Session, error)
 
+	// Block puts a peer on the policy's block list, or takes it off. In force when it
+	// returns; what is under way with the peer ends within a second, and what was granted
+	// to it does not come back. Owner only.
+	Block(ctx context.Context, agent, peer string, blocked bool) (Policy, error)
+
 	// Policy shows the policy in force. Owner and agent.
 	Policy(ctx context.Context, agent string) (Policy, error)
 	// Backup writes an encrypted backup of the home to a new file on the node's

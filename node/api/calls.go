@@ -201,6 +201,15 @@ func (c *Client) Kill(ctx context.Context, agent, peer string) ([]Session, error
 	return l.Items, err
 }
 
+// Block implements Backend.
+func (c *Client) Block(ctx context.Context, agent, peer string, blocked bool) (Policy, error) {
+	verb := "unblock"
+	if blocked {
+		verb = "block"
+	}
+	return post[Policy](ctx, c, agent, call{path: []string{"peers", peer, verb}, in: nothing{}})
+}
+
 // Policy implements Backend.
 func (c *Client) Policy(ctx context.Context, agent string) (Policy, error) {
 	return get[Policy](ctx, c, agent, call{path: []string{"policy"}})

@@ -69,6 +69,7 @@ const (
 	ReasonUnconfirmed = "unconfirmed"    // deadline passed without any word
 	ReasonLimits      = "limits"         // more than a session with the peer may carry
 	ReasonRevoked     = "key_revoked"    // the key of one side has left
+	ReasonBlocked     = "blocked"        // our own policy blocks the peer
 )
 
 // PathKind is how envelopes reach a peer.
@@ -220,6 +221,7 @@ type Peer struct {
 	Path     PathKind      `json:"path"`
 	Session  string        `json:"session" doc:"none, knocking, accepted or rejected"`
 	Granted  bool          `json:"granted"`
+	Blocked  bool          `json:"blocked,omitempty" doc:"by our policy"`
 	Waiting  int           `json:"waiting" doc:"outgoing messages that its node does not have yet"`
 	LastSeen *time.Time    `json:"last_seen,omitempty" doc:"when something of the peer was last opened"`
 	Addr     string        `json:"addr,omitempty" doc:"address of the direct path"`

@@ -18,7 +18,7 @@ var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
 		"inbox", "lease", "read", "ack", "nack"}
-	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "set-policy", "backup"}
+	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -36,6 +36,8 @@ var sample = map[string]struct{ id, body string }{
 	"approve":    {"k-1", `{}`},
 	"refuse":     {"k-2", `{}`},
 	"kill":       {bobAMID.String(), ""},
+	"block":      {bobAMID.String(), ""},
+	"unblock":    {bobAMID.DID(), ""},
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},
 	"backup":     {"", `{"file":"/b.age","passphrase":"open sesame"}`},
 }

@@ -91,6 +91,10 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 	for range 2 {
 		note("Kill")(b.Kill(ctx, agent, bobAMID.DID()))
 	}
+	for _, blocked := range []bool{true, false} {
+		note("Block")(b.Block(ctx, agent, bobAMID.DID(), blocked))
+		note("Block")(b.Block(ctx, agent, "nobody", blocked))
+	}
 	note("Policy")(b.Policy(ctx, agent))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "strangers", Value: "reject"}))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "mood", Value: ""}))

@@ -501,6 +501,19 @@ func (m *memory) Kill(_ context.Context, agent, peer string) ([]api.Session, err
 	return closed, nil
 }
 
+func (m *memory) Block(_ context.Context, agent, peer string, blocked bool) (api.Policy, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Policy{}, err
+	}
+	if _, err := identity.ParseAMID(peer); err != nil {
+		return api.Policy{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err)
+	}
+	b.rules = map[string]any{"blocked": blocked}
+	return api.Policy{Agent: agent, File: "/h/policy.json", Rules: b.rules, Version: "3"}, nil
+}
+
 func (m *memory) Policy(_ context.Context, agent string) (api.Policy, error) {
 	b, err := m.enter(agent)
 	defer m.mu.Unlock()

@@ -350,6 +350,16 @@ func (s *Server) owned(door huma.API) {
 		}) (list[api.Session], error) {
 			return listed(b.Kill(ctx, agentIn(ctx), in.ID))
 		})
+	for _, word := range []string{"block", "unblock"} {
+		route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/peers/{id}/" + word, id: word,
+			says: "Change the policy's block list by one peer"},
+			func(ctx context.Context, in *struct {
+				One
+				Body *struct{}
+			}) (api.Policy, error) {
+				return b.Block(ctx, agentIn(ctx), in.ID, word == "block")
+			})
+	}
 	route(s, door, verb{access: ownerOnly, method: http.MethodPatch, path: "/v1/policy", id: "set-policy", says: "Change one key of the policy"},
 		func(ctx context.Context, in *struct {
 			About
