@@ -94,6 +94,9 @@ func TestTail(t *testing.T) {
 	if k.Hash() != asked.Hash || !bytes.Equal(k.Bytes(), asked.Bytes) {
 		t.Error("the tail changed the knock hash")
 	}
+	if k.VerifySignature() != nil || k.SigningKey() != a.key.Public() {
+		t.Errorf("signed by %x, want %x", k.SigningKey(), a.key.Public())
+	}
 	if k.EnvelopeID() != ratchet.EnvelopeID(env) || k.EnvelopeID() == parsed(t, asked.Bytes).EnvelopeID() {
 		t.Error("the envelope id must cover the tail")
 	}

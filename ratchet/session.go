@@ -66,6 +66,13 @@ type Session struct {
 // SID is a local name of the session. It never travels.
 func (s *Session) SID() [16]byte { return s.sid }
 
+// Transcript is th0, the hash of the handshake.
+func (s *Session) Transcript() [32]byte { return s.th0 }
+
+// Binding is what every message after message 0 is tied to, H(th0 ‖ knock bytes); zeros
+// before Bind. Both sides have the same.
+func (s *Session) Binding() [32]byte { return s.ad }
+
 // Sent is the number of messages sealed in the present sending chain.
 func (s *Session) Sent() uint32 { return s.ns }
 

@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,6 +145,23 @@ func TestT21BindCounts(t *testing.T) {
 	}
 	if err := refuses(t, b, r, seal(t, a, r, "tail")); !errors.Is(err, ErrDecrypt) {
 		t.Errorf("got %v, want ErrDecrypt", err)
+	}
+}
+
+// Both sides know what a session is bound to, and keep it across a restart: it is what
+// an accountable message is signed with (session.md §9.5).
+func TestBothSidesHaveTheBinding(t *testing.T) {
+	a, b := pairOf(t, seeded("binding"))
+	th0 := a.Transcript()
+	want := sha256.Sum256(append(th0[:], "knock"...))
+	back, err := UnmarshalSession(image(t, b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*Session{"a": a, "b": b, "b, read back": back} {
+		if s.Transcript() != th0 || s.Binding() != want {
+			t.Errorf("%s: transcript %x, binding %x, want %x and %x", name, s.Transcript(), s.Binding(), th0, want)
+		}
 	}
 }
 

@@ -92,6 +92,9 @@ func writeKnock(w io.Writer, k api.Knock) {
 	}
 	fmt.Fprintf(w, "%s  %-3s  %s  %-8s  %s  %s", k.ID, k.Direction, k.Peer, k.State,
 		k.At.Local().Format(time.DateTime), plain(intent))
+	if k.Mode == accountable {
+		fmt.Fprintf(w, "  %s", k.Mode)
+	}
 	if k.Rule != "" {
 		fmt.Fprintf(w, "  rule: %s", plain(k.Rule))
 	}

@@ -36,6 +36,9 @@ messages reach it now, and how far the two are with each other.`,
 	}
 }
 
+// accountable is the mode that is always said; without a word it is private.
+const accountable = "accountable"
+
 func writePeer(w io.Writer, start string, p api.Peer) {
 	grant := ""
 	if p.Granted {
@@ -43,6 +46,9 @@ func writePeer(w io.Writer, start string, p api.Peer) {
 	}
 	if p.Blocked {
 		grant = ", blocked"
+	}
+	if p.Mode == accountable {
+		grant = ", " + p.Mode + grant
 	}
 	fmt.Fprintf(w, "%s%s  %s  session %s%s", start, p.AMID, p.Path, p.Session, grant)
 	if p.Verified != nil {

@@ -91,6 +91,9 @@ func writeHeaders(w io.Writer, m api.InboxItem) {
 	header("intent", m.Intent)
 	header("sent", m.SentAt.Local().Format(time.RFC3339))
 	header("received", m.ReceivedAt.Local().Format(time.RFC3339)+", "+string(m.Path))
+	if m.Mode == accountable {
+		header("mode", m.Mode+", signed by its sender: with --json there is the proof")
+	}
 	header("thread", m.Thread)
 	header("reply-to", m.ReplyTo)
 	header("type", m.ContentType)

@@ -56,6 +56,9 @@ func (a *app) messageStatus(ctx context.Context, n api.Backend, id string) error
 		writeSent(w, m)
 		fmt.Fprintf(w, "to       %s\n", m.To)
 		fmt.Fprintf(w, "since    %s\n", m.Changed.UTC().Format(time.RFC3339))
+		if m.Mode == accountable {
+			fmt.Fprintf(w, "mode     %s, signed by us\n", m.Mode)
+		}
 		if m.Reason != "" {
 			fmt.Fprintf(w, "reason   %s\n", plain(m.Reason))
 		}

@@ -179,10 +179,11 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
 		Mode:      uint8(opened.Request.Mode),
-		PeerEpoch: k.Epoch, PeerKey: k.SigningKey(), FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
+		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
+		sessionProof: proofFrom(opened.Request.Mode, k.SigningKey(), k.Bytes()),
 	}}
 	row := knockRow{
-		Hash: hash, Peer: c.peer, Intent: s.Intent, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,
+		Hash: hash, Peer: c.peer, Intent: s.Intent, Type: s.Type, Mode: s.Mode, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,
 		Envelope: arr.id, Retry: retry,
 	}
 	b.add(s)

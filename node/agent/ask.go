@@ -237,8 +237,9 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
 		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(),
 		Resume: len(request.Resume) > 0, Lost: request.Resume, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
-		PeerEpoch: to.bundle.Epoch, PeerKey: to.bundle.SigningKey,
-		Created: b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
+		PeerEpoch: to.bundle.Epoch,
+		Created:   b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
+		sessionProof: proofFrom(terms.Mode, to.bundle.SigningKey, asked.Bytes),
 	}}
 	c.noOneTime = false
 	b.add(s)
@@ -250,7 +251,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	f := b.fly(flightKnock, envelope, b.now.Add(c.a.KnockLimits.RelayWindow))
 	f.Sid = s.Sid
 	row := knockRow{
-		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, State: knockSent, Sid: s.Sid, At: b.now, Expires: s.Expires,
+		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, Type: s.Type, Mode: s.Mode, State: knockSent, Sid: s.Sid, At: b.now, Expires: s.Expires,
 	}
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		*after = append(*after, c.a.changed.broadcast)

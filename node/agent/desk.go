@@ -31,7 +31,7 @@ func (in *inRow) item(now time.Time) api.InboxItem {
 	it := api.InboxItem{
 		ID: in.Local.String(), From: in.Peer, State: in.State, Intent: in.Intent, ReceivedAt: in.Received,
 		Size: int64(in.Size), SHA256: in.SHA256, ContentType: in.ContentType, FileName: in.FileName, Thread: in.Thread,
-		SentAt: in.Sent, Path: in.Path, Attempt: in.Attempt, Sequence: in.Seq, Late: in.Late, GapBefore: in.Gap,
+		SentAt: in.Sent, Path: in.Path, Mode: modeName(in.Mode), Attempt: in.Attempt, Sequence: in.Seq, Late: in.Late, GapBefore: in.Gap,
 	}
 	if in.ReplyTo != uuid.Nil {
 		it.ReplyTo = in.ReplyTo.String()
@@ -192,7 +192,8 @@ func (a *Agent) lease(ctx context.Context, key []byte, d time.Duration, force bo
 			return err
 		}
 		m = api.InboxMessage{InboxItem: in.item(now), Body: bytes.Clone(body)}
-		return nil
+		m.Proof, err = a.proof(tx, &in)
+		return err
 	})
 	if err != nil {
 		return m, err

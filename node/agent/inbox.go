@@ -28,11 +28,13 @@ func (a *Agent) putDue(tx store.Tx, peer identity.AMID, d dueRow) error {
 
 // takeMessage queues a whole message for the inbox.
 func (c *clerk) takeMessage(b *batch, s *session, arr arrival, m *content.Message) {
-	epoch, breach := s.PeerEpoch, c.breach(s, &m.Description, len(m.Body))
+	hash := s.signedHash(&m.Description, m.Body)
+	in := incomingMessage{
+		desc: m.Description, body: m.Body, path: arr.Path, epoch: s.PeerEpoch, proof: s.proofOf(&m.Description, hash),
+	}
+	in.breach = c.breach(s, &m.Description, hash, len(m.Body))
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
-		return c.store(tx, row, after, b, incomingMessage{
-			desc: m.Description, body: m.Body, path: arr.Path, epoch: epoch, breach: breach,
-		})
+		return c.store(tx, row, after, b, in)
 	})
 }
 
@@ -43,6 +45,7 @@ type incomingMessage struct {
 	epoch uint32 // the peer's, of the session it came in
 	// breach is why the session does not let it through, 0 when it does.
 	breach content.Reason
+	proof  *proofRow // nil: it came in a private session
 }
 
 // store puts a message into the inbox, once: dedup, row, body and receipt are one
@@ -89,6 +92,9 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 		Intent: d.Intent, ContentType: d.ContentType, FileName: d.FileName, Thread: d.Thread,
 		ReplyTo: d.ReplyTo, Size: len(m.body), SHA256: hex.EncodeToString(sum[:]),
 		Sent: d.Created, Deadline: d.Deadline, Received: now, Path: m.path, State: api.InboxNew,
+	}
+	if err := c.keepProof(tx, &in, m.proof); err != nil {
+		return err
 	}
 	if err := tx.Set(c.a.key(rowInBody, local[:]), m.body); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node/api"
@@ -96,6 +97,7 @@ func (a *Agent) message(o outRow) api.Message {
 		ID: o.ID.String(), To: o.Peer, State: o.State, Reason: o.Reason, Text: o.Text, Path: o.Path, Where: o.Where,
 		Expires: o.Deadline, Created: o.Created, Changed: o.Changed, Intent: o.Intent, FileName: o.FileName,
 		Thread: o.Thread, Size: int64(o.Size), SHA256: o.SHA256, Sequence: o.Seq,
+		Mode: modeName(o.Mode),
 	}
 	if o.ReplyTo != uuid.Nil {
 		m.ReplyTo = o.ReplyTo.String()
@@ -223,6 +225,7 @@ func (a *Agent) knock(row knockRow, now time.Time) api.Knock {
 	k := api.Knock{
 		ID: knockID(row.Hash), Agent: a.Name, Peer: row.Peer, Direction: "in", Intent: row.Intent,
 		State: row.State, Rule: row.Rule, At: row.At, Expires: row.Expires,
+		Type: content.SessionType(row.Type).String(), Mode: modeName(content.Mode(row.Mode)),
 	}
 	if row.Out {
 		k.Direction = "out"
@@ -321,6 +324,9 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 			return err
 		}
 		p.Session = sessionWord(sessions)
+		if best := sender(sessions); best != nil {
+			p.Mode = best.mode().String()
+		}
 		if p.Verified, err = a.verifiedAt(r, amid); err != nil {
 			return err
 		}

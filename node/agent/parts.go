@@ -15,6 +15,7 @@ import (
 // transaction of the last part to come, if the whole fits its hash.
 func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 	epoch, breach := s.PeerEpoch, c.breachOf(s, p)
+	proof := s.proofOf(&p.Description, content.HashOf(p.Description, p.Body))
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		if breach != 0 {
 			return c.refuseBreach(tx, row, after, b, p, epoch, breach)
@@ -29,7 +30,9 @@ func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 		if err != nil || whole == nil {
 			return err
 		}
-		return c.store(tx, row, after, b, incomingMessage{desc: p.Description, body: whole, path: arr.Path, epoch: epoch})
+		return c.store(tx, row, after, b, incomingMessage{
+			desc: p.Description, body: whole, path: arr.Path, epoch: epoch, proof: proof,
+		})
 	})
 }
 

@@ -36,6 +36,7 @@ const (
 	rowIn       = 'i' // arrival 8                     → inRow
 	rowInBody   = 'B' // local id 16                   → body
 	rowInIndex  = 'j' // local id 16                   → arrival 8
+	rowProof    = 'S' // local id 16                   → proofRow: of an accountable message
 	rowPeer     = 'q' // peer 20                       → peerRow
 	rowKnock    = 'k' // knock hash 32                 → knockRow
 	rowReplay   = 'x' // th0 32                        → replayRow
@@ -81,6 +82,7 @@ type outRow struct {
 	Type   content.SessionType `json:"type,omitempty"`
 	Size   int                 `json:"size"`
 	SHA256 string              `json:"sha256"`
+	Mode   content.Mode        `json:"mode,omitempty"` // of the session it was sealed in
 
 	State  api.State    `json:"state"`
 	Reason string       `json:"reason,omitempty"`
@@ -190,6 +192,7 @@ type inRow struct {
 	Deadline    time.Time    `json:"deadline"`
 	Received    time.Time    `json:"received"`
 	Path        api.PathKind `json:"path"`
+	Mode        content.Mode `json:"mode,omitempty"`
 
 	State   api.InboxState `json:"state"`
 	Lease   time.Time      `json:"lease"`
@@ -229,6 +232,8 @@ type knockRow struct {
 	Peer     identity.AMID `json:"peer"`
 	Out      bool          `json:"out"`
 	Intent   string        `json:"intent"`
+	Type     uint8         `json:"type,omitempty"`
+	Mode     uint8         `json:"mode,omitempty"`
 	State    string        `json:"state"` // sent, pending, accepted, rejected, expired
 	Rule     string        `json:"rule,omitempty"`
 	Sid      string        `json:"sid,omitempty"`

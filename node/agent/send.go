@@ -250,7 +250,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		contents, err := content.Split(o.description(), body)
+		contents, err := content.Split(c.describe(s, &o, body), body)
 		if err != nil {
 			return false, err
 		}
@@ -276,7 +276,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		n := b.session(s)
 		n.Out, n.Last = out, max(n.Last, o.Seq)
 		row := o
-		row.Session, row.Reason, row.Tail = s.Sid, "", false
+		row.Session, row.Reason, row.Tail, row.Mode = s.Sid, "", false, s.mode()
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 			return c.advance(tx, row, b.now, after)
 		})

@@ -42,8 +42,8 @@ type sessionMeta struct {
 	Chain     uint64              `json:"chain"`    // counts our sending chains
 	Messages  int                 `json:"messages"` // unconfirmed envelopes of messages in this chain
 	Control   int                 `json:"control"`  // and of everything else
-	PeerKey   identity.PublicKey  `json:"peer_key"` // that signed the peer's bundle or knock
 	sessionUse
+	sessionProof
 }
 
 // session is a ratchet with its meta. A batch works on clones.

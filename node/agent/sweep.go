@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/node/api"
 )
@@ -155,6 +156,7 @@ func (a *Agent) doomedIn(r store.Reader, now time.Time, add func([]byte, bool) b
 			add(k, true)
 			add(a.key(rowInIndex, row.Local[:]), true)
 			add(a.key(rowInBody, row.Local[:]), true)
+			add(a.key(rowProof, row.Local[:]), row.Mode == content.Accountable)
 		}
 		return true
 	})

@@ -31,7 +31,7 @@ func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow
 	if err != nil {
 		return nil, err
 	}
-	message := content.Message{Description: o.description(), Body: body}
+	message := content.Message{Description: c.describe(s, &o, body), Body: body}
 	plain, err := message.Encode()
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow
 	f.Sid, f.Chain, f.Msg = s.Sid, s.Chain, o.ID
 	s.Messages++
 	s.Out, s.Last = out, o.Seq
-	o.Session, o.Tail = s.Sid, true
+	o.Session, o.Tail, o.Mode = s.Sid, true, s.mode()
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.now, after) })
 	return envelope, nil
 }
@@ -95,7 +95,7 @@ func (c *clerk) takeTailBack(b *batch, s *session) {
 			b.land(f)
 		}
 		c.changeTail(b, o, func(o *outRow) {
-			o.Session, o.Tail = "", false
+			o.Session, o.Tail, o.Mode = "", false, 0
 			if undelivered(o) {
 				o.State, o.Where = api.StateAccepted, ""
 			}

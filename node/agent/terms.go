@@ -55,7 +55,7 @@ func (s *session) late(made time.Time, skew time.Duration) bool {
 
 // askFor is what a knock for these rows asks for.
 func (c *clerk) askFor(rows []outRow) knock.Terms {
-	t := knock.Terms{Type: content.Conversation, Mode: content.Private, Limits: c.a.Policy().SessionLimits}
+	t := knock.Terms{Type: content.Conversation, Mode: c.a.Policy().AskMode(), Limits: c.a.Policy().SessionLimits}
 	if len(rows) > 0 && rows[0].Type != 0 {
 		t.Type = rows[0].Type
 	}
@@ -95,7 +95,10 @@ func (c *clerk) meetEnd(b *batch, s *session, o outRow) error {
 
 // breach counts a message of the peer, or the first part of one, and says why the
 // session does not let it through, 0 when it does. s is the batch's own.
-func (c *clerk) breach(s *session, d *content.Description, size int) content.Reason {
+func (c *clerk) breach(s *session, d *content.Description, hash [32]byte, size int) content.Reason {
+	if !s.attests(d, hash) {
+		return content.ReasonSignature
+	}
 	in := s.In.Plus(size)
 	if !s.terms().Allows(in, !s.Asker) || s.late(d.Created, c.a.Limits.Skew) {
 		return content.ReasonLimits
@@ -107,10 +110,14 @@ func (c *clerk) breach(s *session, d *content.Description, size int) content.Rea
 // breachOf is breach for a part. A long message is counted with its first part,
 // without which it is never complete.
 func (c *clerk) breachOf(s *session, p *content.Part) content.Reason {
-	if p.Index != 0 {
-		return 0
+	hash := content.HashOf(p.Description, p.Body)
+	switch {
+	case p.Index == 0:
+		return c.breach(s, &p.Description, hash, int(p.Total))
+	case !s.attests(&p.Description, hash):
+		return content.ReasonSignature
 	}
-	return c.breach(s, &p.Description, int(p.Total))
+	return 0
 }
 
 // breachError is a breach as an error.

@@ -265,7 +265,7 @@ func TestTimeIsJudgedByWhenItWasMade(t *testing.T) {
 			{"after it", start.Add(time.Minute + 10*time.Minute + time.Second), content.ReasonLimits},
 		} {
 			d := content.Description{ID: uuid.New(), Sequence: 2, Created: x.made, Deadline: x.made.Add(time.Hour), Intent: "message"}
-			if got := c.breach(s, &d, 1); got != x.want {
+			if got := c.breach(s, &d, [32]byte{}, 1); got != x.want {
 				t.Errorf("made %s: reason %d, want %d", x.name, got, x.want)
 			}
 		}

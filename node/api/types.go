@@ -119,6 +119,7 @@ type Message struct {
 	Size     int64         `json:"size"`
 	SHA256   string        `json:"sha256"`
 	Sequence uint64        `json:"sequence"`
+	Mode     string        `json:"mode,omitempty" enum:"private,accountable" doc:"of the session it went in; none before that"`
 }
 
 // InboxState is where an incoming message is.
@@ -148,6 +149,7 @@ type InboxItem struct {
 	ReplyTo     string        `json:"reply_to,omitempty"`
 	SentAt      time.Time     `json:"sent_at"`
 	Path        PathKind      `json:"path" doc:"path it came by"`
+	Mode        string        `json:"mode,omitempty" enum:"private,accountable" doc:"accountable: its sender signed it, and proof shows that to others"`
 	Attempt     int           `json:"attempt" doc:"how often it was handed out"`
 	LeasedUntil *time.Time    `json:"leased_until,omitempty"`
 	Sequence    uint64        `json:"sequence"`
@@ -158,7 +160,22 @@ type InboxItem struct {
 // InboxMessage is an incoming message with its body.
 type InboxMessage struct {
 	InboxItem
-	Body []byte `json:"body"`
+	Body  []byte `json:"body"`
+	Proof *Proof `json:"proof,omitempty" doc:"of an accountable message"`
+}
+
+// Proof shows a third party who said a message, and to whom: Signature is Key's, over
+// "amesh/1 message", a zero byte, Binding, the message's sequence (8 bytes) and
+// ContentHash; Binding is the SHA-256 of Transcript and Knock, which names both agents
+// and is signed by the one who asked (docs/protocol/session.md §9.2, §9.5).
+type Proof struct {
+	Signature   []byte    `json:"signature"`
+	Key         []byte    `json:"key" doc:"the sender's Ed25519 key"`
+	ContentHash []byte    `json:"content_hash"`
+	Deadline    time.Time `json:"deadline" doc:"of the message; the content hash covers it"`
+	Binding     []byte    `json:"binding"`
+	Transcript  []byte    `json:"transcript"`
+	Knock       []byte    `json:"knock"`
 }
 
 // InboxPage is a page of the inbox, oldest first. Next is empty on the last page.
@@ -220,6 +237,7 @@ type Peer struct {
 	Agent    string        `json:"agent" doc:"our agent's name"`
 	Path     PathKind      `json:"path"`
 	Session  string        `json:"session" doc:"none, knocking, accepted or rejected"`
+	Mode     string        `json:"mode,omitempty" enum:"private,accountable" doc:"of the session that messages to it go in"`
 	Granted  bool          `json:"granted"`
 	Blocked  bool          `json:"blocked,omitempty" doc:"by our policy"`
 	Waiting  int           `json:"waiting" doc:"outgoing messages that its node does not have yet"`
@@ -319,6 +337,8 @@ type Knock struct {
 	Peer      identity.AMID `json:"peer"`
 	Direction string        `json:"direction" enum:"in,out"`
 	Intent    string        `json:"intent"`
+	Type      string        `json:"type" enum:"request_response,conversation,stream" doc:"of the session asked for"`
+	Mode      string        `json:"mode" enum:"private,accountable" doc:"accountable: every message will be signed"`
 	State     string        `json:"state" enum:"sent,pending,accepted,rejected,expired"`
 	Rule      string        `json:"rule,omitempty" doc:"the rule of the policy that decided; only for knocks that came in"`
 	At        time.Time     `json:"at"`
