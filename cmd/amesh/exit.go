@@ -12,6 +12,7 @@ import (
 	"amesh/knock"
 	"amesh/node"
 	"amesh/node/api"
+	"amesh/node/backup"
 	"amesh/node/httpapi"
 	"amesh/relay"
 )
@@ -99,6 +100,12 @@ var causes = []struct {
 	{node.ErrIdentityTwice, exitConflict, "identity_twice", "move one of the two folders out of agents/"},
 	{node.ErrIdentityLost, exitStorage, "identity_lost", "put identity.json back from a backup, or move state/ away to start as somebody new"},
 	{node.ErrStateKeyLost, exitStorage, "state_key_lost", stateKeyHint},
+	{node.ErrBackupExists, exitConflict, "exists", "name a new file"},
+	{node.ErrHomeNotEmpty, exitConflict, "home_in_use", "give a new --home"},
+	{node.ErrRestoreUnfinished, exitStorage, "restore_unfinished", "run amesh restore again"},
+	{node.ErrBackupKey, exitUnauthorized, "backup_key", "give the passphrase or the age key that it was made for"},
+	{backup.ErrNewer, exitStorage, "backup_too_new", "use the newer amesh"},
+	{backup.ErrFormat, exitFailed, "not_a_backup", "take another copy of the backup"},
 	{node.ErrNotLoopback, exitUsage, "not_loopback", "use 127.0.0.1; from another machine, come through a tunnel such as ssh -L"},
 	{node.ErrSocketPath, exitUsage, "socket_path_too_long", "give a shorter --home, or set XDG_RUNTIME_DIR to a private folder with a short path"},
 	{httpapi.ErrSocketInUse, exitConflict, "socket_in_use", "stop the process that listens there, or give another --home"},
@@ -110,6 +117,7 @@ var causes = []struct {
 	{store.ErrSchema, exitStorage, "state_foreign", "give another folder; nothing was changed"},
 	{store.ErrDamaged, exitStorage, "state_damaged", "restore the folder from where it was damaged, or move it away and start anew"},
 	{store.ErrKeyFile, exitStorage, "state_key_damaged", stateKeyHint},
+	{store.ErrSealed, exitStorage, "state_sealed", "state/ and state.key must be of the same moment; put both back from one copy"},
 	{store.ErrNoSpace, exitStorage, "no_space", roomHint},
 	{syscall.ENOSPC, exitStorage, "no_space", roomHint},
 	{syscall.EDQUOT, exitStorage, "no_space", roomHint},
