@@ -184,6 +184,11 @@ func rules() map[string]ruled {
 		"request with a huge invite":    {request(func(r *Request) { r.Invite = make([]byte, 65) }), false},
 		"accept of everything":          {accept(func(*Accept) {}), true},
 		"accept without expiry":         {accept(func(a *Accept) { a.GrantExpires = time.Time{} }), false},
+		"accept until the year 10000":   {accept(func(a *Accept) { a.GrantExpires = time.Unix(latest+1, 0) }), false},
+		"accept from sequence 0":        {accept(func(a *Accept) { a.FirstSeq = 0 }), false},
+		"accept of no session type":     {accept(func(a *Accept) { a.SessionType = 0 }), false},
+		"accept of mode 3":              {accept(func(a *Accept) { a.Mode = 3 }), false},
+		"pending until the year 10000":  {&Pending{Until: time.Unix(latest+1, 0)}, false},
 		"accept with a bad intent":      {accept(func(a *Accept) { a.Intents = []string{"A"} }), false},
 		"accept with 255 intents":       {accept(func(a *Accept) { a.Intents = many(255) }), true},
 		"accept with 256 intents":       {accept(func(a *Accept) { a.Intents = many(256) }), false},
@@ -195,9 +200,12 @@ func rules() map[string]ruled {
 		"message due when made":         {message(func(m *Message) { m.Deadline = m.Created }), false},
 		"message due in 72 h":           {message(func(m *Message) { m.Deadline = m.Created.Add(MaxDeadline) }), true},
 		"message due a ms later":        {message(func(m *Message) { m.Deadline = m.Created.Add(MaxDeadline + time.Millisecond) }), false},
+		"message due in the year 10000": {message(func(m *Message) { m.Created, m.Deadline = time.Unix(latest, 0), time.Unix(latest+1, 0) }), false},
+		"message of before 1970":        {message(func(m *Message) { m.Created, m.Deadline = time.UnixMilli(-1), time.UnixMilli(1) }), false},
 		"message signed":                {message(func(m *Message) { m.Signature = make([]byte, 64) }), true},
 		"message half signed":           {message(func(m *Message) { m.Signature = make([]byte, 32) }), false},
 		"thread with escape":            {message(func(m *Message) { m.Thread = "\x1b[2J" }), false},
+		"thread with delete":            {message(func(m *Message) { m.Thread = "a\x7f" }), false},
 		"thread of broken text":         {message(func(m *Message) { m.Thread = "\xff" }), false},
 		"thread of 65 bytes":            {message(func(m *Message) { m.Thread = strings.Repeat("x", 65) }), false},
 		"type of 129 bytes":             {message(func(m *Message) { m.ContentType = strings.Repeat("x", 129) }), false},
@@ -213,6 +221,10 @@ func rules() map[string]ruled {
 		"body over its limit":           {message(func(m *Message) { m.Body = make([]byte, SliceSize+1) }), false},
 		"receipts of nothing":           {&Receipts{}, true},
 		"delivered with reason":         {receipt(Receipt{State: Delivered, Reason: ReasonAgent, At: noon}), false},
+		"leased with reason":            {receipt(Receipt{State: Leased, Reason: ReasonAgent, At: noon}), false},
+		"handled with reason":           {receipt(Receipt{State: Handled, Reason: ReasonAgent, At: noon}), false},
+		"refused without reason":        {receipt(Receipt{State: Refused, At: noon}), false},
+		"receipt of the year 10000":     {receipt(Receipt{State: Handled, At: time.Unix(latest+1, 0)}), false},
 		"failed without reason":         {receipt(Receipt{State: Failed, At: noon}), false},
 		"failed by the agent":           {receipt(Receipt{State: Failed, Reason: ReasonAgent, At: noon}), true},
 		"refused for its signature":     {receipt(Receipt{State: Refused, Reason: ReasonSignature, At: noon}), true},
@@ -238,6 +250,7 @@ func rules() map[string]ruled {
 		"revocation of nothing":         {&Revocation{}, false},
 		"revocation of 127 bytes":       {&Revocation{Statement: make([]byte, 127)}, false},
 		"revocation of 192 bytes":       {&Revocation{Statement: make([]byte, 192)}, false},
+		"paths of the year 10000":       {&Paths{Stamp: time.Unix(latest+1, 0)}, false},
 		"unknown that is known":         {&Unknown{Kind: TypeSkip}, false},
 	}
 }
@@ -410,19 +423,8 @@ func TestPartRules(t *testing.T) {
 	if _, err := good.Encode(); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(p *Part){
-		"index beyond count":   func(p *Part) { p.Index = 2 },
-		"one part":             func(p *Part) { p.Count, p.Index = 1, 0 },
-		"too many parts":       func(p *Part) { p.Count = 3 },
-		"total too small":      func(p *Part) { p.Total = SliceSize },
-		"total too big":        func(p *Part) { p.Total, p.Count = MaxBody+1, 25 },
-		"last slice too long":  func(p *Part) { p.Slice = make([]byte, 11) },
-		"last slice too short": func(p *Part) { p.Slice = make([]byte, 9) },
-		"first slice short":    func(p *Part) { p.Index = 0 },
-	} {
-		p := good
-		change(&p)
-		if _, err := p.Encode(); !errors.Is(err, ErrMalformed) {
+	for name, c := range badParts() {
+		if _, err := c.Encode(); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
 		}
 	}

@@ -348,19 +348,21 @@ func badParts() map[string]Content {
 	good := Part{Description: description(), Index: 1, Count: 2, Total: SliceSize + 10, Slice: make([]byte, 10)}
 	out := make(map[string]Content)
 	for name, change := range map[string]func(p *Part){
-		"part beyond the count":      func(p *Part) { p.Index = 2 },
-		"part of one":                func(p *Part) { p.Count, p.Index = 1, 0 },
-		"part of none":               func(p *Part) { p.Count, p.Index = 0, 0 },
-		"part of too many":           func(p *Part) { p.Count = 3 },
-		"parts of a short body":      func(p *Part) { p.Total = SliceSize },
-		"parts of no body":           func(p *Part) { p.Total = 0 },
-		"parts of a body too long":   func(p *Part) { p.Total, p.Count = MaxBody+1, 25 },
-		"parts of 4 GiB":             func(p *Part) { p.Total, p.Count = 1<<32-1, 255 },
-		"last slice a byte too long": func(p *Part) { p.Slice = make([]byte, 11) },
-		"last slice a byte short":    func(p *Part) { p.Slice = make([]byte, 9) },
-		"last slice missing":         func(p *Part) { p.Slice = nil },
-		"first slice short":          func(p *Part) { p.Index = 0 },
-		"part with a bad file name":  func(p *Part) { p.FileName = "a/b" },
+		"part beyond the count":        func(p *Part) { p.Index = 2 },
+		"part of one":                  func(p *Part) { p.Count, p.Index = 1, 0 },
+		"part of none":                 func(p *Part) { p.Count, p.Index = 0, 0 },
+		"part of too many":             func(p *Part) { p.Count = 3 },
+		"parts of a short body":        func(p *Part) { p.Total = SliceSize },
+		"parts of no body":             func(p *Part) { p.Total = 0 },
+		"parts of a body too long":     func(p *Part) { p.Total, p.Count = MaxBody+1, 25 },
+		"parts of 4 GiB":               func(p *Part) { p.Total, p.Count = 1<<32-1, 255 },
+		"last slice a byte too long":   func(p *Part) { p.Slice = make([]byte, 11) },
+		"last slice a byte short":      func(p *Part) { p.Slice = make([]byte, 9) },
+		"last slice missing":           func(p *Part) { p.Slice = nil },
+		"first slice short":            func(p *Part) { p.Index = 0 },
+		"part with a bad file name":    func(p *Part) { p.FileName = "a/b" },
+		"whole slice after the last":   func(p *Part) { p.Index, p.Slice = 2, make([]byte, SliceSize) },
+		"first slice of a wrong count": func(p *Part) { p.Index, p.Count, p.Slice = 0, 3, make([]byte, SliceSize) },
 	} {
 		p := good
 		change(&p)
