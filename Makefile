@@ -13,7 +13,7 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all lint bench bench-session fuzz clean
+.PHONY: help build demo test test-all soak lint bench bench-session fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ test: ## run the tests, with the race detector where there is a C compiler (PKGS
 
 test-all: ## run the tests and all that needs more than Go; prints SKIP and the reason where this machine cannot
 	@GO="$(GO)" MAKE="$(MAKE)" scripts/test-all
+
+soak: ## run the long tests with their full counts; an hour or more
+	AMESH_SOAK=1 $(GO) test -timeout 2h -run '^TestSoak' ./...
 
 lint: ## check gofmt, go vet and staticcheck
 	@bad=$$(gofmt -l .) || exit 1; \
