@@ -101,9 +101,13 @@ func (l Limits) Check() error {
 		{"dedup memory", l.DedupMemory, longest},
 		{"receive-only sessions", l.SessionKeep, longest},
 		{"private parts of a bundle", l.PrekeyGrace, l.BundleUse + longest},
+		// They go with the replay memory of their knocks, so this bounds both: a knock may be
+		// made in the bundle's last moment by a clock that is behind, and read by one too.
+		{"private parts of a bundle and replay memory", l.PrekeyGrace, l.KnockLife + 2*l.Skew},
+		{"skipped keys", l.SkippedKeep, l.MaxTTL + l.RelayRetention},
+		{"answers to idempotency keys", l.IdempotencyKeep, l.MaxTTL + l.Skew},
 		{"a knock's life", l.KnockLife, knock.DefaultLimits().RelayWindow + l.RelayRetention},
 		{"a bundle's life", l.BundleLife, l.BundleRenew + l.BundleUse},
-		{"skipped message keys", l.SkippedKeep, l.MaxTTL + l.RelayRetention},
 		// What a resume has sealed again must still be known to who has it.
 		{"dedup memory", l.DedupMemory, l.ResumeAge + l.RelayRetention},
 		{"age of envelopes to resume for", l.ResumeAge, l.MaxTTL + l.RelayRetention},
