@@ -286,6 +286,12 @@ func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 	}
 	s.Chain++
 	s.Messages, s.Control = 0, 0
+	b.then(func() {
+		// The key pair of the next turn, made while nobody waits for it.
+		if err := s.r.Prepare(c.a.Rand); err != nil {
+			c.a.Logger.Error("no randomness for the next ratchet key", "peer", c.peer.Short(), "err", err)
+		}
+	})
 	if s.Heard.IsZero() {
 		s.Heard = b.now
 	}
