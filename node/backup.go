@@ -8,12 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+	"syscall"
 
 	"filippo.io/age"
 
@@ -24,70 +25,107 @@ import (
 	"amesh/node/backup"
 )
 
+// A backup of a home holds every agent's key and mail (agent.Backup), the policy and
+// config.yaml. It holds no session and no prekey, and nothing of the node: neither
+// its key nor a token, a mark or the key of the state.
+
 var (
 	// ErrBackupExists is returned for a backup file that is there already.
 	ErrBackupExists = errors.New("the file exists")
-	// ErrHomeNotEmpty is returned by Restore for a home in which an agent lives.
-	ErrHomeNotEmpty = errors.New("somebody lives in this home")
-	// ErrRestoreUnfinished is returned by Run for a home whose restore was cut short.
-	ErrRestoreUnfinished = errors.New("a restore into this home was not finished")
-	// ErrBackupKey is returned by Restore when the passphrase or key does not open the
-	// backup.
-	ErrBackupKey = errors.New("this key does not open the backup")
+	// ErrNobody is returned by BackupHome for a home without an agent.
+	ErrNobody = errors.New("nobody lives in this home")
 )
 
-// restoring is the file that marks a restore under way.
-const restoring = "restoring"
+// configName is the command line's file in the home.
+const configName = "config.yaml"
 
 // extraFiles of a home are in a backup beside the agents' identities.
-var extraFiles = []string{policyName, "config.yaml"}
+var extraFiles = []string{policyName, configName}
 
 // BackupHome writes a backup of a home in which no node runs to a new file. It
-// returns ErrHomeInUse, ErrBackupExists or ErrIdentityLost, among others.
+// returns ErrHomeInUse, ErrBackupExists, ErrNobody or ErrIdentityLost, among others.
+// It does not need the key of the state.
 func BackupHome(ctx context.Context, dir, file string, to []age.Recipient) (b api.Backup, err error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return b, fmt.Errorf("%w: %s", ErrNobody, dir) // and none is made
+	}
 	h, err := openHome(dir)
 	if err != nil {
 		return b, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	if _, err := os.Stat(h.path(agentsDir)); errors.Is(err, fs.ErrNotExist) {
-		return b, fmt.Errorf("%w: no agents in %s", ErrIdentityLost, dir)
+	if err := h.checkRestored(); err != nil {
+		return b, err
 	}
-	ids, err := h.identities("")
+	ids, err := h.agents()
 	if err != nil {
 		return b, err
 	}
-	st, _, err := h.state(store.Options{Schema: schema})
-	if err != nil {
-		return b, err
+	inUse := store.Exists(h.path(stateDir))
+	switch {
+	case len(ids) == 0 && inUse:
+		return b, fmt.Errorf("%w: no %s in %s", ErrIdentityLost, identity.IdentityFile, h.path(agentsDir))
+	case len(ids) == 0:
+		return b, fmt.Errorf("%w: %s", ErrNobody, dir)
+	}
+	var st store.Store = store.NewMemory() // of agents that never ran
+	if inUse {
+		if st, err = store.Open(h.path(stateDir), store.Options{Schema: schema}); err != nil {
+			return b, err
+		}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	agents := make(map[string]identity.AMID, len(ids))
+	w := backupWriter{home: h, agents: make(map[string]identity.AMID, len(ids)), st: st}
 	for name, id := range ids {
-		agents[name] = id.AMID()
+		w.agents[name] = id.AMID()
 	}
-	return writeBackup(dir, file, agents, st, to)
+	return w.write(ctx, file, to)
 }
 
 // Backup implements api.Backend.
-func (m *mesh) Backup(_ context.Context, r api.BackupRequest) (api.Backup, error) {
+func (m *mesh) Backup(ctx context.Context, r api.BackupRequest) (api.Backup, error) {
 	to, err := BackupRecipients(r.Passphrase, r.Recipients)
 	if err != nil {
-		return api.Backup{}, api.Problemf(400, api.CodeInvalid, "%v", err)
+		return api.Backup{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
+			WithHint("give a passphrase, or age public keys (age1…)")
 	}
-	agents := make(map[string]identity.AMID, len(m.rooms))
+	if !filepath.IsAbs(r.File) {
+		return api.Backup{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "the file's path is not absolute").
+			WithHint("the node works in another folder than its caller")
+	}
+	// A passphrase costs a quarter of a GiB of memory while it is worked on.
+	if !m.backups.TryLock() {
+		return api.Backup{}, api.Problemf(http.StatusServiceUnavailable, api.CodeBusy, "another backup is being written").
+			WithHint("wait until it is done")
+	}
+	defer m.backups.Unlock()
+	w := backupWriter{home: &home{dir: m.node.cfg.Home}, agents: make(map[string]identity.AMID, len(m.rooms)), st: m.store}
 	for _, room := range m.rooms {
-		agents[room.agent.Name] = room.agent.AMID()
+		w.agents[room.agent.Name] = room.agent.AMID()
 	}
-	b, err := writeBackup(m.node.cfg.Home, r.File, agents, m.store, to)
-	if errors.Is(err, ErrBackupExists) {
-		return b, api.Problemf(409, api.CodeConflict, "%v", err).WithHint("name a new file")
+	b, err := w.write(ctx, r.File, to)
+	return b, backupProblem(err)
+}
+
+// backupProblem is what the caller can do about an error.
+func backupProblem(err error) error {
+	switch {
+	case errors.Is(err, ErrBackupExists):
+		return api.Problemf(http.StatusConflict, api.CodeConflict, "%v", err).WithHint("name a new file")
+	case errors.Is(err, ErrIdentityLost):
+		return api.Problemf(http.StatusInternalServerError, api.CodeStorage, "%v", err).WithHint("put identity.json back while the node still runs")
+	case errors.Is(err, fs.ErrNotExist):
+		return api.Problemf(http.StatusNotFound, api.CodeNotFound, "%v", err).WithHint("make the folder first")
+	case errors.Is(err, fs.ErrPermission):
+		return api.Problemf(http.StatusForbidden, api.CodeForbidden, "%v", err).WithHint("name a folder that the node's user may write to")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "%v", err).WithHint("make room, or name another disk")
 	}
-	return b, err
+	return err
 }
 
 // BackupRecipients are those who will be able to read a backup: whoever knows the
-// passphrase, or holds one of the age keys.
+// passphrase, or holds one of the age keys. Its errors repeat neither.
 func BackupRecipients(passphrase string, keys []string) ([]age.Recipient, error) {
 	switch {
 	case passphrase != "" && len(keys) > 0:
@@ -98,260 +136,170 @@ func BackupRecipients(passphrase string, keys []string) ([]age.Recipient, error)
 	case len(keys) == 0:
 		return nil, errors.New("a backup needs a passphrase or a key: it holds the agent's identity")
 	}
-	return age.ParseRecipients(strings.NewReader(strings.Join(keys, "\n")))
+	var to []age.Recipient
+	for i, key := range keys {
+		// One by one: in a list age passes over what it takes for a remark.
+		one, err := age.ParseRecipients(strings.NewReader(key))
+		if err != nil || len(one) != 1 {
+			return nil, fmt.Errorf("recipient %d is no age public key", i+1)
+		}
+		to = append(to, one...)
+	}
+	// age refuses some together, such as keys that resist quantum computers and keys that do not.
+	if _, err := age.Encrypt(io.Discard, to...); err != nil {
+		return nil, err
+	}
+	return to, nil
 }
 
-// writeBackup writes the file under another name and renames it when it is whole.
-func writeBackup(dir, file string, agents map[string]identity.AMID, st store.Store, to []age.Recipient) (b api.Backup, err error) {
-	if _, err := os.Lstat(file); err == nil {
+// backupWriter writes one backup.
+type backupWriter struct {
+	home   *home
+	agents map[string]identity.AMID
+	st     store.Store
+	rows   int
+}
+
+// write puts the file in place whole or not at all, readable by its owner only, and
+// on disk before it returns. Nothing that has the name already is touched.
+func (w *backupWriter) write(ctx context.Context, file string, to []age.Recipient) (b api.Backup, err error) {
+	if there, err := exists(file); err == nil && there {
 		return b, fmt.Errorf("%w: %s", ErrBackupExists, file)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".amesh-backup-*") // 0600
 	if err != nil {
 		return b, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	if b.Rows, err = fillBackup(tmp, dir, agents, st, to); err == nil {
+	defer func() { err = errors.Join(err, removeIfThere(tmp.Name())) }()
+	err = w.fill(ctx, tmp, to)
+	if err == nil {
 		err = tmp.Sync()
 	}
-	if info, statErr := tmp.Stat(); statErr == nil {
-		b.Size = info.Size()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
+	info, statErr := tmp.Stat()
+	if err := errors.Join(err, statErr, tmp.Close()); err != nil {
 		return b, err
 	}
-	// Link, not rename: it does not replace what came meanwhile.
-	if err := os.Link(tmp.Name(), file); errors.Is(err, fs.ErrExist) {
-		return b, fmt.Errorf("%w: %s", ErrBackupExists, file)
-	} else if err != nil {
+	if err := place(tmp.Name(), file, os.Link); err != nil {
 		return b, err
 	}
-	b.File = file
-	for _, name := range slices.Sorted(maps.Keys(agents)) {
-		b.Agents = append(b.Agents, api.Agent{Name: name, AMID: agents[name]})
+	b = api.Backup{File: file, Size: info.Size(), Rows: w.rows}
+	for _, name := range slices.Sorted(maps.Keys(w.agents)) {
+		b.Agents = append(b.Agents, api.Agent{Name: name, AMID: w.agents[name]})
 	}
-	return b, os.Remove(tmp.Name())
+	return b, nil
 }
 
-func fillBackup(w io.Writer, dir string, agents map[string]identity.AMID, st store.Store, to []age.Recipient) (rows int, err error) {
-	out, err := backup.NewWriter(w, to...)
+// place gives a file a name that nothing has, and makes it durable.
+func place(tmp, file string, link func(old, new string) error) error {
+	err := link(tmp, file)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = placeByRename(tmp, file)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: %s", ErrBackupExists, file)
+	}
 	if err != nil {
-		return 0, err
+		return err
 	}
-	files := slices.Clone(extraFiles)
-	for _, name := range slices.Sorted(maps.Keys(agents)) {
-		files = append(files, path.Join(agentsDir, name, identity.IdentityFile))
+	err = syncFolder(filepath.Dir(file))
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil // a disk that syncs no folders
 	}
-	for _, name := range files {
-		raw, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
-		if errors.Is(err, fs.ErrNotExist) && slices.Contains(extraFiles, name) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		if err := out.Add(backup.File, []byte(name), raw); err != nil {
-			return 0, err
-		}
+	return err
+}
+
+// placeByRename is for disks without links, such as most memory sticks. A rename
+// replaces what is there, so an empty file of ours takes the name first.
+func placeByRename(tmp, file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
 	}
-	err = st.View(func(r store.Reader) error { // one view: all rows are of one moment
-		for _, name := range slices.Sorted(maps.Keys(agents)) {
-			if err := backupAgent(out, r, name, agents[name], &rows); err != nil {
+	if err := errors.Join(f.Close(), os.Rename(tmp, file)); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (w *backupWriter) fill(ctx context.Context, file io.Writer, to []age.Recipient) error {
+	out, err := backup.NewWriter(file, to...)
+	if err != nil {
+		return err
+	}
+	if err := out.Add(backup.State, nil, binary.BigEndian.AppendUint32(nil, schema.Version)); err != nil {
+		return err
+	}
+	if err := w.addFiles(out); err != nil {
+		return err
+	}
+	err = w.st.View(func(r store.Reader) error { // one view: all rows are of one moment
+		for _, name := range slices.Sorted(maps.Keys(w.agents)) {
+			if err := w.addAgent(ctx, out, r, name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return rows, err
-	}
-	return rows, out.Close()
-}
-
-func backupAgent(out *backup.Writer, r store.Reader, name string, amid identity.AMID, rows *int) error {
-	epoch, err := agent.StoredEpoch(r, amid)
-	if err != nil {
 		return err
 	}
-	who := binary.BigEndian.AppendUint32(slices.Clone(amid[:]), epoch)
-	if err := out.Add(backup.Agent, []byte(name), who); err != nil {
-		return err
-	}
-	return agent.Backup(r, amid, func(k, v []byte) error {
-		*rows++
-		return out.Add(backup.Row, k, v)
-	})
+	return out.Close()
 }
 
-// Restored is what a restore brought back.
-type Restored struct {
-	Agents []RestoredAgent `json:"agents"`
-	Rows   int             `json:"rows"`
-	Kept   []string        `json:"kept,omitempty"` // files that were there and stayed
-}
-
-// RestoredAgent is an agent that a restore brought back.
-type RestoredAgent struct {
-	Name  string        `json:"name"`
-	AMID  identity.AMID `json:"amid"`
-	Epoch uint32        `json:"epoch"`
-}
-
-// Restore makes a home from a backup. No agent may live in it. Every agent begins a
-// new epoch: it has no session any more, and peers that write to it on an old one are
-// asked for a new one (docs/protocol/session.md §8.6, §8.7). A restore that was cut
-// short is begun anew by the next.
-func Restore(ctx context.Context, dir string, from io.Reader, by []age.Identity, now time.Time) (res Restored, err error) {
-	in, err := backup.NewReader(from, by...)
-	if _, none := errors.AsType[*age.NoIdentityMatchError](err); none {
-		return res, fmt.Errorf("%w: %w", ErrBackupKey, err)
-	}
-	if err != nil {
-		return res, err
-	}
-	h, err := openHome(dir)
-	if err != nil {
-		return res, err
-	}
-	defer func() { err = errors.Join(err, h.close()) }()
-	if err := h.beginRestore(); err != nil {
-		return res, err
-	}
-	if err := h.fill(ctx, in, now, &res); err != nil {
-		return res, errors.Join(err, h.undoRestore())
-	}
-	return res, removeIfThere(h.path(restoring))
-}
-
-// beginRestore makes sure that nobody lives in the home, and marks it.
-func (h *home) beginRestore() error {
-	_, err := os.Stat(h.path(restoring))
-	switch {
-	case err == nil:
-		return h.clear()
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	keys, err := filepath.Glob(h.path(agentsDir, "*", identity.IdentityFile))
-	if err != nil {
-		return err
-	}
-	if len(keys) > 0 || store.Exists(h.path(stateDir)) {
-		return fmt.Errorf("%w: %s", ErrHomeNotEmpty, h.dir)
-	}
-	return identity.ReplaceFile(h.path(restoring), nil)
-}
-
-// clear removes what a restore writes.
-func (h *home) clear() error {
-	return errors.Join(os.RemoveAll(h.path(agentsDir)), os.RemoveAll(h.path(stateDir)), removeIfThere(h.path(stateKey)))
-}
-
-func (h *home) undoRestore() error {
-	return errors.Join(h.clear(), removeIfThere(h.path(restoring)))
-}
-
-func (h *home) fill(ctx context.Context, in *backup.Reader, now time.Time, res *Restored) (err error) {
-	st, _, err := h.state(store.Options{Schema: schema})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	var rows *agent.Restorer
-	end := func() error {
-		if rows == nil {
-			return nil
+// addFiles adds the agents' keys and what else lies in files. What could not be
+// restored is not taken for a backup.
+func (w *backupWriter) addFiles(out *backup.Writer) error {
+	for _, name := range slices.Sorted(maps.Keys(w.agents)) {
+		if !agentFolder(name) {
+			return fmt.Errorf("agent %.80q cannot be backed up: its name cannot be a folder's everywhere", name)
 		}
-		return rows.Done(ctx, res.Agents[len(res.Agents)-1].Epoch)
-	}
-	for {
-		e, err := in.Next()
-		switch {
-		case err == io.EOF && len(res.Agents) == 0:
-			return fmt.Errorf("%w: no agent in it", backup.ErrFormat)
-		case err == io.EOF:
-			return end()
-		case err != nil:
-			return err
+		id, err := identity.LoadIdentity(w.home.path(agentsDir, name))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && id.AMID() != w.agents[name] {
+			return fmt.Errorf("%w: %s", ErrIdentityLost, w.home.path(agentsDir, name))
 		}
-		switch e.Kind {
-		case backup.File:
-			err = h.restoreFile(string(e.Name), e.Value, res)
-		case backup.Agent:
-			if err = end(); err == nil {
-				rows, err = h.restoreAgent(e, st, now, res)
-			}
-		case backup.Row:
-			if rows == nil {
-				return fmt.Errorf("%w: a row of nobody", backup.ErrFormat)
-			}
-			res.Rows++
-			err = rows.Row(ctx, e.Name, e.Value)
-		default:
-			err = fmt.Errorf("%w: entry of kind %d", backup.ErrFormat, e.Kind)
+		if err == nil {
+			err = w.addFile(out, path.Join(agentsDir, name, identity.IdentityFile))
 		}
 		if err != nil {
 			return err
 		}
 	}
+	for _, name := range extraFiles {
+		if err := w.addFile(out, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
-// restoreFile writes one of the files that a backup may name. One that the owner has
-// put there already stays.
-func (h *home) restoreFile(name string, raw []byte, res *Restored) error {
-	parts := strings.Split(name, "/")
-	known := slices.Contains(extraFiles, name) ||
-		len(parts) == 3 && parts[0] == agentsDir && parts[2] == identity.IdentityFile && agentFolder(parts[1])
-	if !known {
-		return fmt.Errorf("%w: file %.80q", backup.ErrFormat, name)
-	}
-	full := h.path(parts...)
-	if _, err := os.Lstat(full); err == nil {
-		res.Kept = append(res.Kept, name)
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+func (w *backupWriter) addFile(out *backup.Writer, name string) error {
+	raw, err := os.ReadFile(w.home.path(filepath.FromSlash(name)))
+	if err != nil {
 		return err
 	}
-	return identity.ReplaceFile(full, raw)
+	return out.Add(backup.File, []byte(name), raw)
 }
 
-// agentFolder reports whether an agent's name can be the name of its folder.
-func agentFolder(name string) bool {
-	return name != "" && name != "." && name != ".." && len(name) <= 64 && !strings.ContainsAny(name, "/\\\x00")
-}
-
-func (h *home) restoreAgent(e backup.Entry, st store.Store, now time.Time, res *Restored) (*agent.Restorer, error) {
-	name := string(e.Name)
-	if len(e.Value) != identity.AMIDSize+4 || !agentFolder(name) {
-		return nil, fmt.Errorf("%w: agent %.80q", backup.ErrFormat, name)
-	}
-	amid := identity.AMID(e.Value[:identity.AMIDSize])
-	id, err := identity.LoadIdentity(h.path(agentsDir, name))
+func (w *backupWriter) addAgent(ctx context.Context, out *backup.Writer, r store.Reader, name string) error {
+	amid := w.agents[name]
+	epoch, err := agent.StoredEpoch(r, amid)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if id.AMID() != amid {
-		return nil, fmt.Errorf("%w: agent %.80q has another's key", backup.ErrFormat, name)
+	if err := out.Add(backup.Agent, []byte(name), binary.BigEndian.AppendUint32(amid[:], epoch)); err != nil {
+		return err
 	}
-	epoch, err := nextEpoch(binary.BigEndian.Uint32(e.Value[identity.AMIDSize:]), now)
-	if err != nil {
-		return nil, err
-	}
-	res.Agents = append(res.Agents, RestoredAgent{name, amid, epoch})
-	return agent.NewRestorer(st, amid), nil
-}
-
-// nextEpoch is the epoch after a restore: above the backup's, and above that of any
-// earlier restore of the same backup, which only the clock knows of.
-func nextEpoch(before uint32, now time.Time) (uint32, error) {
-	s := now.Unix()
-	if before == 1<<32-1 || s < 0 || s >= 1<<32-1 {
-		return 0, fmt.Errorf("no epoch follows %d at %s", before, now.Format(time.RFC3339))
-	}
-	return max(before+1, uint32(s)), nil
+	return agent.Backup(r, amid, func(k, v []byte) error {
+		w.rows++
+		return errors.Join(ctx.Err(), out.Add(backup.Row, k, v))
+	})
 }

@@ -26,7 +26,7 @@ import (
 //	policy.json                   who may talk to us
 //	config.yaml                   read by the command line
 //	node.sock, node.json          while a node runs
-//	restoring                     while a restore has not finished
+//	restoring/                    while a restore has not finished (restore.go)
 const (
 	agentsDir   = "agents"
 	nodeKeyFile = "node.key"
@@ -88,10 +88,8 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// identities loads every agent of the home, or makes the first one. An SDK's
-// identity that nobody imported stops the node: silently making another one would
-// give the owner a second name.
-func (h *home) identities(first string) (map[string]*identity.Identity, error) {
+// agents loads every agent of the home by name; none is no error.
+func (h *home) agents() (map[string]*identity.Identity, error) {
 	entries, err := os.ReadDir(h.path(agentsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("agents: %w", err)
@@ -115,8 +113,16 @@ func (h *home) identities(first string) (map[string]*identity.Identity, error) {
 		}
 		found[e.Name()] = id
 	}
-	if len(found) > 0 {
-		return found, nil
+	return found, nil
+}
+
+// identities loads every agent of the home, or makes the first one. An SDK's
+// identity that nobody imported stops the node: silently making another one would
+// give the owner a second name.
+func (h *home) identities(first string) (map[string]*identity.Identity, error) {
+	found, err := h.agents()
+	if err != nil || len(found) > 0 {
+		return found, err
 	}
 	if store.Exists(h.path(stateDir)) {
 		// Somebody lived here. A new identity beside the old one's mail would hide it.

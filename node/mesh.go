@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -30,6 +31,7 @@ type mesh struct {
 	started   time.Time
 	rooms     []*room
 	changed   chan struct{} // our places may have changed; the records are made anew
+	backups   sync.Mutex    // held while a backup is written
 }
 
 // room is one agent with its paths.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -163,8 +162,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	if _, err := os.Stat(h.path(restoring)); err == nil {
-		return fmt.Errorf("%w: %s", ErrRestoreUnfinished, n.cfg.Home)
+	if err := h.checkRestored(); err != nil {
+		return err
 	}
 	socket, err := h.socketPath()
 	if err != nil {

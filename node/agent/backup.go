@@ -93,6 +93,9 @@ func (f *finished) look(value []byte, row func(key, value []byte) error) error {
 	return row(append(key, be64(o.Seq)...), nil)
 }
 
+// ErrRow is returned by Restorer for what Backup never gives.
+var ErrRow = errors.New("not a row of a backup")
+
 // StoredEpoch is the epoch of an agent as its store has it.
 func StoredEpoch(r store.Reader, amid identity.AMID) (uint32, error) {
 	v, _, err := counter(r, append(amid[:len(amid):len(amid)], rowCounter, counterEpoch))
@@ -117,14 +120,14 @@ type Restorer struct {
 // NewRestorer begins with an agent. Its store must be empty of it.
 func NewRestorer(st store.Store, amid identity.AMID) *Restorer { return &Restorer{st: st, amid: amid} }
 
-// Row takes a row as Backup gave it.
+// Row takes a row as Backup gave it, or returns ErrRow or an error of the store.
 func (r *Restorer) Row(ctx context.Context, key, value []byte) error {
 	if !backedUp(key) {
-		return fmt.Errorf("a backup holds no row of kind %.8q", key)
+		return fmt.Errorf("%w: key %.8q", ErrRow, key)
 	}
 	value, err := restored(key[0], value)
 	if err != nil {
-		return fmt.Errorf("row %q: %w", key[0], err)
+		return fmt.Errorf("%w: key %.8q: %v", ErrRow, key, err)
 	}
 	r.batch = append(r.batch, [2][]byte{append(r.amid[:len(r.amid):len(r.amid)], key...), bytes.Clone(value)})
 	r.bytes += len(value)

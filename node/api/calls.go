@@ -182,7 +182,7 @@ func (c *Client) Decide(ctx context.Context, agent, id string, approve bool, r D
 
 // Backup implements Backend.
 func (c *Client) Backup(ctx context.Context, r BackupRequest) (Backup, error) {
-	return post[Backup](ctx, c, "", call{path: []string{"backup"}, in: r})
+	return post[Backup](ctx, c, "", call{path: []string{"backup"}, in: r, wait: backupIn})
 }
 
 // Sessions implements Backend.

@@ -12,6 +12,8 @@ const (
 	// waitSlack is added when the node was asked to wait, so that the node's own
 	// answer to a wait in vain comes before the client gives up.
 	waitSlack = 10 * time.Second
+	// backupIn is how long a node may take for a backup.
+	backupIn = 10 * time.Minute
 	// maxAnswer bounds an answer in bytes: 100 leased messages of full size in
 	// base64 fit.
 	maxAnswer = 160 << 20

@@ -384,7 +384,7 @@ type DecideRequest struct {
 // passphrase, or holds one of the age keys. One of the two is given.
 type BackupRequest struct {
 	File       string   `json:"file" doc:"absolute path of a new file on the node's machine"`
-	Passphrase string   `json:"passphrase,omitempty"`
+	Passphrase string   `json:"passphrase,omitempty" doc:"whoever knows it can read the backup; kept nowhere"`
 	Recipients []string `json:"recipients,omitempty" doc:"age public keys (age1…)"`
 }
 
@@ -392,7 +392,7 @@ type BackupRequest struct {
 type Backup struct {
 	File   string  `json:"file"`
 	Size   int64   `json:"size" doc:"bytes"`
-	Rows   int     `json:"rows"`
+	Rows   int     `json:"rows" doc:"of the agents' state"`
 	Agents []Agent `json:"agents"`
 }
 

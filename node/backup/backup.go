@@ -28,6 +28,7 @@ const (
 	File  Kind = 1 // name: path in the home
 	Agent Kind = 2 // name: the agent's; value: AMID 20 ‖ epoch u32; its rows follow
 	Row   Kind = 3 // name: the row's key without the AMID
+	State Kind = 4 // value: version of the layout that all rows have, u32; before the first agent
 	End   Kind = 9 // value: number of entries before, u64
 )
 
