@@ -253,6 +253,7 @@ var meanings = map[string]string{
 	api.ReasonOwner:       "its owner is being asked",
 	api.ReasonMailboxFull: "its mailbox at the relay is full",
 	api.ReasonWindow:      "too many messages to it are unconfirmed",
+	api.ReasonLimits:      "it waits for another session, of which there were many lately",
 }
 
 func meaning(m api.Message) string {

@@ -48,7 +48,7 @@ func (c *clerk) tendKnock() (bool, error) {
 
 // needsSession reports whether something waits that only a session can carry.
 func (c *clerk) needsSession() bool {
-	return len(c.unsealed()) > 0 || c.mute && !c.row.Unwanted
+	return len(c.unsealed()) > 0 && !c.paced() || c.mute && !c.row.Unwanted
 }
 
 // lookup is the search for the peer's record.

@@ -108,6 +108,7 @@ func (b *batch) prune() {
 	for i, s := range idle {
 		if i >= b.c.a.Limits.Receiving {
 			b.erase(s)
+			b.c.landControl(b, s)
 		}
 	}
 }

@@ -337,6 +337,9 @@ func (c *clerk) nextTime(now time.Time) time.Time {
 			soonest(latest(at, c.lookup.next, c.row.NotBefore))
 		}
 	}
+	if until := c.pacedUntil(); c.sender() == nil && now.Before(until) && len(c.unsealed()) > 0 {
+		soonest(until)
+	}
 	if c.row.Showing {
 		soonest(now)
 	}

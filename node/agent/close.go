@@ -16,6 +16,16 @@ func (c *clerk) end(b *batch, s *session, why content.CloseReason, class flightC
 	return nil
 }
 
+// landControl stops sending what was only to be said on a session that is forgotten. Its
+// messages go on: the peer may remember it.
+func (c *clerk) landControl(b *batch, s *session) {
+	for _, f := range c.flights {
+		if f.Sid == s.Sid && f.Class == flightControl {
+			b.land(f)
+		}
+	}
+}
+
 // takeClose ends a session on the peer's word. s is the batch's own.
 func (c *clerk) takeClose(s *session, ct *content.Close) {
 	if !s.Closed {

@@ -15,8 +15,13 @@
 // The files: agent.go builds and runs it, rows.go has the rows and their keys,
 // limits.go the numbers. clerk.go is the loop of one peer, batch.go its transaction,
 // session.go what it keeps of a session. ask.go and answer.go are the two sides of a
-// knock, receive.go what arrives, send.go what leaves; outbox.go, inbox.go and parts.go
-// are the mailboxes, office.go and desk.go what local callers ask of them. prekeys.go
-// has our own published keys, onetime.go those that are used once, handout.go who is given
-// them, peerkeys.go those of a peer; sweep.go what time takes away.
+// knock, tail.go the message behind it, grant.go what is left of a yes; receive.go what
+// arrives, send.go what leaves; terms.go what a session may carry, accountable.go how it is
+// signed, close.go and sessions.go its end; block.go what a change of the policy ends.
+// resume.go and renew.go bring back what was lost, again.go seals again, mark.go notices a
+// state that was put back. outbox.go, inbox.go and parts.go are the mailboxes, office.go
+// and desk.go what local callers ask of them. prekeys.go has our own published keys,
+// onetime.go those that are used once, handout.go who is given them, peerkeys.go those of a
+// peer, revoke.go and verify.go what owners say of keys; backup.go says what a backup
+// holds, sweep.go what time takes away.
 package agent

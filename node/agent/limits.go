@@ -18,7 +18,7 @@ type Limits struct {
 	SessionKeep     time.Duration // a session that only receives is kept this long after its last use
 	IdempotencyKeep time.Duration // answers to idempotency keys
 	HistoryKeep     time.Duration // rows of messages in a terminal state
-	KnockHistory    int           // knocks that were rejected or expired, for the owner to see
+	KnockHistory    int           // knocks that were rejected or expired, and as many that were accepted, for the owner to see
 
 	BundleLife  time.Duration // expires of a bundle after created
 	BundleRenew time.Duration // a new bundle is made at this age
@@ -36,6 +36,7 @@ type Limits struct {
 	OneTimeTimeout time.Duration // a peer's node is asked for one-time keys this long
 
 	Receiving     int           // sessions with a peer that only receive
+	SessionPace   time.Duration // no more than so many new ones are asked for in this time
 	SkippedKeep   time.Duration // message keys of envelopes that did not come
 	Window        int           // unconfirmed envelopes of messages in a chain, and as many of control
 	GapTimeout    time.Duration // a hole in the sequence is waited for this long
@@ -78,7 +79,7 @@ func DefaultLimits() Limits {
 		BundleLife: 14 * day, BundleRenew: 7 * day, BundleUse: day, PrekeyGrace: 8 * day,
 		OneTime: 100, OneTimeKEM: 20, OneTimeLife: 30 * day, OneTimePerNode: 5, OneTimePerHour: 60, OneTimeTimeout: 500 * time.Millisecond,
 		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
-		Receiving: 8, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
+		Receiving: 8, SessionPace: 30 * time.Second, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,
 		HoldEnvelopes: 64, HoldBytes: 1 << 20, HoldFor: time.Minute, HoldBefore: 10 * time.Second,
 		PartsPerPeer: 4, PartsBytes: 64 << 20, SkippedBytes: 64 << 20,

@@ -25,7 +25,7 @@ func TestWindowsNest(t *testing.T) {
 		{"skipped keys", 72*hour + 72*hour, func(l *Limits) *time.Duration { return &l.SkippedKeep }},
 		{"answers to idempotency keys", 72*hour + skew, func(l *Limits) *time.Duration { return &l.IdempotencyKeep }},
 		{"age of envelopes to resume for", 72*hour + 72*hour, func(l *Limits) *time.Duration { return &l.ResumeAge }},
-		{"time in the hold", 20*time.Second, func(l *Limits) *time.Duration { return &l.HoldFor }},
+		{"time in the hold", 20 * time.Second, func(l *Limits) *time.Duration { return &l.HoldFor }},
 		{"a knock's life", 24*hour + 72*hour, func(l *Limits) *time.Duration { return &l.KnockLife }},
 		{"a bundle's life", 7*day + day, func(l *Limits) *time.Duration { return &l.BundleLife }},
 	} {

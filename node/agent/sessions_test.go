@@ -179,3 +179,32 @@ func TestSessionsAsTheOwnerSeesThem(t *testing.T) {
 		t.Errorf("killing a stranger: %v", err)
 	}
 }
+
+// Every session has a knock; the list of them does not grow without end, and those of
+// strangers do not push out those that were accepted.
+func TestAcceptedKnocksAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.limits.KnockHistory = 3
+	bob := w.person("bob", "accept")
+	for i := range 8 {
+		if i == 4 {
+			bob.rule(t, "strangers", "reject")
+		}
+		key := newKey(t)
+		receiveAndWait(bob, key.AMID(), handKnock(t, w, key, bob))
+	}
+	if err := bob.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	knocks, err := bob.Knocks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := make(map[string]int)
+	for _, k := range knocks {
+		states[k.State]++
+	}
+	if states[knockAccepted] != 3 || states[knockRejected] != 3 {
+		t.Errorf("kept %v", states)
+	}
+}

@@ -97,26 +97,32 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 	return keys, err
 }
 
-// doomedKnocks finds knocks that ended long ago, and of the refused ones, of which
-// strangers can make as many as they like, all but the newest.
+// doomedKnocks finds knocks that ended long ago, and all but the newest of the refused
+// ones, of which strangers can make as many as they like, and of the accepted ones, of
+// which there is one for every session.
 func (a *Agent) doomedKnocks(r store.Reader, now time.Time, add func([]byte, bool) bool) error {
 	type old struct {
 		key []byte
 		at  time.Time
 	}
-	var refused []old
+	var refused, accepted []old
 	err := scanJSON(r, a.key(rowKnock), nil, func(k []byte, row knockRow) bool {
 		if now.After(row.Expires.Add(a.Limits.SessionKeep)) {
 			return add(k, true)
 		}
-		if row.State == knockRejected || row.State == knockExpired {
+		switch row.State {
+		case knockRejected, knockExpired:
 			refused = append(refused, old{bytes.Clone(k), row.At})
+		case knockAccepted:
+			accepted = append(accepted, old{bytes.Clone(k), row.At})
 		}
 		return true
 	})
-	slices.SortFunc(refused, func(x, y old) int { return y.at.Compare(x.at) })
-	for i, x := range refused {
-		add(x.key, i >= a.Limits.KnockHistory)
+	for _, list := range [][]old{refused, accepted} {
+		slices.SortFunc(list, func(x, y old) int { return y.at.Compare(x.at) })
+		for i, x := range list {
+			add(x.key, i >= a.Limits.KnockHistory)
+		}
 	}
 	return err
 }

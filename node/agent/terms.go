@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"amesh/internal/content"
@@ -91,6 +92,32 @@ func (c *clerk) meetEnd(b *batch, s *session, o outRow) error {
 		reason = content.CloseDone
 	}
 	return c.end(b, s, reason, flightControl)
+}
+
+// pacedUntil is when another session may be asked for, zero for at once. Each side keeps
+// only so many to receive on, and what is lost on one that is forgotten never comes: so
+// none is pushed out before what was lost had its chance to come again.
+func (c *clerk) pacedUntil() time.Time {
+	var made []time.Time
+	for _, s := range c.sess {
+		if s.accepted() {
+			made = append(made, s.Created)
+		}
+	}
+	if len(made) < c.a.Limits.Receiving {
+		return time.Time{}
+	}
+	slices.SortFunc(made, func(x, y time.Time) int { return y.Compare(x) })
+	return made[c.a.Limits.Receiving-1].Add(c.a.Limits.SessionPace)
+}
+
+// paced reports whether messages wait because many sessions were made lately.
+func (c *clerk) paced() bool {
+	if !c.a.Clock().Before(c.pacedUntil()) {
+		return false
+	}
+	c.setReason(api.ReasonLimits)
+	return true
 }
 
 // breach counts a message of the peer, or the first part of one, and says why the

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	mrand "math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -344,5 +345,75 @@ func TestKnockingDoesNotStretchAGrant(t *testing.T) {
 	w.send(bob, ann, "2", api.StateDelivered)
 	if n := count(t, ann, rowGrant); n != 0 {
 		t.Errorf("bob's words made %d grants of ann's own", n)
+	}
+}
+
+// Both sides meet the end of sessions again and again, on a bad path and at once; all
+// that they say arrives once and in order.
+func TestBothMeetTheEnd(t *testing.T) {
+	w := newWorld(t)
+	w.limits.SessionPace = time.Second
+	dice := mrand.New(mrand.NewPCG(3, 4))
+	w.sb.meddle = func(Envelope) int { return []int{0, 1, 1, 1, 2}[dice.IntN(5)] }
+	ann, bob := w.person("ann", "accept"), w.person("bob", "accept")
+	ann.rule(t, "knocks_per_minute", "1000")
+	bob.rule(t, "knocks_per_minute", "1000")
+	bob.rule(t, "session_messages", "2")
+	const n = 30
+	for i := range n {
+		w.send(ann, bob, fmt.Sprint("a", i), api.StateAccepted)
+		w.send(bob, ann, fmt.Sprint("b", i), api.StateAccepted)
+	}
+	for _, p := range []*person{ann, bob} {
+		from := map[string]string{"ann": "b", "bob": "a"}[p.name]
+		for i, m := range w.take(p, n) {
+			if string(m.Body) != fmt.Sprint(from, i) {
+				t.Fatalf("%s got %q at place %d", p.name, m.Body, i)
+			}
+		}
+	}
+}
+
+// A sender does not make sessions so fast that its receiver forgets one on which something
+// was lost, and that comes when it is sent again.
+func TestLostMessageOfAnOldSession(t *testing.T) {
+	w := newWorld(t)
+	w.limits.SessionPace = time.Second
+	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
+	bob.rule(t, "knocks_per_minute", "1000")
+	w.send(ann, bob, "hello", api.StateDelivered)
+	part(t, ann, bob)
+	var lost ratchet.ID // the tail of the first knock, and its first repeat
+	tries := 0
+	w.sb.only(func(e Envelope) bool {
+		k, err := knock.ParseKnock(e.Data)
+		switch {
+		case err == nil && len(k.Tail) > 0 && (lost == ratchet.ID{} || lost == ratchet.EnvelopeID(k.Tail)):
+			lost = ratchet.EnvelopeID(k.Tail)
+			w.sb.deliver(w.sb.agents[e.To], Envelope{From: e.From, To: e.To, Data: k.Bytes()})
+			return false
+		case e.ID == lost:
+			tries++
+			return tries > 2
+		}
+		return true
+	})
+	var sent []api.Message
+	for i := range 20 {
+		m, err := ann.Send(t.Context(), api.SendRequest{To: bob.AMID().String(), Type: "request_response", Body: []byte{byte(i)}}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, m)
+	}
+	until(t, ann, "the pace", func() bool {
+		m, err := ann.Message(t.Context(), sent[19].ID, "", 0)
+		return err == nil && m.State == api.StateWaiting && m.Reason == api.ReasonLimits
+	})
+	for i, m := range sent {
+		m, err := ann.Message(t.Context(), m.ID, api.StateDelivered, 2*patience)
+		if err != nil || m.State != api.StateDelivered {
+			t.Fatalf("message %d: %s (%s), %v", i, m.State, m.Reason, err)
+		}
 	}
 }

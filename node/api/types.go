@@ -67,7 +67,7 @@ const (
 	ReasonWindow      = "window_full"    // too much is unconfirmed
 	ReasonRejected    = "rejected"       // the knock was rejected
 	ReasonUnconfirmed = "unconfirmed"    // deadline passed without any word
-	ReasonLimits      = "limits"         // more than a session with the peer may carry
+	ReasonLimits      = "limits"         // more than a session carries; waits for the next, or refused
 	ReasonRevoked     = "key_revoked"    // the key of one side has left
 	ReasonBlocked     = "blocked"        // our own policy blocks the peer
 )
