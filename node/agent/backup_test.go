@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -192,7 +193,10 @@ func TestBackupHoldsNothingThatSeals(t *testing.T) {
 	for _, set := range ann.prekeys.sets {
 		pieces(t, "a prekey", append(append(append([]byte(nil), set.exchange[:]...), set.signed[:]...), set.kem[:]...), canary)
 	}
-	for _, env := range w.sb.wire {
+	w.sb.mu.Lock()
+	wire := slices.Clone(w.sb.wire)
+	w.sb.mu.Unlock()
+	for _, env := range wire {
 		if ratchet.Type(env[5]) == ratchet.TypeMessage { // a knock names AMIDs, which are no secret
 			pieces(t, "an envelope", env, canary)
 		}
