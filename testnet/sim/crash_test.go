@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 // them here and all of them in the soak.
 func TestCrashAtPoints(t *testing.T) {
 	for _, s := range scripts {
-		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 24) })
+		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 6) })
 	}
 }
 
