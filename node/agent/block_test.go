@@ -141,6 +141,7 @@ func TestBlockDropsUnopened(t *testing.T) {
 		return nil
 	})
 	receiveAndWait(bob, ann.AMID(), queued)
+	filled(t, bob) // or the one-time keys would come in between
 	before := bob.mem.Hash()
 	receiveAndWait(bob, ann.AMID(), handKnock(t, w, ann.key, bob))
 	if bob.mem.Hash() != before {

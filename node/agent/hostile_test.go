@@ -329,6 +329,7 @@ func TestNoiseCommitsNothing(t *testing.T) {
 	w.send(ann, bob, "1", api.StateDelivered)
 	quiet(t, ann, bob.AMID())
 	quiet(t, bob, ann.AMID())
+	filled(t, bob) // or the one-time keys would come in between
 	before := bob.mem.Hash()
 	for range 100 {
 		receiveAndWait(bob, ann.AMID(), noise(82+40+256))

@@ -74,6 +74,7 @@ func TestRenewIsNotBelieved(t *testing.T) {
 	forged := renew(bob, hash, bobs)
 	forged[len(forged)-1] ^= 1
 	quiet(t, ann, bob.AMID())
+	filled(t, ann) // or the one-time keys would come in between
 	before := ann.mem.Hash()
 	for name, raw := range map[string][]byte{
 		"of another knock":          renew(bob, [32]byte{1}, bobs),

@@ -164,6 +164,7 @@ func TestTailAgain(t *testing.T) {
 	if err != nil || !found || row.Peer != ann.AMID() || row.Receipt == (ratchet.ID{}) {
 		t.Fatalf("the tail's row: %+v, %v", row, err)
 	}
+	filled(t, bob) // or the one-time keys would come in between
 	hash := bob.mem.Hash()
 	receiveAndWait(bob, ann.AMID(), tail)
 	w.sb.mu.Lock()

@@ -125,6 +125,7 @@ func TestKnockForSomebodyElse(t *testing.T) {
 	w := newWorld(t)
 	bob, cid := w.person("bob", "accept"), w.person("cid", "accept")
 	key := newKey(t)
+	filled(t, cid) // or the one-time keys would come in between
 	before := cid.mem.Hash()
 	receiveAndWait(cid, key.AMID(), handKnock(t, w, key, bob))
 	if cid.mem.Hash() != before {
@@ -260,6 +261,7 @@ func oldEnvelopes(t *testing.T, times int) {
 	for restarted := range 2 {
 		quiet(t, ann, bob.AMID())
 		quiet(t, bob, ann.AMID())
+		filled(t, bob)
 		before, known := bob.mem.Hash(), w.sb.passed()
 		for range times {
 			for _, data := range old {
