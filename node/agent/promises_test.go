@@ -56,11 +56,7 @@ func TestPolicyChangesUnderASession(t *testing.T) {
 	w := newWorld(t)
 	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
 	w.send(ann, bob, "1", api.StateDelivered)
-	onClerk(t, bob, ann.AMID(), func(*clerk) error {
-		next, err := bob.policy.Set("rejected_intents", "commerce/*")
-		bob.policy = next
-		return err
-	})
+	bob.rule(t, "rejected_intents", "commerce/*")
 	send := func(intent string) api.Message {
 		m, err := ann.Send(t.Context(), api.SendRequest{
 			To: bob.AMID().String(), Intent: intent, Body: []byte("x"), Wait: api.StateDelivered, TimeoutMS: 10_000,

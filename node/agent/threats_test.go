@@ -147,7 +147,7 @@ func forgedKnocks(t *testing.T, n int) {
 	const keys, clear, signature = 219, 1401, identity.SignatureSize
 	w := newWorld(t)
 	bob := w.person("bob", "accept")
-	bob.policy.KnocksPerMinute = 2 * n
+	bob.rule(t, "knocks_per_minute", fmt.Sprint(2*n))
 	limits := bob.KnockLimits
 	limits.Total = 2 * n
 	bob.guard.init(limits, 0, 0) // a renew is an answer, and is kept
