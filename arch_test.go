@@ -45,7 +45,8 @@ var rooms = []room{
 	{dir: "knock", may: []string{"ratchet", "identity", "internal/..."}, pure: true},
 
 	{dir: "dht", may: []string{"identity", "internal/..."}, libp2p: true},
-	{dir: "relay", may: []string{"identity", "internal/..."}, libp2p: true},
+	{dir: "relay", may: []string{"identity", "relay/mailbox", "internal/..."}, libp2p: true},
+	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
 	{dir: "registry", may: []string{"identity", "internal/..."}},
 
 	{dir: "node/api", may: []string{"identity"}},
@@ -57,7 +58,7 @@ var rooms = []room{
 	// dht owns the host, its address rules and its dial back-off.
 	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
-		"identity", "ratchet", "knock", "dht", "relay", "registry", "internal/...", "node/..."}},
+		"identity", "ratchet", "knock", "dht", "relay/...", "registry", "internal/...", "node/..."}},
 	{dir: "gateway/...", may: []string{
 		"identity", "dht", "relay", "registry", "internal/...", "gateway/..."}},
 

@@ -17,6 +17,7 @@ import (
 	"amesh/internal/store"
 	"amesh/node/api"
 	"amesh/relay"
+	"amesh/relay/mailbox"
 )
 
 // station is a relay with its DHT server that can be stopped and started again on
@@ -48,7 +49,7 @@ func newStation(t *testing.T) *station {
 
 func (s *station) start() {
 	s.t.Helper()
-	box, err := relay.NewMailbox(s.mem, relay.DefaultLimits())
+	box, err := mailbox.NewDisk(s.mem, mailbox.Limits{})
 	if err != nil {
 		s.t.Fatal(err)
 	}

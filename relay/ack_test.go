@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"amesh/relay/mailbox"
 )
 
 func TestAckedMail(t *testing.T) {
 	h, disk := startRelay(t, Limits{})
 	alice, _ := h.join(1, ExtensionAck)
 	bob := testKey(t, 2).AMID()
-	envelope := envelopeText([]byte(Magic + "sealed"))
+	envelope := mailbox.EnvelopeText([]byte(Magic + "sealed"))
 	id := EnvelopeID([]byte(Magic + "sealed")).String()
 
 	alice.send(bob, envelope, "first")
@@ -48,7 +50,7 @@ func TestAckedMail(t *testing.T) {
 
 func TestSendsAreRefusedWithACode(t *testing.T) {
 	l := DefaultLimits()
-	l.LegacyBox.Messages = 1
+	l.Mailbox.LegacyBox.Messages = 1
 	h, _ := startRelay(t, l)
 	alice, _ := h.join(1, ExtensionAck)
 	bob := testKey(t, 2).AMID()
@@ -66,7 +68,7 @@ func TestSendsAreRefusedWithACode(t *testing.T) {
 	alice.send(bob, "6", "")
 	alice.want(object{"type": typeError, "code": CodeRecipientOffline})
 	// Now bob shows that it speaks ack and has a bigger box.
-	l.Box.Messages = 2
+	l.Mailbox.Box.Messages = 2
 	b, _ := h.join(2, ExtensionAck)
 	b.want(object{"encrypted_payload": "1"})
 	b.leave(h)

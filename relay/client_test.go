@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"amesh/relay/mailbox"
+
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 )
@@ -136,7 +138,7 @@ func TestClientSendsAndReceives(t *testing.T) {
 
 func TestClientToldWhy(t *testing.T) {
 	l := DefaultLimits()
-	l.LegacyBox.Messages = 1
+	l.Mailbox.LegacyBox.Messages = 1
 	h, _ := startRelay(t, l)
 	alice := startAgent(t, 1, h.url(), quick())
 	alice.connected()
@@ -235,7 +237,7 @@ func TestLegacyRelayConfirmsNothing(t *testing.T) {
 	if r.Err != nil || !r.Unconfirmed {
 		t.Errorf("result: %+v", r)
 	}
-	want := `{"type":"send","to":"` + testKey(t, 2).AMID().String() + `","encrypted_payload":"` + envelopeText(envelope("x")) + `","message_type":"message"}`
+	want := `{"type":"send","to":"` + testKey(t, 2).AMID().String() + `","encrypted_payload":"` + mailbox.EnvelopeText(envelope("x")) + `","message_type":"message"}`
 	if got := m.frame(); got != want {
 		t.Errorf("frame %s, want %s", got, want)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"amesh/internal/store"
+	"amesh/relay/mailbox"
 )
 
 func newMemory() *store.Memory { return store.NewMemory() }
@@ -104,7 +105,7 @@ func TestDiskFailures(t *testing.T) {
 	alice.send(bob, "z", "3")
 	select {
 	case err := <-h.stopped:
-		if !errors.Is(err, ErrBroken) {
+		if !errors.Is(err, mailbox.ErrBroken) {
 			t.Errorf("server ended with %v", err)
 		}
 		h.stopped <- nil

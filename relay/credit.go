@@ -1,6 +1,10 @@
 package relay
 
-import "sync"
+import (
+	"sync"
+
+	"amesh/relay/mailbox"
+)
 
 // credit is what was handed to a receiver with "ack" and is not acknowledged.
 // It is safe for concurrent use.
@@ -13,7 +17,7 @@ type credit struct {
 }
 
 type holding struct {
-	cursor Cursor
+	cursor mailbox.Cursor
 	bytes  int64
 }
 
@@ -31,28 +35,28 @@ func (c *credit) room() Size {
 	return Size{Messages: c.max.Messages - c.used.Messages, Bytes: c.max.Bytes - c.used.Bytes}
 }
 
-func (c *credit) hold(row *Row) {
+func (c *credit) hold(row *mailbox.Row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := row.ID.String()
-	c.held[id] = append(c.held[id], holding{row.Cursor, row.size()})
-	c.used = c.used.plus(1, row.size())
+	c.held[id] = append(c.held[id], holding{row.Cursor, row.Size()})
+	c.used = c.used.Plus(1, row.Size())
 }
 
 // release gives the cursors of acknowledged messages. Two senders may have left
 // the same envelope; an id acknowledges its oldest delivery only, so that a copy
 // cannot take the original with it. Unknown ids are ignored.
-func (c *credit) release(ids []string) []Cursor {
+func (c *credit) release(ids []string) []mailbox.Cursor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var cursors []Cursor
+	var cursors []mailbox.Cursor
 	for _, id := range ids {
 		list := c.held[id]
 		if len(list) == 0 {
 			continue
 		}
 		cursors = append(cursors, list[0].cursor)
-		c.used = c.used.plus(-1, -list[0].bytes)
+		c.used = c.used.Plus(-1, -list[0].bytes)
 		if len(list) == 1 {
 			delete(c.held, id)
 			continue

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"amesh/relay/mailbox"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -129,7 +131,7 @@ func TestMalformedFramesAreErrors(t *testing.T) {
 
 func TestEnvelopeIDIsTheSameOnEveryPath(t *testing.T) {
 	envelope := []byte(Magic + "\x01sealed bytes")
-	text := envelopeText(envelope)
+	text := mailbox.EnvelopeText(envelope)
 	cases := []struct {
 		name, payload string
 		want          MessageID
@@ -146,13 +148,13 @@ func TestEnvelopeIDIsTheSameOnEveryPath(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if got := payloadID(c.payload); got != c.want {
+			if got := mailbox.PayloadID(c.payload); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
 	}
 	// SHA-256 of nothing, halved: the id's spelling is fixed.
-	if got := payloadID("").String(); got != "e3b0c44298fc1c149afbf4c8996fb924" {
+	if got := mailbox.PayloadID("").String(); got != "e3b0c44298fc1c149afbf4c8996fb924" {
 		t.Errorf("spelling: %s", got)
 	}
 }

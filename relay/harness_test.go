@@ -12,9 +12,28 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/relay/mailbox"
 
 	"github.com/coder/websocket"
 )
+
+func testBox(t *testing.T, s store.Store, l Limits) *mailbox.Disk {
+	t.Helper()
+	m, err := mailbox.NewDisk(s, l.Mailbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func usage(t *testing.T, m mailbox.Mailbox, owner identity.AMID) Size {
+	t.Helper()
+	used, err := m.Usage(context.Background(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second

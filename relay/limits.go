@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"amesh/relay/mailbox"
 )
 
 // Limits are the numbers of the relay's server, mailbox and client. Start from
@@ -72,16 +74,8 @@ type Limits struct {
 	// RateEntries is how many agents are counted at a time. Default 100,000.
 	RateEntries int
 
-	// TTL is how long a message waits for its receiver. Default 72 h.
-	TTL time.Duration
-	// LegacyBox bounds the mailbox of an agent that last connected without
-	// "ack", or never. Default 100 messages and 16 MiB.
-	LegacyBox Size
-	// Box bounds the mailbox of an agent that last connected with "ack".
-	// Default 1,000 messages and 64 MiB.
-	Box Size
-	// Total bounds all mailboxes together. Default 1,000,000 messages and 8 GiB.
-	Total Size
+	// Mailbox are the numbers of the mailbox.
+	Mailbox mailbox.Limits
 	// FullRetry is the retry_after of a full mailbox. Default 30 s.
 	FullRetry time.Duration
 	// StorageRetry is the retry_after of a failing disk, and the pause before the
@@ -89,15 +83,6 @@ type Limits struct {
 	StorageRetry time.Duration
 	// SweepEvery is the time between searches for expired messages. Default 5 min.
 	SweepEvery time.Duration
-	// SweepRows is how many expired messages are removed in one commit.
-	// Default 256.
-	SweepRows int
-	// ClockJump is the most that may count as time passed while the relay was
-	// not running; more looks like a wrong clock and expires nothing. Default 1 h.
-	ClockJump time.Duration
-	// ForgetBox is how long an empty mailbox remembers that its agent speaks
-	// "ack". Default 30 days.
-	ForgetBox time.Duration
 
 	// Credit bounds what is handed to one receiver and not yet acknowledged.
 	// Default 256 messages and 1 MiB.
@@ -137,12 +122,6 @@ type Limits struct {
 	Inbox int
 }
 
-// Size is a number of messages together with their bytes.
-type Size struct {
-	Messages int
-	Bytes    int64
-}
-
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
 	return Limits{
@@ -158,13 +137,9 @@ func DefaultLimits() Limits {
 		SendRate: 1000, SendBurst: 1000, QueryRate: 50, QueryBurst: 200,
 		MaxDelay: time.Second, RateMemory: 10 * time.Minute, RateEntries: 100_000,
 
-		TTL:       72 * time.Hour,
-		LegacyBox: Size{Messages: 100, Bytes: 16 << 20},
-		Box:       Size{Messages: 1000, Bytes: 64 << 20},
-		Total:     Size{Messages: 1_000_000, Bytes: 8 << 30},
+		Mailbox:   mailbox.DefaultLimits(),
 		FullRetry: 30 * time.Second, StorageRetry: 2 * time.Second,
-		SweepEvery: 5 * time.Minute, SweepRows: 256,
-		ClockJump: time.Hour, ForgetBox: 30 * 24 * time.Hour,
+		SweepEvery: 5 * time.Minute,
 
 		Credit: Size{Messages: 256, Bytes: 1 << 20}, LegacyBatch: 16,
 
@@ -192,19 +167,15 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("SendRate", l.SendRate), positive("SendBurst", int64(l.SendBurst)),
 		positive("QueryRate", l.QueryRate), positive("QueryBurst", int64(l.QueryBurst)),
 		positive("RateMemory", l.RateMemory), positive("RateEntries", int64(l.RateEntries)),
-		positive("TTL", l.TTL), l.LegacyBox.check("LegacyBox"), l.Box.check("Box"), l.Total.check("Total"),
+		l.Mailbox.Check(),
 		positive("FullRetry", l.FullRetry), positive("StorageRetry", l.StorageRetry),
-		positive("SweepEvery", l.SweepEvery), positive("SweepRows", int64(l.SweepRows)),
-		l.Credit.check("Credit"), positive("LegacyBatch", int64(l.LegacyBatch)),
+		positive("SweepEvery", l.SweepEvery),
+		l.Credit.Check("Credit"), positive("LegacyBatch", int64(l.LegacyBatch)),
 		positive("DialWait", l.DialWait), positive("BackoffMin", l.BackoffMin), positive("BackoffMax", l.BackoffMax),
 		positive("RefusedRetry", l.RefusedRetry), positive("ClientPing", l.ClientPing),
 		positive("ClientPong", l.ClientPong), positive("AnswerWait", l.AnswerWait),
-		l.InFlight.check("InFlight"), positive("AckBatch", int64(l.AckBatch)), positive("Inbox", int64(l.Inbox)),
+		l.InFlight.Check("InFlight"), positive("AckBatch", int64(l.AckBatch)), positive("Inbox", int64(l.Inbox)),
 	)
-}
-
-func (s Size) check(name string) error {
-	return errors.Join(positive(name+".Messages", int64(s.Messages)), positive(name+".Bytes", s.Bytes))
 }
 
 func positive[N int64 | float64 | time.Duration](name string, n N) error {

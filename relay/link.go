@@ -197,10 +197,10 @@ func (l *link) send(p *pending) error {
 	if l.closed {
 		return ErrDisconnected
 	}
-	if !fits(l.used, p.size, l.c.limits.InFlight) {
+	if !l.used.Fits(p.size, l.c.limits.InFlight) {
 		return ErrBusy
 	}
-	l.used = l.used.plus(1, p.size)
+	l.used = l.used.Plus(1, p.size)
 	l.queue = append(l.queue, p)
 	l.nudge()
 	return nil
@@ -229,7 +229,7 @@ func (l *link) answer(key string, r Result) {
 	p := l.waiting[key]
 	if p != nil {
 		delete(l.waiting, key)
-		l.used = l.used.plus(-1, -p.size)
+		l.used = l.used.Plus(-1, -p.size)
 	}
 	l.mu.Unlock()
 	if p != nil {

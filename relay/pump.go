@@ -1,11 +1,15 @@
 package relay
 
-import "time"
+import (
+	"time"
+
+	"amesh/relay/mailbox"
+)
 
 // pump hands the mailbox to a receiver with "ack", within its credit. Rows stay
 // until they are acknowledged, so nothing is lost whatever happens here.
 func (c *conn) pump() {
-	var cursor Cursor
+	var cursor mailbox.Cursor
 	for {
 		room := c.credit.room()
 		if room.Messages == 0 {
@@ -79,7 +83,7 @@ func (c *conn) sleep(failed error) bool {
 	}
 }
 
-func receiveOf(row *Row, id string) receiveFrame {
+func receiveOf(row *mailbox.Row, id string) receiveFrame {
 	return receiveFrame{
 		Type: typeReceive, From: row.From.String(), Payload: row.Payload, Kind: row.Kind,
 		Timestamp: wireStamp(row.At), Candidates: row.Candidates, ID: id,

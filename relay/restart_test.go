@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"amesh/internal/store"
+	"amesh/relay/mailbox"
 )
 
 // T42 for one relay: a thousand messages arrive once and in order though the
@@ -63,7 +64,7 @@ func TestMailSurvivesOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	open := func() store.Store {
 		t.Helper()
-		s, err := store.Open(dir, store.Options{Schema: Schema(), Reserve: 1})
+		s, err := store.Open(dir, store.Options{Schema: mailbox.Schema(), Reserve: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

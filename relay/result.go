@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"amesh/identity"
+	"amesh/relay/mailbox"
 )
 
 var (
@@ -122,11 +123,11 @@ func prepare(o Outgoing, l Limits) (*pending, error) {
 		return p, &RefusedError{Code: RefusedInvalid}
 	case o.Text:
 		payload = string(o.Payload)
-		p.id = payloadID(payload).String()
+		p.id = mailbox.PayloadID(payload).String()
 	default:
-		payload = envelopeText(o.Payload)
+		payload = mailbox.EnvelopeText(o.Payload)
 		// Bytes without the magic travel as well, but their id is the text's.
-		p.id = payloadID(payload).String()
+		p.id = mailbox.PayloadID(payload).String()
 	}
 	if len(payload) > l.PayloadBytes {
 		return p, &RefusedError{Code: RefusedTooLarge}
@@ -143,7 +144,7 @@ func deliveryOf(f receiveFrame) (Delivery, error) {
 	}
 	d := Delivery{From: from, Kind: f.Kind, ID: f.ID}
 	d.At, _ = parseStamp(f.Timestamp)
-	envelope, ok := envelopeOf(f.Payload)
+	envelope, ok := mailbox.EnvelopeOf(f.Payload)
 	if !ok {
 		envelope = []byte(f.Payload)
 	}

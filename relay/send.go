@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/relay/mailbox"
 )
 
 // A delivery is one send frame on its way into mailboxes: what to store for it,
 // or why it is refused.
 type delivery struct {
 	clientID string
-	messages []Message
+	messages []mailbox.Message
 	refused  RefusalCode
 	retry    time.Duration
 }
@@ -23,7 +24,7 @@ func (c *conn) relay(sends []sendFrame) {
 		return
 	}
 	deliveries := make([]delivery, len(sends))
-	var messages []Message
+	var messages []mailbox.Message
 	var wait time.Duration
 	for i := range sends {
 		d := c.check(&sends[i])
@@ -58,7 +59,7 @@ func (c *conn) relay(sends []sendFrame) {
 	}
 }
 
-func (c *conn) put(messages []Message) ([]Stored, error) {
+func (c *conn) put(messages []mailbox.Message) ([]mailbox.Stored, error) {
 	if len(messages) == 0 {
 		return nil, nil
 	}
@@ -82,8 +83,8 @@ func (c *conn) check(f *sendFrame) delivery {
 			d.refused = RefusedTooLarge
 			return d
 		}
-		d.messages = append(d.messages, Message{
-			From: c.who, To: to, ID: payloadID(part.Payload), Kind: part.Kind,
+		d.messages = append(d.messages, mailbox.Message{
+			From: c.who, To: to, ID: mailbox.PayloadID(part.Payload), Kind: part.Kind,
 			Payload: part.Payload, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
 		})
 	}
@@ -116,9 +117,9 @@ func (c *conn) spend(d *delivery) (wait, retry time.Duration, no RefusalCode) {
 
 // answer tells the sender what the commit brought. A client that gave no
 // client_id hears of trouble only: the JavaScript SDK knows no other frame.
-func (c *conn) answer(d *delivery, stored []Stored) {
+func (c *conn) answer(d *delivery, stored []mailbox.Stored) {
 	for i := range stored {
-		if errors.Is(stored[i].Err, ErrMailboxFull) {
+		if errors.Is(stored[i].Err, mailbox.ErrFull) {
 			d.refused, d.retry = RefusedMailboxFull, c.s.limits.FullRetry
 			c.answerRefused(d)
 			return
@@ -161,7 +162,7 @@ func legacyError(code RefusalCode, retry time.Duration) errorFrame {
 	return errorOf(CodeInternalError, "internal error", 0)
 }
 
-func (c *conn) nudgeReceivers(messages []Message) {
+func (c *conn) nudgeReceivers(messages []mailbox.Message) {
 	var last identity.AMID
 	for i := range messages {
 		// Runs to one receiver are the usual case.

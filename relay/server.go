@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/relay/mailbox"
 
 	"github.com/coder/websocket"
 )
@@ -19,7 +20,7 @@ import (
 type ServerConfig struct {
 	// Mailbox keeps what cannot be delivered at once. Required; the caller
 	// closes what is behind it after Run has returned.
-	Mailbox Mailbox
+	Mailbox mailbox.Mailbox
 	// Limits are the server's numbers; the zero value means DefaultLimits.
 	Limits Limits
 	// Logger gets events; nil is silence.
@@ -29,7 +30,7 @@ type ServerConfig struct {
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
 // the work that belongs to no connection. All methods are safe for concurrent use.
 type Server struct {
-	box     Mailbox
+	box     mailbox.Mailbox
 	limits  Limits
 	log     *slog.Logger
 	rates   *rates
@@ -66,7 +67,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 
 // Run sweeps and pings until ctx ends. Then it refuses new connections, closes
 // those that are open with 1001 and returns nil when the last is gone. It
-// returns early, with an error that wraps ErrBroken, when the mailbox can no
+// returns early, with an error that wraps mailbox.ErrBroken, when the mailbox can no
 // longer be trusted. Run is called once.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.watch(ctx)
@@ -129,7 +130,7 @@ func (s *Server) ping(now time.Time) {
 // it does, and ends Run if the failure is final.
 func (s *Server) storageResult(err error) {
 	switch {
-	case errors.Is(err, ErrBroken):
+	case errors.Is(err, mailbox.ErrBroken):
 		select {
 		case s.broken <- err:
 		default:

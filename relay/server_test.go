@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"amesh/relay/mailbox"
+
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 )
@@ -367,11 +369,11 @@ func TestConfigurationIsChecked(t *testing.T) {
 		t.Error("a server without mailbox")
 	}
 	l := DefaultLimits()
-	l.TTL = 0
-	if _, err := NewMailbox(newMemory(), l); err == nil || !strings.Contains(err.Error(), "TTL") {
+	l.Mailbox.TTL = 0
+	if _, err := mailbox.NewDisk(newMemory(), l.Mailbox); err == nil || !strings.Contains(err.Error(), "TTL") {
 		t.Errorf("limit of zero: %v", err)
 	}
-	if _, err := NewMailbox(nil, Limits{}); err == nil {
+	if _, err := mailbox.NewDisk(nil, mailbox.Limits{}); err == nil {
 		t.Error("a mailbox without store")
 	}
 	for _, url := range []string{"", "http://x", "ws://", "ws://x y"} {

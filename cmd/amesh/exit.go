@@ -14,7 +14,7 @@ import (
 	"amesh/node/api"
 	"amesh/node/backup"
 	"amesh/node/httpapi"
-	"amesh/relay"
+	"amesh/relay/mailbox"
 )
 
 // The exit codes. They are an interface: scripts depend on them.
@@ -122,7 +122,7 @@ var causes = []struct {
 	{syscall.ENOSPC, exitStorage, "no_space", roomHint},
 	{syscall.EDQUOT, exitStorage, "no_space", roomHint},
 	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
-	{relay.ErrBroken, exitStorage, "storage_failed", diskHint},
+	{mailbox.ErrBroken, exitStorage, "storage_failed", diskHint},
 	{identity.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{store.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{identity.ErrKeyFile, exitFailed, "not_a_key_file", "put the file back from a backup; only a node.key may be deleted instead, which gives a new peer id"},

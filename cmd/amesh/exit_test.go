@@ -17,7 +17,7 @@ import (
 	"amesh/node"
 	"amesh/node/api"
 	"amesh/node/httpapi"
-	"amesh/relay"
+	"amesh/relay/mailbox"
 )
 
 func TestErrorsAndTheirExitCodes(t *testing.T) {
@@ -78,7 +78,7 @@ func TestErrorsAndTheirExitCodes(t *testing.T) {
 		{"full disk under a key file", wrap(errors.Join(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fs.ErrNotExist)), 11, "no_space"},
 		{"quota used up", wrap(syscall.EDQUOT), 11, "no_space"},
 		{"failed disk", wrap(store.ErrPoisoned), 11, "storage_failed"},
-		{"failed disk under a relay", wrap(relay.ErrBroken), 11, "storage_failed"},
+		{"failed disk under a relay", wrap(mailbox.ErrBroken), 11, "storage_failed"},
 		{"a key file that others can read", wrap(identity.ErrKeyPermissions), 1, "key_permissions"},
 		{"a state key that others can read", wrap(store.ErrKeyPermissions), 1, "key_permissions"},
 		{"key file torn", wrap(identity.ErrKeyFile), 1, "not_a_key_file"},

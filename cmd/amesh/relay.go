@@ -18,6 +18,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/store"
 	"amesh/relay"
+	"amesh/relay/mailbox"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/spf13/cobra"
@@ -92,7 +93,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if o.data == "" {
 		o.data = filepath.Join(a.home, "relay")
 	}
-	data, err := store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: relay.Schema(), Logger: log})
+	data, err := store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Logger: log})
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 
 func newRelay(data store.Store, log *slog.Logger) (*relay.Server, error) {
 	limits := relay.DefaultLimits()
-	box, err := relay.NewMailbox(data, limits)
+	box, err := mailbox.NewDisk(data, limits.Mailbox)
 	if err != nil {
 		return nil, err
 	}

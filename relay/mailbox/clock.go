@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"sync"
@@ -8,12 +8,12 @@ import (
 	"amesh/internal/wire"
 )
 
-// boxClock measures how long messages have waited. It is not the wall clock: it
+// clock measures how long messages have waited. It is not the wall clock: it
 // runs with the monotonic clock while the relay runs, and across a restart it
 // advances by what the wall clock says, but never back and never by more than
 // ClockJump. So a clock set to the wrong day expires nobody's mail (T57), at the
 // price that mail outlives a long outage of the relay.
-type boxClock struct {
+type clock struct {
 	store store.Store
 	jump  time.Duration
 
@@ -23,7 +23,7 @@ type boxClock struct {
 }
 
 // now is the clock in microseconds. The first call reads where it stopped.
-func (c *boxClock) now() (int64, error) {
+func (c *clock) now() (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.started.IsZero() {
@@ -34,7 +34,7 @@ func (c *boxClock) now() (int64, error) {
 	return c.base + time.Since(c.started).Microseconds(), nil
 }
 
-func (c *boxClock) load() error {
+func (c *clock) load() error {
 	wall := time.Now()
 	base := wall.UnixMicro()
 	err := c.store.View(func(r store.Reader) error {
@@ -57,7 +57,7 @@ func (c *boxClock) load() error {
 }
 
 // save writes where the clock stands beside the wall clock of the same moment.
-func (c *boxClock) save(tx store.Tx, now int64) error {
+func (c *clock) save(tx store.Tx, now int64) error {
 	w := wire.NewWriter(17)
 	w.U8(rowVersion)
 	w.I64(now)

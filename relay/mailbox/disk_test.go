@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func testBox(t *testing.T, s store.Store, l Limits) *StoreMailbox {
+func testBox(t *testing.T, s store.Store, l Limits) *Disk {
 	t.Helper()
-	m, err := NewMailbox(s, l)
+	m, err := NewDisk(s, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func testBox(t *testing.T, s store.Store, l Limits) *StoreMailbox {
 }
 
 func note(from, to identity.AMID, text string) Message {
-	return Message{From: from, To: to, ID: payloadID(text), Kind: KindMessage, Payload: text, Once: true}
+	return Message{From: from, To: to, ID: PayloadID(text), Kind: KindMessage, Payload: text, Once: true}
 }
 
 func put(t *testing.T, m Mailbox, messages ...Message) []Stored {
@@ -64,7 +64,7 @@ func usage(t *testing.T, m Mailbox, owner identity.AMID) Size {
 }
 
 func TestMailboxKeepsOrderAcrossRestarts(t *testing.T) {
-	a, b, c := testKey(t, 1).AMID(), testKey(t, 2).AMID(), testKey(t, 3).AMID()
+	a, b, c := identity.AMID{1}, identity.AMID{2}, identity.AMID{3}
 	disk := store.NewMemory()
 	m := testBox(t, disk, Limits{})
 	put(t, m, note(a, b, "1"), note(c, b, "2"))
@@ -79,13 +79,13 @@ func TestMailboxKeepsOrderAcrossRestarts(t *testing.T) {
 	if diff := cmp.Diff([]string{"3", "4"}, payloads(list(t, m, b, rows[1].Cursor))); diff != "" {
 		t.Errorf("after a cursor: %s", diff)
 	}
-	if rows[1].From != c || rows[1].Kind != KindMessage || rows[1].ID != payloadID("2") {
+	if rows[1].From != c || rows[1].Kind != KindMessage || rows[1].ID != PayloadID("2") {
 		t.Errorf("row changed: %+v", rows[1])
 	}
 }
 
 func TestMailboxStoresANameOnce(t *testing.T) {
-	a, b, c := testKey(t, 1).AMID(), testKey(t, 2).AMID(), testKey(t, 3).AMID()
+	a, b, c := identity.AMID{1}, identity.AMID{2}, identity.AMID{3}
 	disk := store.NewMemory()
 	m := testBox(t, disk, Limits{})
 	first := put(t, m, note(a, b, "x"))[0]
@@ -118,13 +118,13 @@ func TestMailboxStoresANameOnce(t *testing.T) {
 
 // T43: the newest is refused; nothing is evicted.
 func TestFullMailboxRefusesTheNewest(t *testing.T) {
-	a, b, c := testKey(t, 1).AMID(), testKey(t, 2).AMID(), testKey(t, 3).AMID()
+	a, b, c := identity.AMID{1}, identity.AMID{2}, identity.AMID{3}
 	l := DefaultLimits()
 	l.LegacyBox = Size{Messages: 2, Bytes: 10}
 	l.Box = Size{Messages: 4, Bytes: 20}
 	l.Total = Size{Messages: 6, Bytes: 100}
 	m := testBox(t, store.NewMemory(), l)
-	refused := func(s Stored) bool { return errors.Is(s.Err, ErrMailboxFull) }
+	refused := func(s Stored) bool { return errors.Is(s.Err, ErrFull) }
 
 	got := put(t, m, note(a, b, "1"), note(a, b, "22222222222"), note(a, b, "3"), note(a, b, "4"))
 	if refused(got[0]) || !refused(got[1]) || refused(got[2]) || !refused(got[3]) {
@@ -153,7 +153,7 @@ func TestFullMailboxRefusesTheNewest(t *testing.T) {
 }
 
 func TestTakeGivesEachMessageOnce(t *testing.T) {
-	a, b := testKey(t, 1).AMID(), testKey(t, 2).AMID()
+	a, b := identity.AMID{1}, identity.AMID{2}
 	disk := store.NewMemory()
 	m := testBox(t, disk, Limits{})
 	var all []Message
@@ -195,7 +195,7 @@ func TestTakeGivesEachMessageOnce(t *testing.T) {
 }
 
 func TestListStaysWithinTheCredit(t *testing.T) {
-	a, b := testKey(t, 1).AMID(), testKey(t, 2).AMID()
+	a, b := identity.AMID{1}, identity.AMID{2}
 	m := testBox(t, store.NewMemory(), Limits{})
 	put(t, m, note(a, b, "aaaaaaaaaa"), note(a, b, "bbbbbbbbbb"), note(a, b, "cccccccccc"))
 	for _, c := range []struct {
@@ -216,7 +216,7 @@ func TestListStaysWithinTheCredit(t *testing.T) {
 
 func TestMessagesExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, c := testKey(t, 1).AMID(), testKey(t, 2).AMID(), testKey(t, 3).AMID()
+		a, b, c := identity.AMID{1}, identity.AMID{2}, identity.AMID{3}
 		m := testBox(t, store.NewMemory(), Limits{})
 		old := put(t, m, note(a, b, "old"), note(a, c, "old"))[0]
 		if want := time.Now().Add(72 * time.Hour); !old.Expires.Equal(want) {
@@ -256,11 +256,11 @@ func TestEmptyMailboxesAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := range byte(3) {
-			if _, err := m.Open(t.Context(), testKey(t, n).AMID(), n > 0); err != nil {
+			if _, err := m.Open(t.Context(), identity.AMID{n}, n > 0); err != nil {
 				t.Fatal(err)
 			}
 		}
-		put(t, m, note(identity.AMID{9}, testKey(t, 2).AMID(), "x"))
+		put(t, m, note(identity.AMID{9}, identity.AMID{2}, "x"))
 		count := func() (n int) {
 			_ = disk.View(func(r store.Reader) error {
 				return r.Scan([]byte{keyBox}, nil, func(_, _ []byte) bool { n++; return true })
@@ -282,7 +282,7 @@ func TestEmptyMailboxesAreForgotten(t *testing.T) {
 
 // T57: a clock that jumps while the relay is down expires nothing early.
 func TestClockJumpsAcrossRestarts(t *testing.T) {
-	a, b := testKey(t, 1).AMID(), testKey(t, 2).AMID()
+	a, b := identity.AMID{1}, identity.AMID{2}
 	for _, c := range []struct {
 		name string
 		down time.Duration // what the wall clock says has passed
@@ -303,7 +303,7 @@ func TestClockJumpsAcrossRestarts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				moved := boxClock{store: disk}
+				moved := clock{store: disk}
 				err = disk.Update(t.Context(), func(tx store.Tx) error {
 					if err := moved.save(tx, now); err != nil {
 						return err
@@ -352,7 +352,7 @@ func shiftClock(tx store.Tx, d time.Duration) error {
 }
 
 func TestStorageErrorsSayWhatToDo(t *testing.T) {
-	a, b := testKey(t, 1).AMID(), testKey(t, 2).AMID()
+	a, b := identity.AMID{1}, identity.AMID{2}
 	disk := store.NewMemory()
 	m := testBox(t, disk, Limits{})
 	disk.Fail(syscall.ENOSPC)
@@ -370,7 +370,7 @@ func TestStorageErrorsSayWhatToDo(t *testing.T) {
 
 // Counters and rows agree whatever the order of crashes.
 func TestCrashLeavesCountersRight(t *testing.T) {
-	a, b := testKey(t, 1).AMID(), testKey(t, 2).AMID()
+	a, b := identity.AMID{1}, identity.AMID{2}
 	for at := 1; at <= 6; at++ {
 		for _, phase := range []store.Phase{store.BeforeCommit, store.AfterCommit} {
 			disk := store.NewMemory()

@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 // Expire implements Mailbox. It also forgets mailboxes that are empty and were
 // not used for ForgetBox, and writes down the relay's clock.
-func (m *StoreMailbox) Expire(ctx context.Context) (int, error) {
+func (m *Disk) Expire(ctx context.Context) (int, error) {
 	now, err := m.clock.now()
 	if err != nil {
 		return 0, storageError(err)
@@ -41,7 +41,7 @@ func (m *StoreMailbox) Expire(ctx context.Context) (int, error) {
 
 // overdue finds some expired messages and some forgotten mailboxes. Messages of
 // one mailbox expire in its order, so the first that is not due ends the search.
-func (m *StoreMailbox) overdue(now int64) (due map[identity.AMID][]Cursor, stale []identity.AMID, err error) {
+func (m *Disk) overdue(now int64) (due map[identity.AMID][]Cursor, stale []identity.AMID, err error) {
 	due = map[identity.AMID][]Cursor{}
 	var boxes []identity.AMID
 	found := 0
@@ -82,11 +82,11 @@ func (m *StoreMailbox) overdue(now int64) (due map[identity.AMID][]Cursor, stale
 	return due, stale, err
 }
 
-func (m *StoreMailbox) forgotten(b box, now int64) bool {
+func (m *Disk) forgotten(b box, now int64) bool {
 	return b.used.Messages == 0 && now-b.seen > m.limits.ForgetBox.Microseconds()
 }
 
-func (m *StoreMailbox) forget(ctx context.Context, owners []identity.AMID, now int64) error {
+func (m *Disk) forget(ctx context.Context, owners []identity.AMID, now int64) error {
 	if len(owners) == 0 {
 		return nil
 	}

@@ -1,4 +1,7 @@
-package relay
+// Package mailbox keeps messages for agents that are away: what a relay has
+// promised to hold, until its receiver says that it has it. Disk is the mailbox
+// of a real relay, in a store.Store.
+package mailbox
 
 import (
 	"context"
@@ -10,9 +13,9 @@ import (
 )
 
 var (
-	// ErrMailboxFull refuses a message because its receiver's mailbox, or the
+	// ErrFull refuses a message because its receiver's mailbox, or the
 	// relay as a whole, has no room. Nothing is ever evicted to make room.
-	ErrMailboxFull = errors.New("mailbox full")
+	ErrFull = errors.New("mailbox full")
 	// ErrStorage reports that a mailbox could not be read or written now; trying
 	// later makes sense.
 	ErrStorage = errors.New("storage unavailable")
@@ -39,7 +42,8 @@ type Message struct {
 	Once bool
 }
 
-func (m *Message) size() int64 { return int64(len(m.Payload) + len(m.Candidates)) }
+// Size is what the message counts for, in bytes.
+func (m *Message) Size() int64 { return int64(len(m.Payload) + len(m.Candidates)) }
 
 // Stored says what became of a message given to Put.
 type Stored struct {
@@ -48,7 +52,7 @@ type Stored struct {
 	Expires time.Time
 	// Repeated says that nothing was stored because it was there already.
 	Repeated bool
-	// Err is nil or ErrMailboxFull.
+	// Err is nil or ErrFull.
 	Err error
 }
 

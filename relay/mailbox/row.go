@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"encoding/binary"
@@ -28,7 +28,7 @@ const (
 // rowVersion is the first byte of every value.
 const rowVersion = 1
 
-// Schema names the rows above, for opening the store of a StoreMailbox.
+// Schema names the rows above, for opening the store of a Disk.
 func Schema() store.Schema { return store.Schema{Name: "relay", Version: 1} }
 
 func boxKey(owner identity.AMID) []byte { return append([]byte{keyBox}, owner[:]...) }

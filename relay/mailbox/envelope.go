@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"crypto/sha256"
@@ -24,17 +24,17 @@ func EnvelopeID(b []byte) MessageID {
 	return MessageID(sum[:16])
 }
 
-// payloadID is the id of an encrypted_payload as it stands in a frame. The same
+// PayloadID is the id of an encrypted_payload as it stands in a frame. The same
 // envelope has the same id on every path, so base64 is taken off first.
-func payloadID(payload string) MessageID {
-	if b, ok := envelopeOf(payload); ok {
+func PayloadID(payload string) MessageID {
+	if b, ok := EnvelopeOf(payload); ok {
 		return EnvelopeID(b)
 	}
 	return EnvelopeID([]byte(payload))
 }
 
-// envelopeOf decodes a payload that is the one right base64 text of an envelope.
-func envelopeOf(payload string) ([]byte, bool) {
+// EnvelopeOf decodes a payload that is the one right base64 text of an envelope.
+func EnvelopeOf(payload string) ([]byte, bool) {
 	// The first four characters hold three bytes of the magic: most text is
 	// turned away before anything is decoded.
 	if len(payload) < 8 || payload[:4] != "o21z" {
@@ -51,5 +51,5 @@ func envelopeOf(payload string) ([]byte, bool) {
 	return b, true
 }
 
-// envelopeText is the payload that carries an envelope.
-func envelopeText(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+// EnvelopeText is the payload that carries an envelope.
+func EnvelopeText(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -1,4 +1,4 @@
-package relay
+package mailbox
 
 import (
 	"context"
@@ -11,20 +11,20 @@ import (
 	"amesh/internal/store"
 )
 
-// StoreMailbox is a Mailbox in a store.Store, which the caller opens and closes.
-type StoreMailbox struct {
+// Disk is a Mailbox in a store.Store, which the caller opens and closes.
+type Disk struct {
 	store  store.Store
 	limits Limits
-	clock  boxClock
+	clock  clock
 	// highest is the greatest cursor given out by this process. Only functions
 	// running inside Update touch it, and these run one after the other.
 	highest Cursor
 }
 
-var _ Mailbox = (*StoreMailbox)(nil)
+var _ Mailbox = (*Disk)(nil)
 
-// NewMailbox keeps mailboxes in s, which it does not yet touch.
-func NewMailbox(s store.Store, l Limits) (*StoreMailbox, error) {
+// NewDisk keeps mailboxes in s, which it does not yet touch.
+func NewDisk(s store.Store, l Limits) (*Disk, error) {
 	if s == nil {
 		return nil, errors.New("mailbox needs a store")
 	}
@@ -32,11 +32,11 @@ func NewMailbox(s store.Store, l Limits) (*StoreMailbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &StoreMailbox{store: s, limits: l, clock: boxClock{store: s, jump: l.ClockJump}}, nil
+	return &Disk{store: s, limits: l, clock: clock{store: s, jump: l.ClockJump}}, nil
 }
 
 // Open implements Mailbox.
-func (m *StoreMailbox) Open(ctx context.Context, owner identity.AMID, wide bool) (int, error) {
+func (m *Disk) Open(ctx context.Context, owner identity.AMID, wide bool) (int, error) {
 	now, err := m.clock.now()
 	if err != nil {
 		return 0, storageError(err)
@@ -69,7 +69,7 @@ func (m *StoreMailbox) Open(ctx context.Context, owner identity.AMID, wide bool)
 }
 
 // Put implements Mailbox.
-func (m *StoreMailbox) Put(ctx context.Context, messages []Message) ([]Stored, error) {
+func (m *Disk) Put(ctx context.Context, messages []Message) ([]Stored, error) {
 	now, err := m.clock.now()
 	if err != nil {
 		return nil, storageError(err)
@@ -100,7 +100,7 @@ func (m *StoreMailbox) Put(ctx context.Context, messages []Message) ([]Stored, e
 	return answers, nil
 }
 
-func (m *StoreMailbox) put(tx store.Tx, row *storedRow, total *Size, now int64) (Stored, error) {
+func (m *Disk) put(tx store.Tx, row *storedRow, total *Size, now int64) (Stored, error) {
 	if row.Once {
 		old, err := m.named(tx, row, now)
 		if err != nil || old != nil {
@@ -115,14 +115,14 @@ func (m *StoreMailbox) put(tx store.Tx, row *storedRow, total *Size, now int64) 
 	if b.wide {
 		room = m.limits.Box
 	}
-	if !fits(b.used, row.size(), room) || !fits(*total, row.size(), m.limits.Total) {
-		return Stored{Err: ErrMailboxFull}, nil
+	if !b.used.Fits(row.Size(), room) || !total.Fits(row.Size(), m.limits.Total) {
+		return Stored{Err: ErrFull}, nil
 	}
 	row.Cursor = max(m.highest+1, b.last+1, Cursor(now))
 	m.highest = row.Cursor
 	b.last = row.Cursor
-	b.used = b.used.plus(1, row.size())
-	*total = total.plus(1, row.size())
+	b.used = b.used.Plus(1, row.Size())
+	*total = total.Plus(1, row.Size())
 	if row.Once {
 		name := nameKey(row.To, row.From, row.ID)
 		if err := tx.Set(name, binary.BigEndian.AppendUint64(nil, uint64(row.Cursor))); err != nil {
@@ -136,7 +136,7 @@ func (m *StoreMailbox) put(tx store.Tx, row *storedRow, total *Size, now int64) 
 }
 
 // named finds the unexpired message stored under the name of row, or nil.
-func (m *StoreMailbox) named(tx store.Tx, row *storedRow, now int64) (*storedRow, error) {
+func (m *Disk) named(tx store.Tx, row *storedRow, now int64) (*storedRow, error) {
 	v, err := tx.Get(nameKey(row.To, row.From, row.ID))
 	if err != nil || len(v) != 8 {
 		return nil, ignoreMissing(err)
@@ -161,7 +161,7 @@ func (m *storedRow) expires() time.Time {
 }
 
 // List implements Mailbox.
-func (m *StoreMailbox) List(_ context.Context, owner identity.AMID, after Cursor, max Size) ([]Row, error) {
+func (m *Disk) List(_ context.Context, owner identity.AMID, after Cursor, max Size) ([]Row, error) {
 	now, err := m.clock.now()
 	if err != nil {
 		return nil, storageError(err)
@@ -173,7 +173,7 @@ func (m *StoreMailbox) List(_ context.Context, owner identity.AMID, after Cursor
 			if row.due <= now {
 				return true
 			}
-			bytes += row.size()
+			bytes += row.Size()
 			if len(rows) > 0 && bytes > max.Bytes {
 				return false
 			}
@@ -185,7 +185,7 @@ func (m *StoreMailbox) List(_ context.Context, owner identity.AMID, after Cursor
 }
 
 // Take implements Mailbox.
-func (m *StoreMailbox) Take(ctx context.Context, owner identity.AMID, n int) ([]Row, error) {
+func (m *Disk) Take(ctx context.Context, owner identity.AMID, n int) ([]Row, error) {
 	now, err := m.clock.now()
 	if err != nil {
 		return nil, storageError(err)
@@ -219,7 +219,7 @@ func (m *StoreMailbox) Take(ctx context.Context, owner identity.AMID, n int) ([]
 }
 
 // Delete implements Mailbox.
-func (m *StoreMailbox) Delete(ctx context.Context, owner identity.AMID, cursors []Cursor) (int, error) {
+func (m *Disk) Delete(ctx context.Context, owner identity.AMID, cursors []Cursor) (int, error) {
 	var n int
 	err := m.store.Update(ctx, func(tx store.Tx) error {
 		rows, err := readRows(tx, owner, cursors)
@@ -233,7 +233,7 @@ func (m *StoreMailbox) Delete(ctx context.Context, owner identity.AMID, cursors 
 }
 
 // Usage implements Mailbox.
-func (m *StoreMailbox) Usage(_ context.Context, owner identity.AMID) (Size, error) {
+func (m *Disk) Usage(_ context.Context, owner identity.AMID) (Size, error) {
 	var b box
 	err := m.store.View(func(r store.Reader) (err error) {
 		b, err = readBox(r, owner)
@@ -281,8 +281,8 @@ func remove(tx store.Tx, owner identity.AMID, rows []storedRow) error {
 		if err := tx.Delete(messageKey(owner, row.Cursor)); err != nil {
 			return err
 		}
-		b.used = b.used.plus(-1, -row.size())
-		total = total.plus(-1, -row.size())
+		b.used = b.used.Plus(-1, -row.Size())
+		total = total.Plus(-1, -row.Size())
 	}
 	if err := writeBox(tx, owner, b); err != nil {
 		return err
@@ -315,15 +315,6 @@ func scanBox(r store.Reader, owner identity.AMID, from Cursor, f func(storedRow)
 		return f(row)
 	})
 	return errors.Join(err, bad)
-}
-
-func (s Size) plus(messages int, bytes int64) Size {
-	return Size{Messages: s.Messages + messages, Bytes: s.Bytes + bytes}
-}
-
-// fits reports whether one more message of so many bytes stays within room.
-func fits(used Size, bytes int64, room Size) bool {
-	return used.Messages < room.Messages && used.Bytes+bytes <= room.Bytes
 }
 
 func ignoreMissing(err error) error {
