@@ -154,6 +154,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	// or the Python SDK takes the relay's answer for a refusal.
 	c.queue.push(encode(connectedFrame{
 		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: agreed,
+		STUN: c.s.stunFor(f.Extensions),
 	}))
 	old, ok := c.s.register(c)
 	if !ok {

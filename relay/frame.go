@@ -95,6 +95,7 @@ type connectedFrame struct {
 	SessionID  string      `json:"session_id"`
 	Pending    int         `json:"pending_messages"`
 	Extensions []Extension `json:"extensions,omitempty"`
+	STUN       string      `json:"stun,omitempty"`
 }
 
 type sendFrame struct {

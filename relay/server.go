@@ -25,6 +25,9 @@ type ServerConfig struct {
 	Limits Limits
 	// Logger gets events; nil is silence.
 	Logger *slog.Logger
+	// STUN is the address of the STUN server beside the relay, HOST:PORT, or :PORT
+	// where the host is the one that the client dialled; empty if there is none.
+	STUN string
 }
 
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
@@ -33,6 +36,7 @@ type Server struct {
 	box     mailbox.Mailbox
 	limits  Limits
 	log     *slog.Logger
+	stun    string
 	rates   *rates
 	replays *replays
 	broken  chan error
@@ -59,7 +63,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		box: cfg.Mailbox, limits: l, log: cfg.Logger,
+		box: cfg.Mailbox, limits: l, log: cfg.Logger, stun: cfg.STUN,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}, nil

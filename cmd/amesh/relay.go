@@ -10,12 +10,13 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
 	"amesh/dht"
 	"amesh/identity"
+	"amesh/internal/ice"
 	"amesh/internal/store"
 	"amesh/relay"
 	"amesh/relay/mailbox"
@@ -35,8 +36,8 @@ const (
 )
 
 type relayOptions struct {
-	listen, data, name, printAddresses string
-	libp2p                             []string
+	listen, data, name, stun, printAddresses string
+	libp2p                                   []string
 }
 
 func (a *app) relayCommand() *cobra.Command {
@@ -49,7 +50,8 @@ cannot read, and is a DHT server, where agents find each other by AMID. It print
 the line with which a node uses it.
 
 Without --listen it is HOST and PORT of the environment, else :8765. The libp2p
-listeners are on udp and tcp port 47777, on loopback when --listen is.`,
+listeners are on udp and tcp port 47777, and a STUN server, which tells a node its
+outer address, on udp port 3478; all of them on loopback when --listen is.`,
 		Example: `  amesh relay
   amesh relay --listen 127.0.0.1:0 --data /tmp/relay --print-addrs /tmp/relay.json
   amesh relay --name relay.example:443`,
@@ -60,26 +62,30 @@ listeners are on udp and tcp port 47777, on loopback when --listen is.`,
 	f.StringVar(&o.listen, "listen", "", "`ADDR` for WebSockets (default :8765)")
 	f.StringVar(&o.data, "data", "", "`DIR` for mailboxes and the key (default relay in the home)")
 	f.StringSliceVar(&o.libp2p, "libp2p", nil, "libp2p `MULTIADDR` to listen on (repeatable)")
+	f.StringVar(&o.stun, "stun", "", "UDP `ADDR` of the STUN server, or off (default :3478)")
 	f.StringVar(&o.name, "name", "", "`HOST:PORT` under which agents reach it, where that is not --listen")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
 	return cmd
 }
 
-// relay opens what a relay is made of, door last, and serves until ctx ends.
+// relayParts is what a relay is made of, in the order in which it is opened.
+type relayParts struct {
+	log  *slog.Logger
+	tell func(line string) // to the person at the terminal
+
+	data   store.Store
+	door   net.Listener
+	stun   *net.UDPConn // nil: none
+	server *relay.Server
+	host   host.Host
+
+	opened []io.Closer
+}
+
+// relay opens what a relay is made of and serves until ctx ends.
 func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	started := time.Now()
-	if err := checkListen("--libp2p", o.libp2p); err != nil {
-		return err
-	}
-	listen, isDefault := a.relayListen(o.listen)
-	source := "--listen"
-	if o.listen == "" {
-		source = "HOST and PORT make"
-	}
-	if err := checkHostPort(source, listen, "127.0.0.1:8765 or :8765"); err != nil {
-		return err
-	}
-	if err := checkName(o.name); err != nil {
+	if err := a.checkRelay(&o); err != nil {
 		return err
 	}
 	log, err := a.logger()
@@ -89,64 +95,115 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := dropFile(o.printAddresses); err != nil {
 		return err
 	}
-	tell := func(line string) { fmt.Fprintln(a.err, line) }
+	p := &relayParts{log: log, tell: func(line string) { fmt.Fprintln(a.err, line) }}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := a.openRelay(p, o); err != nil {
+		return err
+	}
+	services, err := p.services()
+	if err != nil {
+		return err
+	}
+	services = append(services, func(ctx context.Context) error { return a.relayReady(ctx, o, p, started) })
+	return together(ctx, services...)
+}
+
+// checkRelay looks at what was typed before anything is opened.
+func (a *app) checkRelay(o *relayOptions) error {
+	if err := checkListen("--libp2p", o.libp2p); err != nil {
+		return err
+	}
+	source := "--listen"
+	if o.listen == "" {
+		source = "HOST and PORT make"
+	}
+	addr, _ := a.relayListen(o.listen)
+	if err := checkHostPort(source, addr, "127.0.0.1:8765 or :8765"); err != nil {
+		return err
+	}
+	if o.stun != "" && o.stun != off {
+		if err := checkHostPort("--stun", o.stun, "127.0.0.1:3478 or :3478, or off"); err != nil {
+			return err
+		}
+	}
 	if o.data == "" {
 		o.data = filepath.Join(a.home, "relay")
 	}
-	data, err := store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Logger: log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, data.Close()) }()
+	return checkName(o.name)
+}
 
-	server, err := newRelay(data, log)
+// openRelay opens the parts; those that were opened when it fails are closed by close.
+func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
+	p.data, err = store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Logger: p.log})
 	if err != nil {
 		return err
 	}
-	door, err := listenTCP(listen, isDefault, tell)
-	if err != nil {
+	p.opened = append(p.opened, p.data)
+	listen, isDefault := a.relayListen(o.listen)
+	if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
 		return err
 	}
-	defer door.Close()
+	p.opened = append(p.opened, p.door)
+	if p.stun, err = listenSTUN(o.stun, onLoopback(p.door), p.tell); err != nil {
+		return err
+	}
+	if p.stun != nil {
+		p.opened = append(p.opened, p.stun)
+	}
+	if p.server, err = newRelay(p.data, relay.ServerConfig{Logger: p.log, STUN: toldSTUN(p.stun, o.name)}); err != nil {
+		return err
+	}
 	key, err := identity.LoadNodeKey(filepath.Join(o.data, "node.key"), rand.Reader)
 	if err != nil {
 		return err
 	}
-	h, err := relayHost(key, o.libp2p, onLoopback(door), tell)
-	if err != nil {
+	if p.host, err = relayHost(key, o.libp2p, onLoopback(p.door), p.tell); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Close()) }()
-	directory, err := dht.New(h, dht.Config{Mode: dht.ModeServer, Logger: log})
-	if err != nil {
-		return err
-	}
-
-	return together(ctx, server.Run, directory.Run,
-		func(ctx context.Context) error { return serveHTTP(ctx, door, server, log) },
-		func(ctx context.Context) error { return a.relayReady(ctx, o, door, dht.Multiaddrs(h), started) })
+	p.opened = append(p.opened, p.host)
+	return nil
 }
 
-func newRelay(data store.Store, log *slog.Logger) (*relay.Server, error) {
-	limits := relay.DefaultLimits()
-	box, err := mailbox.NewDisk(data, limits.Mailbox)
+// close closes what was opened, the last first.
+func (p *relayParts) close() error {
+	var all []error
+	for _, c := range slices.Backward(p.opened) {
+		// The door and STUN's socket may have been closed by whoever served them.
+		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
+}
+
+// services are what runs while the relay does.
+func (p *relayParts) services() ([]func(context.Context) error, error) {
+	directory, err := dht.New(p.host, dht.Config{Mode: dht.ModeServer, Logger: p.log})
 	if err != nil {
 		return nil, err
 	}
-	return relay.NewServer(relay.ServerConfig{Mailbox: box, Limits: limits, Logger: log})
+	all := []func(context.Context) error{
+		p.server.Run, directory.Run,
+		func(ctx context.Context) error { return serveHTTP(ctx, p.door, p.server, p.log) },
+	}
+	if p.stun != nil {
+		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s.Run)
+	}
+	return all, nil
 }
 
-// relayListen finds out where to listen. HOST and PORT are the environment of the
-// AgentMesh relay (AgentMesh §2.1).
-func (a *app) relayListen(flag string) (addr string, isDefault bool) {
-	if flag != "" {
-		return flag, false
+func newRelay(data store.Store, cfg relay.ServerConfig) (*relay.Server, error) {
+	cfg.Limits = relay.DefaultLimits()
+	box, err := mailbox.NewDisk(data, cfg.Limits.Mailbox)
+	if err != nil {
+		return nil, err
 	}
-	host, port := a.getenv("HOST"), a.getenv("PORT")
-	if port != "" {
-		return net.JoinHostPort(host, port), false
-	}
-	return net.JoinHostPort(host, strings.TrimPrefix(relayDefault, ":")), true
+	cfg.Mailbox = box
+	return relay.NewServer(cfg)
 }
 
 // relayHost listens where it is told, or on our port of all interfaces, or of
@@ -188,58 +245,4 @@ func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, log *s
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
-}
-
-// relayAddresses is what --print-addrs writes.
-type relayAddresses struct {
-	Relay  string   `json:"relay"`
-	Libp2p []string `json:"libp2p"`
-}
-
-// relayReady says where the relay is, and waits for the end.
-func (a *app) relayReady(ctx context.Context, o relayOptions, door net.Listener, libp2p []string, started time.Time) error {
-	hosts := reachable(door)
-	if o.name != "" {
-		hosts = []string{o.name}
-	}
-	addrs := relayAddresses{Relay: relayURL(hosts[0]), Libp2p: libp2p}
-	err := a.show(addrs, func(w io.Writer) {
-		for _, h := range hosts {
-			fmt.Fprintf(w, "relay      %s\n", relayURL(h))
-		}
-		for _, m := range libp2p {
-			fmt.Fprintf(w, "libp2p     %s\n", m)
-		}
-		fmt.Fprintf(w, "data       %s\n", o.data)
-		for _, h := range hosts {
-			fmt.Fprintf(w, "use it     %s\n", upLine(h, libp2p))
-		}
-		fmt.Fprintf(w, "ready in %.1f s\n", time.Since(started).Seconds())
-	})
-	if err != nil {
-		return err
-	}
-	if err := writeAddresses(o.printAddresses, addrs); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// relayURL is the URL of a relay at host. Behind port 443 there is TLS.
-func relayURL(host string) string {
-	scheme := "ws://"
-	if _, port, err := net.SplitHostPort(host); err == nil && port == "443" {
-		scheme = "wss://"
-	}
-	return scheme + host + relayPath
-}
-
-// upLine is what to paste on the machine of a node.
-func upLine(host string, libp2p []string) string {
-	line := "amesh up --relay " + relayURL(host)
-	if at := reachedBy(host, libp2p); at != "" {
-		line += " --bootstrap " + at
-	}
-	return line
 }

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patient bounds every wait of these tests.
+const patient = 20 * time.Second
+
+// quietBuffer takes what several goroutines write.
+type quietBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (q *quietBuffer) Write(p []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.b.Write(p)
+}
+
+func (q *quietBuffer) String() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.b.String()
+}
+
+// relayProcess is "amesh relay" in this process.
+type relayProcess struct {
+	t     *testing.T
+	addrs relayAddresses
+	data  string
+	err   *quietBuffer
+	stop  context.CancelFunc
+	exit  chan int
+}
+
+// runRelay starts a relay on loopback and waits until it is ready.
+func runRelay(t *testing.T, data string, env map[string]string, args ...string) *relayProcess {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "addrs.json")
+	args = append([]string{"relay", "--libp2p", "/ip4/127.0.0.1/tcp/0", "--data", data, "--print-addrs", file}, args...)
+	p := &relayProcess{t: t, data: data, err: &quietBuffer{}, exit: make(chan int, 1)}
+	a := &app{
+		out: &quietBuffer{}, err: p.err, args: args,
+		getenv: func(k string) string {
+			if k == "HOME" {
+				return data
+			}
+			return env[k]
+		},
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	p.stop = stop
+	go func() { p.exit <- a.main(ctx) }()
+	t.Cleanup(func() { p.end(exitOK) })
+	for end := time.Now().Add(patient); ; time.Sleep(5 * time.Millisecond) {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			if err := json.Unmarshal(b, &p.addrs); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		select {
+		case code := <-p.exit:
+			p.stop = nil
+			t.Fatalf("relay ended with %d: %s", code, p.err)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("relay is not ready: %s", p.err)
+		}
+	}
+}
+
+// end stops the relay, if it runs, and compares its exit code.
+func (p *relayProcess) end(want int) {
+	p.t.Helper()
+	if p.stop == nil {
+		return
+	}
+	p.stop()
+	p.ended(want)
+}
+
+// ended waits for the end and compares the exit code.
+func (p *relayProcess) ended(want int) {
+	p.t.Helper()
+	select {
+	case code := <-p.exit:
+		if code != want {
+			p.t.Errorf("relay ended with %d, want %d: %s", code, want, p.err)
+		}
+	case <-time.After(patient):
+		p.t.Error("relay does not end")
+	}
+	p.stop()
+	p.stop = nil
+}
+
+func TestRelayAnswersSTUN(t *testing.T) {
+	p := runRelay(t, t.TempDir(), nil, "--listen", "127.0.0.1:0", "--stun", "127.0.0.1:0")
+	c, err := net.Dial("udp4", p.addrs.STUN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patient)); err != nil {
+		t.Fatal(err)
+	}
+	request := []byte{1: 1, 4: 0x21, 5: 0x12, 6: 0xa4, 7: 0x42, 19: 9}
+	if _, err := c.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 100)
+	if n, err := c.Read(answer); err != nil || n != 32 || answer[0] != 1 || answer[1] != 1 {
+		t.Errorf("answer % x, %v", answer[:n], err)
+	}
+}
+
+func TestWhereSTUNListens(t *testing.T) {
+	taken, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var told []string
+	tell := func(line string) { told = append(told, line) }
+
+	if c, err := listenSTUN(off, true, tell); c != nil || err != nil {
+		t.Errorf("off: %v, %v", c, err)
+	}
+	_, err = listenSTUN(taken.LocalAddr().String(), true, tell)
+	if f := explain(err); f.exit != exitConflict {
+		t.Errorf("a port that was asked for and is taken: exit %d, %v", f.exit, err)
+	}
+	_, err = listenSTUN("nobody.invalid:1", true, tell)
+	if f := explain(err); f.exit != exitUsage {
+		t.Errorf("a name that does not exist: exit %d, %v", f.exit, err)
+	}
+	if len(told) > 0 {
+		t.Errorf("told %q", told)
+	}
+	// The default: whether it is free or taken by somebody here, it is on loopback.
+	for range 2 {
+		c, err := listenSTUN("", true, tell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if ip := c.LocalAddr().(*net.UDPAddr).IP; !ip.IsLoopback() {
+			t.Errorf("listens on %s", ip)
+		}
+	}
+	if len(told) == 0 || !strings.Contains(told[len(told)-1], stunDefault) {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestWhatAgentsAreToldOfSTUN(t *testing.T) {
+	listen := func(addr string) *net.UDPConn {
+		c, err := listenSTUN(addr, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	one, all := listen("127.0.0.1:0"), listen(":0")
+	port := func(c *net.UDPConn) string {
+		_, port, _ := net.SplitHostPort(c.LocalAddr().String())
+		return port
+	}
+	for _, c := range []struct {
+		what string
+		conn *net.UDPConn
+		name string
+		want string
+	}{
+		{"none", nil, "relay.example:443", ""},
+		{"on one address", one, "", "127.0.0.1:" + port(one)},
+		{"on all", all, "", ":" + port(all)},
+		{"with a name", all, "relay.example:443", "relay.example:" + port(all)},
+	} {
+		if got := toldSTUN(c.conn, c.name); got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
+}

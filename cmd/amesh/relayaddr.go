@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"amesh/dht"
+)
+
+// stunDefault is the port of STUN (RFC 8489 §8.6) and off what switches it off.
+const (
+	stunDefault = "3478"
+	off         = "off"
+)
+
+// relayListen finds out where to listen. HOST and PORT are the environment of the
+// AgentMesh relay (AgentMesh §2.1).
+func (a *app) relayListen(flag string) (addr string, isDefault bool) {
+	if flag != "" {
+		return flag, false
+	}
+	host, port := a.getenv("HOST"), a.getenv("PORT")
+	if port != "" {
+		return net.JoinHostPort(host, port), false
+	}
+	return net.JoinHostPort(host, strings.TrimPrefix(relayDefault, ":")), true
+}
+
+// listenSTUN opens the socket of the STUN server beside a relay: where it is told,
+// or on the usual port of all interfaces, or of loopback only if the relay is there.
+// Off gives none.
+func listenSTUN(addr string, loopback bool, tell func(line string)) (*net.UDPConn, error) {
+	if addr == off {
+		return nil, nil
+	}
+	isDefault := addr == ""
+	if isDefault {
+		host := ""
+		if loopback {
+			host = "127.0.0.1"
+		}
+		addr = net.JoinHostPort(host, stunDefault)
+	}
+	conn, err := net.ListenPacket("udp", addr)
+	if isDefault && errors.Is(err, syscall.EADDRINUSE) {
+		host, _, _ := net.SplitHostPort(addr)
+		if conn, err = net.ListenPacket("udp", net.JoinHostPort(host, "0")); err == nil {
+			tell(fmt.Sprintf("udp port %s is taken, STUN listens on %s", stunDefault, conn.LocalAddr()))
+		}
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return nil, usagef("--stun %s: %v", addr, dns).next("give an address of this machine, such as 127.0.0.1:3478, or off")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stun: %w", err)
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+// toldSTUN is what agents are told of the STUN server: the relay's name, or the
+// address it listens on. On all interfaces that is the host that they dialled.
+func toldSTUN(conn *net.UDPConn, name string) string {
+	if conn == nil {
+		return ""
+	}
+	at := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	host, _, _ := net.SplitHostPort(name)
+	if host == "" && !at.Addr().IsUnspecified() {
+		host = at.Addr().Unmap().String()
+	}
+	return net.JoinHostPort(host, fmt.Sprint(at.Port()))
+}
+
+// relayAddresses is what --print-addrs writes.
+type relayAddresses struct {
+	Relay  string   `json:"relay"`
+	Libp2p []string `json:"libp2p"`
+	STUN   string   `json:"stun,omitempty"`
+}
+
+// relayReady says where the relay is, and waits for the end.
+func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, started time.Time) error {
+	hosts := reachable(p.door)
+	if o.name != "" {
+		hosts = []string{o.name}
+	}
+	addrs := relayAddresses{Relay: relayURL(hosts[0]), Libp2p: dht.Multiaddrs(p.host), STUN: toldSTUN(p.stun, o.name)}
+	if port, ok := strings.CutPrefix(addrs.STUN, ":"); ok {
+		host, _, _ := net.SplitHostPort(hosts[0])
+		addrs.STUN = net.JoinHostPort(host, port)
+	}
+	err := a.show(addrs, func(w io.Writer) {
+		for _, h := range hosts {
+			fmt.Fprintf(w, "relay      %s\n", relayURL(h))
+		}
+		for _, m := range addrs.Libp2p {
+			fmt.Fprintf(w, "libp2p     %s\n", m)
+		}
+		if addrs.STUN != "" {
+			fmt.Fprintf(w, "stun       %s\n", addrs.STUN)
+		}
+		fmt.Fprintf(w, "data       %s\n", o.data)
+		for _, h := range hosts {
+			fmt.Fprintf(w, "use it     %s\n", upLine(h, addrs.Libp2p))
+		}
+		fmt.Fprintf(w, "ready in %.1f s\n", time.Since(started).Seconds())
+	})
+	if err != nil {
+		return err
+	}
+	if err := writeAddresses(o.printAddresses, addrs); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// relayURL is the URL of a relay at host. Behind port 443 there is TLS.
+func relayURL(host string) string {
+	scheme := "ws://"
+	if _, port, err := net.SplitHostPort(host); err == nil && port == "443" {
+		scheme = "wss://"
+	}
+	return scheme + host + relayPath
+}
+
+// upLine is what to paste on the machine of a node.
+func upLine(host string, libp2p []string) string {
+	line := "amesh up --relay " + relayURL(host)
+	if at := reachedBy(host, libp2p); at != "" {
+		line += " --bootstrap " + at
+	}
+	return line
+}
