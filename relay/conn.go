@@ -30,8 +30,9 @@ type conn struct {
 	once   sync.Once
 	wg     sync.WaitGroup
 
-	who identity.AMID
-	ack bool
+	who   identity.AMID
+	ack   bool
+	guest *guest // nil for a bare handler's connection
 	// named and pinged belong to the server's mutex.
 	named  bool
 	pinged time.Time
@@ -126,13 +127,13 @@ func (c *conn) greet() bool {
 		c.refuse(refusal{CodeInvalidMessage, "the first frame must be connect"}, websocket.StatusPolicyViolation)
 		return false
 	}
-	who, no := verifyConnect(f, time.Now(), c.s.limits)
-	if no == nil && !c.s.replays.first(who, f.Signature, time.Now()) {
-		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
-	}
+	who, no := c.s.verify(c, f)
 	if no != nil {
 		c.s.log.Debug("connect refused", "code", no.code, "reason", no.text)
-		c.refuse(*no, CloseUnauthorized)
+		c.refuse(*no, closeFor(*no))
+		return false
+	}
+	if !c.s.admission.name(c.guest) {
 		return false
 	}
 	return c.admit(who, f)

@@ -27,6 +27,8 @@ type Limits struct {
 	// Unauthenticated is how many of them may still owe a connect frame.
 	// Default 1,000.
 	Unauthenticated int
+	// Admission bounds what one address may hold and cost before that.
+	Admission AdmissionLimits
 	// AuthWait is the time for the connect frame. Default 10 s.
 	AuthWait time.Duration
 	// StampPast is how old a connect timestamp may be, inclusive. Default 5 min.
@@ -127,7 +129,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		PayloadBytes: 64 << 10, FrameBytes: 512 << 10, Extensions: 16, ClientIDBytes: 64,
 
-		Connections: 20_000, Unauthenticated: 1_000,
+		Connections: 20_000, Unauthenticated: 1_000, Admission: defaultAdmission(),
 		AuthWait: 10 * time.Second, StampPast: 5 * time.Minute, StampFuture: time.Minute,
 		WriteWait: 10 * time.Second, CloseWait: 2 * time.Second,
 		PingEvery: 25 * time.Second, PongWait: 20 * time.Second,
@@ -159,6 +161,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("PayloadBytes", int64(l.PayloadBytes)), positive("FrameBytes", l.FrameBytes),
 		positive("ClientIDBytes", int64(l.ClientIDBytes)), positive("Connections", int64(l.Connections)),
 		positive("Unauthenticated", int64(l.Unauthenticated)), positive("AuthWait", l.AuthWait),
+		l.Admission.check(),
 		positive("WriteWait", l.WriteWait), positive("CloseWait", l.CloseWait),
 		positive("PingEvery", l.PingEvery), positive("PongWait", l.PongWait),
 		positive("QueueFrames", int64(l.QueueFrames)), positive("QueueBytes", int64(l.QueueBytes)),

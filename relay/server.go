@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,11 @@ type ServerConfig struct {
 	// STUN is the address of the STUN server beside the relay, HOST:PORT, or :PORT
 	// where the host is the one that the client dialled; empty if there is none.
 	STUN string
+	// Exempt are addresses to which the numbers of AdmissionLimits that count by
+	// address do not apply.
+	Exempt []netip.Prefix
+	// Proxies are addresses whose X-Forwarded-For is believed.
+	Proxies []netip.Prefix
 }
 
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
@@ -41,6 +47,9 @@ type Server struct {
 	replays *replays
 	broken  chan error
 	failing atomic.Bool
+
+	admission *admission
+	counts    counts
 
 	mu       sync.Mutex
 	stopping bool
@@ -62,11 +71,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		box: cfg.Mailbox, limits: l, log: cfg.Logger, stun: cfg.STUN,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
-	}, nil
+	}
+	s.admission = newAdmission(cfg, l, &s.counts)
+	return s, nil
 }
 
 // Run sweeps and pings until ctx ends. Then it refuses new connections, closes
@@ -154,9 +165,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := newConn(s)
-	if !s.enter(c) {
+	c.guest = guestOf(r)
+	if !s.admission.introduce(c.guest, r.Header) || !s.enter(c) {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "relay is full or stopping", http.StatusServiceUnavailable)
+		http.Error(w, "relay is full or stopping, or has enough connections from this address", http.StatusServiceUnavailable)
 		return
 	}
 	defer s.leave(c)
@@ -188,7 +200,9 @@ func servePlain(w http.ResponseWriter, r *http.Request) {
 func (s *Server) enter(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || len(s.open) >= s.limits.Connections || s.pending >= s.limits.Unauthenticated {
+	// A guest has its place among those without a name already.
+	full := c.guest == nil && s.pending >= s.limits.Unauthenticated
+	if s.stopping || full || len(s.open) >= s.limits.Connections {
 		return false
 	}
 	s.open[c] = struct{}{}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -31,13 +30,12 @@ const (
 	// relayPath is the path of the relay's endpoint. The server takes any; this is
 	// the one that the SDKs use.
 	relayPath = "/v1/connect"
-	// headerWait is the time for the headers of an upgrade.
-	headerWait = 10 * time.Second
 )
 
 type relayOptions struct {
 	listen, data, name, stun, printAddresses string
-	libp2p                                   []string
+	libp2p, exempt, proxies                  []string
+	perAddress                               int
 }
 
 func (a *app) relayCommand() *cobra.Command {
@@ -64,6 +62,10 @@ outer address, on udp port 3478; all of them on loopback when --listen is.`,
 	f.StringSliceVar(&o.libp2p, "libp2p", nil, "libp2p `MULTIADDR` to listen on (repeatable)")
 	f.StringVar(&o.stun, "stun", "", "UDP `ADDR` of the STUN server, or off (default :3478)")
 	f.StringVar(&o.name, "name", "", "`HOST:PORT` under which agents reach it, where that is not --listen")
+	f.StringSliceVar(&o.proxies, "trusted-proxy", nil, "believe X-Forwarded-For from `CIDR` (repeatable)")
+	f.StringSliceVar(&o.exempt, "exempt", nil, "do not count the connections of `CIDR` by address (repeatable)")
+	f.IntVar(&o.perAddress, "per-address", relay.DefaultLimits().Admission.NamedPerAddress,
+		"connections of `N` agents at most from one IPv4 address or IPv6 /56")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
 	return cmd
 }
@@ -126,6 +128,14 @@ func (a *app) checkRelay(o *relayOptions) error {
 			return err
 		}
 	}
+	if o.perAddress <= 0 {
+		return usagef("--per-address %d: want a number above 0", o.perAddress)
+	}
+	for flag, list := range map[string][]string{"--exempt": o.exempt, "--trusted-proxy": o.proxies} {
+		if _, err := parsePrefixes(flag, list); err != nil {
+			return err
+		}
+	}
 	if o.data == "" {
 		o.data = filepath.Join(a.home, "relay")
 	}
@@ -150,7 +160,7 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 	if p.stun != nil {
 		p.opened = append(p.opened, p.stun)
 	}
-	if p.server, err = newRelay(p.data, relay.ServerConfig{Logger: p.log, STUN: toldSTUN(p.stun, o.name)}); err != nil {
+	if p.server, err = p.newServer(o); err != nil {
 		return err
 	}
 	key, err := identity.LoadNodeKey(filepath.Join(o.data, "node.key"), rand.Reader)
@@ -184,7 +194,7 @@ func (p *relayParts) services() ([]func(context.Context) error, error) {
 	}
 	all := []func(context.Context) error{
 		p.server.Run, directory.Run,
-		func(ctx context.Context) error { return serveHTTP(ctx, p.door, p.server, p.log) },
+		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, nil) },
 	}
 	if p.stun != nil {
 		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
@@ -196,13 +206,19 @@ func (p *relayParts) services() ([]func(context.Context) error, error) {
 	return all, nil
 }
 
-func newRelay(data store.Store, cfg relay.ServerConfig) (*relay.Server, error) {
-	cfg.Limits = relay.DefaultLimits()
-	box, err := mailbox.NewDisk(data, cfg.Limits.Mailbox)
-	if err != nil {
+func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
+	cfg := relay.ServerConfig{Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name)}
+	cfg.Limits.Admission.NamedPerAddress = o.perAddress
+	var err error
+	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {
 		return nil, err
 	}
-	cfg.Mailbox = box
+	if cfg.Proxies, err = parsePrefixes("--trusted-proxy", o.proxies); err != nil {
+		return nil, err
+	}
+	if cfg.Mailbox, err = mailbox.NewDisk(p.data, cfg.Limits.Mailbox); err != nil {
+		return nil, err
+	}
 	return relay.NewServer(cfg)
 }
 
@@ -228,21 +244,4 @@ func relayHost(key identity.PrivateKey, listen []string, loopback bool, tell fun
 		h, err = dht.NewHost(cfg)
 	}
 	return h, err
-}
-
-// serveHTTP serves until ctx ends. Upgraded connections are the relay's own to
-// close, so there is nothing to wait for.
-func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
-	srv := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerWait,
-		// What goes wrong here is a stranger's doing.
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
-	}
-	return nil
 }

@@ -3,14 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"amesh/identity"
+
+	"github.com/coder/websocket"
 )
 
 // patient bounds every wait of these tests.
@@ -196,4 +203,66 @@ func TestWhatAgentsAreToldOfSTUN(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
+}
+
+func TestNetworksOfFlags(t *testing.T) {
+	got, err := parsePrefixes("--exempt", []string{"10.1.2.3/8", "192.0.2.7", "::ffff:192.0.2.7", "fd00::1/8"})
+	want := "[10.0.0.0/8 192.0.2.7/32 192.0.2.7/32 fd00::/8]"
+	if err != nil || fmt.Sprint(got) != want {
+		t.Errorf("got %v, %v; want %s", got, err, want)
+	}
+	for _, s := range []string{"", "localhost", "10.0.0.0/33"} {
+		if _, err := parsePrefixes("--exempt", []string{s}); explain(err).exit != exitUsage {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+// T49 end to end: the flags reach the server.
+func TestRelayCountsByAddress(t *testing.T) {
+	p := runRelay(t, t.TempDir(), nil, "--listen", "127.0.0.1:0", "--stun", off, "--per-address", "1", "--trusted-proxy", "127.0.0.1")
+	connect := func(from string) (*websocket.Conn, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
+		defer cancel()
+		ws, _, err := websocket.Dial(ctx, p.addrs.Relay, &websocket.DialOptions{HTTPHeader: http.Header{"X-Forwarded-For": {from}}})
+		return ws, err
+	}
+	first, err := connect("192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = first.CloseNow() }()
+	sayHello(t, first, 1)
+	if ws, err := connect("192.0.2.1"); err == nil {
+		_ = ws.CloseNow()
+		t.Error("two connections of one address")
+	}
+	second, err := connect("192.0.2.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = second.CloseNow()
+}
+
+// sayHello connects an agent and waits for the relay's answer.
+func sayHello(t *testing.T, ws *websocket.Conn, n byte) identity.AMID {
+	t.Helper()
+	seed := make([]byte, 32)
+	seed[0] = n
+	key, err := identity.PrivateKeyFromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000000+00:00")
+	frame := fmt.Sprintf(`{"type":"connect","protocol":"agentmesh/0.2","amid":%q,"public_key":%q,"signature":%q,"timestamp":%q}`,
+		key.AMID(), key.Public().Text(), base64.StdEncoding.EncodeToString(key.SignTimestamp(stamp)), stamp)
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	if err := ws.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
+		t.Fatal(err)
+	}
+	if _, answer, err := ws.Read(ctx); err != nil || !strings.Contains(string(answer), `"connected"`) {
+		t.Fatalf("connect answered with %s, %v", answer, err)
+	}
+	return key.AMID()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,28 @@ func toldSTUN(conn *net.UDPConn, name string) string {
 		host = at.Addr().Unmap().String()
 	}
 	return net.JoinHostPort(host, fmt.Sprint(at.Port()))
+}
+
+// parsePrefixes reads networks; an address is the network of itself.
+func parsePrefixes(flag string, list []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range list {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return nil, usagef("%s %s: want an address or a network", flag, s).next("write it like 10.0.0.0/8, fd00::/8 or 192.0.2.7")
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		ip = ip.Unmap().WithZone("")
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
 }
 
 // relayAddresses is what --print-addrs writes.

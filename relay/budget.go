@@ -1,0 +1,39 @@
+package relay
+
+import (
+	"time"
+
+	"amesh/identity"
+
+	"github.com/coder/websocket"
+)
+
+// verify checks a connect frame within what its address may cost. A signature is the
+// dearest thing that a stranger can ask for. No cookie is demanded before it: a TCP
+// connection has proved the address already, which is all that a cookie proves, and
+// 0.2 clients could not answer (relay.md §1.1).
+func (s *Server) verify(c *conn, f connectFrame) (identity.AMID, *refusal) {
+	a := s.admission
+	counted := c.guest != nil && !contains(a.exempt, c.guest.from)
+	if counted && !a.rate.Take(c.guest.from, 1, time.Now()) {
+		return identity.AMID{}, &refusal{CodeRateLimited, "too many connect frames from this address"}
+	}
+	a.checks <- struct{}{}
+	who, no := verifyConnect(f, time.Now(), s.limits)
+	<-a.checks
+	if no == nil && !s.replays.first(who, f.Signature, time.Now()) {
+		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
+	}
+	if no != nil && counted {
+		a.rate.Charge(c.guest.from, a.limits.AuthPenalty, time.Now())
+	}
+	return who, no
+}
+
+// closeFor is the close code that belongs to a refusal.
+func closeFor(no refusal) websocket.StatusCode {
+	if no.code == CodeRateLimited {
+		return websocket.StatusTryAgainLater
+	}
+	return CloseUnauthorized
+}
