@@ -1,0 +1,86 @@
+// Package sdk_test drives the published SDKs of AgentMesh 0.2, unmodified, against
+// the relay as it is shipped: a process of our own binary, a process of Node.js or
+// Python, and real sockets between them.
+//
+// No package registry has the SDKs. AMESH_SDK_JS names the built folder of the
+// JavaScript one (agentmesh-js of the AgentMesh repository), AMESH_SDK_PY the
+// folder of the Python one (openclaw-skill of its history). Without them a small client beside the test
+// takes the SDK's place: the same frames on the same WebSocket libraries.
+package sdk_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience is how long a test waits for another process.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// relay is a relay in a process of its own, on a port that stays its own.
+type relay struct {
+	t      *testing.T
+	binary string
+	dir    string
+	listen string
+	url    string
+	proc   *exec.Cmd
+}
+
+func startRelay(t *testing.T) *relay {
+	t.Helper()
+	dir := t.TempDir()
+	r := &relay{t: t, dir: dir, binary: filepath.Join(dir, "amesh"), listen: "127.0.0.1:0"}
+	if out, err := exec.Command("go", "build", "-o", r.binary, "amesh/cmd/amesh").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	r.start()
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *relay) start() {
+	r.t.Helper()
+	info, logs := filepath.Join(r.dir, "addrs"), filepath.Join(r.dir, "log")
+	_ = os.Remove(info)
+	log, err := os.OpenFile(logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	r.proc = exec.Command(r.binary, "relay", "--listen", r.listen, "--libp2p", "/ip4/127.0.0.1/udp/0/quic-v1",
+		"--data", filepath.Join(r.dir, "data"), "--print-addrs", info)
+	r.proc.Stdout, r.proc.Stderr = log, log
+	if err := r.proc.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if raw, err := os.ReadFile(info); err == nil {
+			var addrs struct {
+				Relay string `json:"relay"`
+			}
+			if err := json.Unmarshal(raw, &addrs); err != nil {
+				r.t.Fatal(err)
+			}
+			r.url = addrs.Relay
+			r.listen = strings.TrimSuffix(strings.TrimPrefix(r.url, "ws://"), "/v1/connect")
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // another process's file: there is no event to await
+	}
+	raw, _ := os.ReadFile(logs)
+	r.t.Fatalf("the relay is not ready; its log:\n%s", raw)
+}
+
+func (r *relay) kill() {
+	_ = r.proc.Process.Kill()
+	_ = r.proc.Wait()
+}
