@@ -66,7 +66,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	}
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.dht, KeySource: r.paths,
-		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Clock: cfg.Clock, Logger: cfg.Logger,
+		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

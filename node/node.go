@@ -83,6 +83,10 @@ type Config struct {
 	Logger    *slog.Logger
 	Notice    func(line string) // lines for the owner's terminal, such as a fallback port
 	Clock     func() time.Time  // default time.Now
+
+	// Uptime is the time that really passed since some moment. By default it is the
+	// machine's, or with a Clock what passes on that.
+	Uptime func() time.Duration
 }
 
 // Addrs are the places where a running node can be reached.
@@ -132,6 +136,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+		if cfg.Uptime == nil {
+			cfg.Uptime = uptime
+		}
 	}
 	boot, err := dht.ParseBootstrap(cfg.Bootstrap)
 	if err != nil {

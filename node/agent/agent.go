@@ -86,7 +86,8 @@ type Config struct {
 	Mark        MarkKeeper           // nil: a state that is put back is not noticed
 	Limits      Limits               // zero: DefaultLimits()
 	KnockLimits knock.Limits         // zero: knock.DefaultLimits()
-	Clock       func() time.Time     // default time.Now
+	Clock       func() time.Time     // the wall clock, for what is signed or shown; default time.Now
+	Uptime      func() time.Duration // time that really passed since some start, a sleep of the machine included where that is known; default by Clock, as time.Now knows it
 	Rand        io.Reader            // default crypto/rand
 	Logger      *slog.Logger
 }
@@ -100,6 +101,7 @@ type Agent struct {
 	mark    *mark
 	left    leavers
 	oneTime *oneTimeKeys
+	expiry  *patientClock
 	guard   knockGuard
 	changed signal
 
@@ -123,6 +125,10 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Uptime == nil {
+		start := cfg.Clock()
+		cfg.Uptime = func() time.Duration { return cfg.Clock().Sub(start) }
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
@@ -150,6 +156,7 @@ func New(cfg Config) (*Agent, error) {
 	a.prekeys = &prekeys{a: a}
 	a.mark = newMark(a)
 	a.oneTime = newOneTimeKeys(a)
+	a.expiry = newPatientClock(cfg.Clock, cfg.Uptime, cfg.Logger)
 	a.guard.init(cfg.KnockLimits, cfg.Limits.RenewPeer, cfg.Limits.RenewAll)
 	a.changed.init()
 	a.rulings.Store(1)

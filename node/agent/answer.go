@@ -79,7 +79,6 @@ var errRateLimited = errors.New("rate_limited")
 // screen makes the cheap checks of a knock and then the signature's, before any
 // state is looked at (session.md §8.2, steps 1 to 7).
 func (a *Agent) screen(data []byte) (*knock.Knock, error) {
-	now := a.Clock()
 	k, err := knock.ParseKnock(data)
 	if err != nil {
 		return nil, err
@@ -87,7 +86,7 @@ func (a *Agent) screen(data []byte) (*knock.Knock, error) {
 	if err := k.CheckRecipient(a.amid); err != nil {
 		return nil, err
 	}
-	if err := k.CheckTimes(now); err != nil {
+	if err := a.byEitherClock(k.CheckTimes); err != nil {
 		return nil, err
 	}
 	policy := a.Policy()
@@ -97,6 +96,7 @@ func (a *Agent) screen(data []byte) (*knock.Knock, error) {
 	if a.parted(k.From) {
 		return nil, identity.ErrRevoked
 	}
+	now := a.passed()
 	if !a.guard.allow(now) {
 		return nil, errRateLimited
 	}
@@ -146,7 +146,7 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	if facts.replayed {
 		return fmt.Errorf("%w: replayed", errDropped)
 	}
-	opened, err := k.Open(keys, b.now, c.a.Rand)
+	opened, err := k.Open(keys, b.wall, c.a.Rand)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
@@ -179,11 +179,11 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
 		Mode:      uint8(opened.Request.Mode),
-		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.now, Used: b.now, Expires: k.Expires,
+		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.wall, Used: b.wall, Expires: k.Expires,
 		sessionProof: proofFrom(opened.Request.Mode, k.SigningKey(), k.Bytes()),
 	}}
 	row := knockRow{
-		Hash: hash, Peer: c.peer, Intent: s.Intent, Type: s.Type, Mode: s.Mode, Rule: d.Rule, Sid: s.Sid, At: b.now, Expires: k.Expires,
+		Hash: hash, Peer: c.peer, Intent: s.Intent, Type: s.Type, Mode: s.Mode, Rule: d.Rule, Sid: s.Sid, At: b.wall, Expires: k.Expires,
 		Envelope: arr.id, Retry: retry,
 	}
 	b.add(s)
@@ -292,7 +292,7 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 				c.keepGrant(b, s, g.row(), g)
 			}
 		case knock.SealAccept:
-			s.Since, s.Limits = b.now, s.Limits.Min(c.a.Policy().SessionLimits)
+			s.Since, s.Limits = b.wall, s.Limits.Min(c.a.Policy().SessionLimits)
 			err = c.sealAnswer(b, s, row, knockAccepted, flightControl, &content.Accept{
 				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Mode(s.Mode), Limits: s.Limits,
 				Features: resumed(s), FirstSeq: c.firstSeq(), GrantExpires: orEpoch(g.Expires), Intents: g.Intents,
@@ -345,11 +345,11 @@ func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, cl
 	r := *row
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		*after = append(*after, c.a.changed.broadcast)
-		kept := receiptRow{Peer: c.peer, Sid: s.Sid, At: b.now, Data: f.data}
+		kept := receiptRow{Peer: c.peer, Sid: s.Sid, At: b.wall, Data: f.data}
 		if err := setJSON(tx, c.a.key(rowReceipt, f.ID[:]), kept); err != nil {
 			return err
 		}
-		opened := openedRow{Peer: c.peer, At: b.now, Receipt: f.ID}
+		opened := openedRow{Peer: c.peer, At: b.wall, Receipt: f.ID}
 		if err := setJSON(tx, c.a.key(rowOpened, r.Envelope[:]), opened); err != nil {
 			return err
 		}
@@ -363,7 +363,7 @@ func (c *clerk) sealAnswer(b *batch, s *session, row *knockRow, state string, cl
 func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
 	first := s.FirstSeq
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
-		row.LastSeen, row.Refused, row.Unwanted = b.now, 0, false
+		row.LastSeen, row.Refused, row.Unwanted = b.wall, 0, false
 		startSequence(row, s.PeerEpoch, first)
 		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
 	})
@@ -412,7 +412,7 @@ func (c *clerk) decide(hash [32]byte, approve bool, ttl time.Duration) (knockRow
 	if approve {
 		event = knock.OwnerApproves
 		if ttl > 0 {
-			until = b.now.Add(ttl).Truncate(time.Second)
+			until = b.wall.Add(ttl).Truncate(time.Second)
 		}
 	}
 	if err := c.answer(b, s, &row, event, until); err != nil {

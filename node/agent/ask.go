@@ -17,16 +17,16 @@ import (
 // tendKnock sees to it that a session comes about when messages wait for one, and that
 // a knock without an answer ends.
 func (c *clerk) tendKnock() (bool, error) {
-	now := c.a.Clock()
-	c.loseHeld(now)
+	now := c.a.expiry.now()
+	c.loseHeld(c.a.Uptime())
 	s := c.asked()
 	resume := s == nil && c.wantsResume(now)
 	switch {
 	case s != nil && !now.Before(s.Expires.Add(c.a.Limits.Skew)):
 		return true, c.giveUpKnock(s, knock.AskExpired)
-	case s != nil && !now.Before(c.giveUpAt(s)):
+	case s != nil && (!now.Before(c.giveUpAt(s)) || c.postdated(s)):
 		return true, c.giveUpKnock(s, knock.TooOld)
-	case c.sender() != nil && !resume, c.lookup.running, now.Before(latest(c.lookup.next, c.row.NotBefore)):
+	case c.sender() != nil && !resume, c.lookup.running, c.a.Uptime() < c.lookup.next, now.Before(c.row.NotBefore):
 		return false, nil
 	case s != nil:
 		// No answer for long: perhaps the peer has new keys.
@@ -54,12 +54,12 @@ func (c *clerk) needsSession() bool {
 // lookup is the search for the peer's record.
 type lookup struct {
 	running bool
-	next    time.Time
+	next    time.Duration // not before this uptime
 	wait    time.Duration
 }
 
 // reset forgets the waiting times of a search that is over.
-func (l *lookup) reset() { l.next, l.wait = time.Time{}, 0 }
+func (l *lookup) reset() { l.next, l.wait = 0, 0 }
 
 func (c *clerk) startLookup() {
 	c.lookup.running = true
@@ -94,7 +94,7 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 		}
 		c.a.Logger.Debug("no keys of peer", "peer", c.peer.Short(), "err", err)
 		c.lookup.wait = min(max(2*c.lookup.wait, c.a.Limits.LookupFirst), c.a.Limits.LookupMost)
-		c.lookup.next = c.a.Clock().Add(c.lookup.wait)
+		c.lookup.next = c.a.Uptime() + c.lookup.wait
 		return nil
 	}
 	c.lookup.reset()
@@ -107,7 +107,7 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 			return err
 		}
 	}
-	resume := c.wantsResume(c.a.Clock())
+	resume := c.wantsResume(c.a.expiry.now())
 	if (c.sender() != nil || !c.needsSession()) && !resume {
 		return nil
 	}
@@ -117,21 +117,21 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 // lookAgain sets the time of the next look at the record of a peer that does not
 // answer our knock: ever more seldom.
 func (c *clerk) lookAgain(s *session) {
-	now := c.a.Clock()
-	c.lookup.next = now.Add(max(now.Sub(s.Created), c.a.Limits.LookupMost))
+	waited := c.a.expiry.now().Sub(s.Created)
+	c.lookup.next = c.a.Uptime() + max(waited, c.a.Limits.LookupMost)
 }
 
 // keepRecord remembers the record of a peer, unless its bundle is older than one
 // that was seen before.
 func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
-	now := c.a.Clock()
+	now := c.a.expiry.now()
 	if rec.AMID != c.peer || rec.AMID == c.a.amid {
 		return identity.ErrMismatch
 	}
 	if c.parted() {
 		return identity.ErrRevoked
 	}
-	if err := rec.Bundle.Usable(now); err != nil {
+	if err := c.a.byEitherClock(rec.Bundle.Usable); err != nil {
 		return err
 	}
 	raw := rec.Raw()
@@ -185,7 +185,7 @@ func (c *clerk) cached(now time.Time) (*door, error) {
 	if newer, err := identity.ParseBundle(row.Bundle); err == nil && row.Bundle != nil {
 		to.bundle = newer
 	}
-	if to.bundle == nil || to.bundle.Usable(now) != nil {
+	if to.bundle == nil || c.a.byEitherClock(to.bundle.Usable) != nil {
 		return nil, nil // as good as none: look it up again
 	}
 	return to, nil
@@ -215,7 +215,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	if _, err := c.a.Rand.Read(request.Nonce[:]); err != nil {
 		return err
 	}
-	issued := b.now.Truncate(time.Second)
+	issued := b.wall.Truncate(time.Second)
 	asked, err := knock.NewKnock(c.a.Rand, knock.Asking{
 		Key: c.a.Key, Certificate: cert, Exchange: own.exchange, Peer: to.bundle, Request: request,
 		OneTime: keys.x25519, OneTimeKEM: keys.kem, Issued: issued, Expires: issued.Add(c.a.Limits.KnockLife),
@@ -227,7 +227,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	if err != nil {
 		c.a.Logger.Warn("cannot knock", "peer", c.peer.Short(), "err", err)
 		c.lookup.wait = c.a.Limits.LookupMost
-		c.lookup.next = b.now.Add(c.lookup.wait)
+		c.lookup.next = b.up + c.lookup.wait
 		return nil
 	}
 	state, _, err := knock.AskWanted.Next(knock.GotBundle)
@@ -238,7 +238,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(),
 		Resume: len(request.Resume) > 0, Lost: request.Resume, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
 		PeerEpoch: to.bundle.Epoch,
-		Created:   b.now, Used: b.now, Expires: issued.Add(c.a.Limits.KnockLife),
+		Created:   b.wall, Used: b.wall, Expires: issued.Add(c.a.Limits.KnockLife),
 		sessionProof: proofFrom(terms.Mode, to.bundle.SigningKey, asked.Bytes),
 	}}
 	c.noOneTime = false
@@ -248,10 +248,10 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	if err != nil {
 		return err
 	}
-	f := b.fly(flightKnock, envelope, b.now.Add(c.a.KnockLimits.RelayWindow))
+	f := b.fly(flightKnock, envelope, b.wall.Add(c.a.KnockLimits.RelayWindow))
 	f.Sid = s.Sid
 	row := knockRow{
-		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, Type: s.Type, Mode: s.Mode, State: knockSent, Sid: s.Sid, At: b.now, Expires: s.Expires,
+		Hash: asked.Hash, Peer: c.peer, Out: true, Intent: s.Intent, Type: s.Type, Mode: s.Mode, State: knockSent, Sid: s.Sid, At: b.wall, Expires: s.Expires,
 	}
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		*after = append(*after, c.a.changed.broadcast)
@@ -289,7 +289,7 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 	before := s.Ask
 	s.Ask = next
 	if e == knock.GotAccept && before == knock.AskAccepted {
-		c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+		c.owe(b, dueRow{Envelope: arr.id, At: b.wall})
 	}
 	if next != before && apply != nil {
 		apply()
@@ -302,7 +302,7 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 		case knock.StopResending:
 			c.landKnock(b, s)
 		case knock.SendReceipt:
-			c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+			c.owe(b, dueRow{Envelope: arr.id, At: b.wall})
 		case knock.KeepGrant:
 			c.supplant(b, s)
 			c.setKnockState(b, s.KnockHash, knockAccepted)
@@ -334,9 +334,9 @@ func (c *clerk) takeAccept(b *batch, s *session, arr arrival, ct *content.Accept
 		return nil // not what we asked for, so no answer
 	}
 	return c.takeAnswer(b, s, ct.Knock, knock.GotAccept, arr, func() {
-		s.Intents, s.Limits, s.FirstSeq, s.Since = ct.Intents, ct.Limits, ct.FirstSeq, b.now
+		s.Intents, s.Limits, s.FirstSeq, s.Since = ct.Intents, ct.Limits, ct.FirstSeq, b.wall
 		s.Resume = s.Resume && ct.Features&content.FeatureResumed != 0
-		g := Grant{Peer: c.peer, Intents: ct.Intents, Since: b.now, Policy: c.a.Policy().Version(), Return: true}
+		g := Grant{Peer: c.peer, Intents: ct.Intents, Since: b.wall, Policy: c.a.Policy().Version(), Return: true}
 		if ct.GrantExpires.Unix() > 0 {
 			g.Expires = ct.GrantExpires
 		}

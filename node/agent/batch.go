@@ -15,7 +15,9 @@ import (
 // happen once it is on disk.
 type batch struct {
 	c        *clerk
-	now      time.Time
+	now      time.Time           // the time that is sure: what expires goes by it
+	wall     time.Time           // the wall clock: stamps that are kept, shown or told go by it
+	up       time.Duration       // the uptime: what waits goes by it
 	sessions map[string]*session // clones by sid
 	scratch  map[string]*session // clones that nothing was opened with yet
 	dropped  map[string]bool     // sids to be erased
@@ -32,7 +34,7 @@ type batch struct {
 
 func (c *clerk) begin() *batch {
 	return &batch{
-		c: c, now: c.a.Clock(), order: c.row.Order, shows: c.a.Limits.Batch,
+		c: c, now: c.a.expiry.now(), wall: c.a.Clock(), up: c.a.Uptime(), order: c.row.Order, shows: c.a.Limits.Batch,
 		sessions: make(map[string]*session), scratch: make(map[string]*session), dropped: make(map[string]bool),
 		landed: make(map[uint64]bool), touched: make(map[uint64]*flight), spent: make(map[knock.KeyName]bool),
 	}
@@ -133,13 +135,13 @@ func (b *batch) seal(s *session, class flightClass, ct content.Content) (*flight
 	if err != nil {
 		return nil, err
 	}
-	s.Used = b.now
+	s.Used = b.wall
 	if class == flightMessage {
 		s.Messages++
 	} else {
 		s.Control++
 	}
-	f := b.fly(class, env, b.now.Add(b.c.a.Limits.MaxTTL))
+	f := b.fly(class, env, b.wall.Add(b.c.a.Limits.MaxTTL))
 	f.Sid, f.Chain = s.Sid, s.Chain
 	return f, nil
 }
@@ -148,7 +150,7 @@ func (b *batch) seal(s *session, class flightClass, ct content.Content) (*flight
 func (b *batch) fly(class flightClass, env []byte, until time.Time) *flight {
 	b.order++
 	f := &flight{order: b.order, flightRow: flightRow{
-		ID: ratchet.EnvelopeID(env), Class: class, At: b.now, Until: until,
+		ID: ratchet.EnvelopeID(env), Class: class, At: b.wall, Until: until,
 	}, data: env}
 	b.flights = append(b.flights, f)
 	return f

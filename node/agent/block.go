@@ -38,7 +38,7 @@ func (a *Agent) barred() (map[identity.AMID]bool, error) {
 		return nil, err
 	}
 	barred := make(map[identity.AMID]bool)
-	policy, now := a.Policy(), a.Clock()
+	policy, now := a.Policy(), a.expiry.now()
 	err = a.Store.View(func(r store.Reader) error {
 		err := scanJSON(r, a.key(rowKnock), nil, func(_ []byte, row knockRow) bool {
 			if !row.Out && row.State == knockPending {

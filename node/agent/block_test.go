@@ -127,7 +127,7 @@ func TestBlockDropsUnopened(t *testing.T) {
 	queued := caught[0].Data
 	w.sb.mu.Unlock()
 	onClerk(t, bob, ann.AMID(), func(c *clerk) error {
-		c.hold.add(c.a.Clock(), arrival{Incoming: Incoming{Data: noise(300), Ack: func() {}}}, false, c.a.Limits)
+		c.hold.add(c.a.Uptime(), arrival{Incoming: Incoming{Data: noise(300), Ack: func() {}}}, false, c.a.Limits)
 		return nil
 	})
 	opened := count(t, bob, rowOpened)

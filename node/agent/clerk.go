@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,11 +44,11 @@ type clerk struct {
 	mute      bool // receipts are due that no session can carry
 	hold      hold
 	lost      lost
-	trusted   bool      // the peer holds a grant
-	recorded  []string  // node peer ids in the peer's signed record
-	noOneTime bool      // the next knock uses no one-time keys
-	paused    time.Time // the relay asked us to wait until then
-	repeats   map[ratchet.ID]time.Time
+	trusted   bool          // the peer holds a grant
+	recorded  []string      // node peer ids in the peer's signed record
+	noOneTime bool          // the next knock uses no one-time keys
+	paused    time.Duration // the relay asked us to wait until this uptime
+	repeats   map[ratchet.ID]time.Duration
 	judged    uint64 // the ruling that was applied last
 	blocked   bool   // by that one
 }
@@ -61,7 +60,7 @@ type flight struct {
 	data    []byte // the sealed bytes, until they were handed over once
 	carried bool   // handed over, no outcome yet
 	tries   int
-	next    time.Time // zero: as soon as possible
+	next    time.Duration // uptime at which it is sent again
 }
 
 type outcome struct {
@@ -73,7 +72,7 @@ func newClerk(a *Agent, peer identity.AMID) *clerk {
 	c := &clerk{
 		a: a, peer: peer, wake: make(chan struct{}, 1),
 		byID: make(map[ratchet.ID]*flight), open: make(map[uint64]*outRow),
-		repeats: make(map[ratchet.ID]time.Time), lastPath: api.PathNone, batch: a.Limits.Batch,
+		repeats: make(map[ratchet.ID]time.Duration), lastPath: api.PathNone, batch: a.Limits.Batch,
 	}
 	c.room.L = &c.mu
 	return c
@@ -140,7 +139,7 @@ func (c *clerk) deliver(in arrival) bool {
 func (c *clerk) run(ctx context.Context) {
 	c.ctx = ctx
 	defer c.goHome()
-	idleSince := c.a.Clock()
+	idleSince := c.a.Uptime()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -152,23 +151,22 @@ func (c *clerk) run(ctx context.Context) {
 			c.a.fail(err)
 			return
 		}
-		now := c.a.Clock()
 		if worked && err == nil {
-			idleSince = now
+			idleSince = c.a.Uptime()
 			c.batch = c.a.Limits.Batch
 			continue
 		}
-		next := c.nextTime(now)
-		if err != nil {
-			next = now.Add(c.a.Limits.StorePause)
-		}
-		if next.IsZero() {
-			next = idleSince.Add(c.a.Limits.IdleClerk)
-			if !now.Before(next) && c.a.dismiss(c) {
+		pause, due := c.pause()
+		switch {
+		case err != nil:
+			pause = c.a.Limits.StorePause
+		case !due:
+			pause = idleSince + c.a.Limits.IdleClerk - c.a.Uptime()
+			if pause <= 0 && c.a.dismiss(c) {
 				return
 			}
 		}
-		timer.Reset(max(next.Sub(now), time.Millisecond))
+		timer.Reset(max(pause, time.Millisecond))
 		wake := c.wake
 		if err != nil {
 			wake = nil // what comes in meanwhile could not be stored either
@@ -299,58 +297,48 @@ func oneKnock(ins []arrival) int {
 	return len(ins)
 }
 
-// nextTime is when something is due; zero when nothing is.
-func (c *clerk) nextTime(now time.Time) time.Time {
-	var next time.Time
-	soonest := func(t time.Time) {
-		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
+// pause is how long it is until something is due; due is false when nothing is. What
+// is sent again waits by uptime, what expires by the time that is sure.
+func (c *clerk) pause() (pause time.Duration, due bool) {
+	now, up := c.a.expiry.now(), c.a.Uptime()
+	soonest := func(d time.Duration) {
+		if !due || d < pause {
+			pause, due = d, true
 		}
 	}
 	for _, f := range c.flights {
 		if !f.carried && !c.voided(f.Sid) && !c.early(f) {
-			at := f.next
-			if at.Before(c.paused) {
-				at = c.paused
-			}
-			if at.IsZero() {
-				at = now
-			}
-			soonest(at)
+			soonest(max(f.next, c.paused) - up)
 		}
 	}
 	for _, o := range c.open {
 		if c.refusedNow(o) || c.shunned(o) {
-			soonest(now)
+			soonest(0)
 		}
-		soonest(c.endOf(o))
+		soonest(c.endOf(o).Sub(now))
 	}
 	knocking := c.asked()
 	if knocking != nil {
-		soonest(c.giveUpAt(knocking))
+		soonest(c.giveUpAt(knocking).Sub(now))
 	}
 	if c.sender() == nil && !c.lookup.running && (knocking != nil || c.needsSession()) {
-		soonest(latest(c.lookup.next, c.row.NotBefore))
+		soonest(max(c.lookup.next-up, c.row.NotBefore.Sub(now)))
 	}
 	if knocking == nil && !c.lookup.running {
-		if at := c.nextResume(); !at.IsZero() {
-			soonest(latest(at, c.lookup.next, c.row.NotBefore))
+		if wait, lost := c.nextResume(now, up); lost {
+			soonest(max(wait, c.lookup.next-up, c.row.NotBefore.Sub(now)))
 		}
 	}
 	if until := c.pacedUntil(); c.sender() == nil && now.Before(until) && len(c.unsealed()) > 0 {
-		soonest(until)
+		soonest(until.Sub(now))
 	}
 	if c.row.Showing {
-		soonest(now)
+		soonest(0)
 	}
 	if !c.row.HoleSince.IsZero() {
-		soonest(c.row.HoleSince.Add(c.a.Limits.GapTimeout))
+		soonest(c.holeLeft(now))
 	}
-	return next
-}
-
-func latest(times ...time.Time) time.Time {
-	return slices.MaxFunc(times, time.Time.Compare)
+	return pause, due
 }
 
 // giveUpAt is when the knock of a session gives way to a new one.
@@ -359,6 +347,13 @@ func (c *clerk) giveUpAt(s *session) time.Time {
 		return s.Expires.Add(c.a.Limits.Skew)
 	}
 	return s.Created.Add(c.a.KnockLimits.RelayWindow)
+}
+
+// postdated reports whether a knock was dated by a clock that has been set back since:
+// the peer took it for one of the future and dropped it.
+func (c *clerk) postdated(s *session) bool {
+	issued := s.Expires.Add(-c.a.Limits.KnockLife)
+	return s.Ask != knock.AskDeciding && issued.After(c.a.Clock().Add(c.a.Limits.Skew))
 }
 
 // ready loads what a job needs to know.
@@ -399,7 +394,7 @@ func (c *clerk) load() error {
 		return scanJSON(r, prefix, nil, func(k []byte, row flightRow) bool {
 			f := &flight{flightRow: row, order: readOrder(k)}
 			if !f.Promise.IsZero() {
-				f.next = c.a.Clock().Add(c.a.Limits.ResendFirst)
+				f.next = c.a.Uptime() + c.a.Limits.ResendFirst
 			}
 			c.flights = append(c.flights, f)
 			c.byID[f.ID] = f
@@ -423,7 +418,7 @@ func (c *clerk) load() error {
 // loadTrust reads what makes us listen to the peer when no session does.
 func (c *clerk) loadTrust(r store.Reader) error {
 	var err error
-	if c.trusted, err = c.a.holdsGrant(r, c.peer, c.a.Clock()); err != nil {
+	if c.trusted, err = c.a.holdsGrant(r, c.peer, c.a.expiry.now()); err != nil {
 		return err
 	}
 	contact, found, err := getJSON[contactRow](r, c.a.key(rowContact, c.peer[:]))
@@ -508,16 +503,15 @@ func (c *clerk) setBoxFull(full bool) {
 
 // retryNow forgets all waiting times: something came within reach.
 func (c *clerk) retryNow() error {
-	now := c.a.Clock()
+	up := c.a.Uptime()
 	for _, f := range c.flights {
-		if f.Promise.IsZero() || now.After(f.next) {
-			f.next = time.Time{}
+		if f.Promise.IsZero() || up > f.next {
+			f.next = 0
 		}
 	}
-	c.paused = time.Time{}
+	c.paused = 0
 	if !c.lookup.running {
-		c.lookup.next = now
-		c.lookup.wait = 0
+		c.lookup.reset()
 	}
 	return nil
 }

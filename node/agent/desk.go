@@ -27,7 +27,7 @@ const (
 	pageMost     = 500
 )
 
-func (in *inRow) item(now time.Time) api.InboxItem {
+func (in *inRow) item(now, wall time.Time) api.InboxItem {
 	it := api.InboxItem{
 		ID: in.Local.String(), From: in.Peer, State: in.State, Intent: in.Intent, ReceivedAt: in.Received,
 		Size: int64(in.Size), SHA256: in.SHA256, ContentType: in.ContentType, FileName: in.FileName, Thread: in.Thread,
@@ -37,7 +37,8 @@ func (in *inRow) item(now time.Time) api.InboxItem {
 		it.ReplyTo = in.ReplyTo.String()
 	}
 	if in.State == api.InboxLeased {
-		if now.Before(in.Lease) {
+		// One that would last longer than any was given by a clock that was set back since.
+		if now.Before(in.Lease) && in.Lease.Sub(wall) <= longestLease {
 			until := in.Lease
 			it.LeasedUntil = &until
 		} else {
@@ -71,7 +72,7 @@ func (a *Agent) Inbox(q api.InboxQuery) (api.InboxPage, error) {
 		}
 		start = a.key(rowIn, after)
 	}
-	now := a.Clock()
+	now, wall := a.times()
 	err := a.Store.View(func(r store.Reader) error {
 		return scanJSON(r, a.key(rowIn), start, func(k []byte, in inRow) bool {
 			if (!q.All && inboxTerminal(in.State)) || (!from.IsZero() && in.Peer != from) {
@@ -81,7 +82,7 @@ func (a *Agent) Inbox(q api.InboxQuery) (api.InboxPage, error) {
 				page.Next = hex.EncodeToString(k[len(k)-8:])
 				return false
 			}
-			page.Items = append(page.Items, in.item(now))
+			page.Items = append(page.Items, in.item(now, wall))
 			return true
 		})
 	})
@@ -138,11 +139,11 @@ func leaseTime(d time.Duration) time.Duration {
 // also when the answer to a lease was lost.
 func (a *Agent) free(most int) ([][]byte, error) {
 	var keys [][]byte
-	now := a.Clock()
+	now, wall := a.times()
 	busy := make(map[identity.AMID]bool)
 	err := a.Store.View(func(r store.Reader) error {
 		return scanJSON(r, a.key(rowIn), nil, func(k []byte, in inRow) bool {
-			switch in.item(now).State {
+			switch in.item(now, wall).State {
 			case api.InboxLeased:
 				busy[in.Peer] = true
 			case api.InboxNew:
@@ -163,24 +164,24 @@ var errTaken = errors.New("somebody else has it")
 func (a *Agent) lease(ctx context.Context, key []byte, d time.Duration, force bool) (api.InboxMessage, error) {
 	var m api.InboxMessage
 	var peer identity.AMID
-	now := a.Clock()
+	now, wall := a.times()
 	err := a.Store.Update(ctx, func(tx store.Tx) error {
 		in, found, err := getJSON[inRow](tx, key)
 		if err != nil || !found {
 			return errors.Join(err, errTaken)
 		}
-		state := in.item(now).State
+		state := in.item(now, wall).State
 		if state != api.InboxNew && !force {
 			return errTaken
 		}
 		if !inboxTerminal(state) && d > 0 {
-			in.State, in.Lease = api.InboxLeased, now.Add(d).UTC()
+			in.State, in.Lease = api.InboxLeased, wall.Add(d).UTC()
 			in.Attempt++
 			if err := setJSON(tx, key, in); err != nil {
 				return err
 			}
 			if in.Attempt == 1 {
-				due := dueRow{Message: in.ID, State: content.Leased, At: now}
+				due := dueRow{Message: in.ID, State: content.Leased, At: wall}
 				if err := a.putDue(tx, in.Peer, due); err != nil {
 					return err
 				}
@@ -191,7 +192,7 @@ func (a *Agent) lease(ctx context.Context, key []byte, d time.Duration, force bo
 		if err != nil {
 			return err
 		}
-		m = api.InboxMessage{InboxItem: in.item(now), Body: bytes.Clone(body)}
+		m = api.InboxMessage{InboxItem: in.item(now, wall), Body: bytes.Clone(body)}
 		m.Proof, err = a.proof(tx, &in)
 		return err
 	})
@@ -251,7 +252,7 @@ func (a *Agent) Ack(ctx context.Context, id string, r api.AckRequest) (api.Inbox
 		return api.InboxItem{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "outcome %q", r.Outcome).
 			WithHint("the outcome is handled, failed or refused")
 	}
-	return a.settle(ctx, id, func(tx store.Tx, in *inRow, now time.Time) (bool, error) {
+	return a.settle(ctx, id, func(tx store.Tx, in *inRow, wall time.Time) (bool, error) {
 		if in.State == r.Outcome {
 			return false, nil
 		}
@@ -260,7 +261,7 @@ func (a *Agent) Ack(ctx context.Context, id string, r api.AckRequest) (api.Inbox
 		}
 		in.State, in.Lease = r.Outcome, time.Time{}
 		due := dueRow{
-			Message: in.ID, State: receiptState(in.State, in.Attempt), At: now, Text: content.Clean(r.Text, content.MaxReceiptText),
+			Message: in.ID, State: receiptState(in.State, in.Attempt), At: wall, Text: content.Clean(r.Text, content.MaxReceiptText),
 		}
 		if r.Outcome != api.InboxHandled {
 			due.Reason = content.ReasonAgent
@@ -286,7 +287,7 @@ func (a *Agent) settle(ctx context.Context, id string, f func(store.Tx, *inRow, 
 		return api.InboxItem{}, err
 	}
 	var in inRow
-	now := a.Clock()
+	now, wall := a.times()
 	err = a.Store.Update(ctx, func(tx store.Tx) error {
 		var found bool
 		if in, found, err = getJSON[inRow](tx, key); err != nil {
@@ -295,7 +296,7 @@ func (a *Agent) settle(ctx context.Context, id string, f func(store.Tx, *inRow, 
 		if !found {
 			return api.Problemf(http.StatusNotFound, api.CodeNotFound, "the message is gone")
 		}
-		changed, err := f(tx, &in, now)
+		changed, err := f(tx, &in, wall)
 		if err != nil || !changed {
 			return err
 		}
@@ -305,5 +306,5 @@ func (a *Agent) settle(ctx context.Context, id string, f func(store.Tx, *inRow, 
 		return api.InboxItem{}, a.storageProblem(err)
 	}
 	a.tell(in.Peer)
-	return in.item(now), nil
+	return in.item(now, wall), nil
 }

@@ -705,16 +705,25 @@ func TestCancelAfterDelivered(t *testing.T) {
 func TestHoldForgets(t *testing.T) {
 	l := DefaultLimits()
 	var h hold
-	now := time.Now()
 	for range 70 {
-		h.add(now, arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
+		h.add(0, arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
 	}
 	if len(h.list) != l.HoldEnvelopes {
 		t.Fatalf("%d held, limit %d", len(h.list), l.HoldEnvelopes)
 	}
-	h.add(now.Add(l.HoldFor), arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
+	h.add(l.HoldFor, arrival{Incoming: Incoming{Data: noise(300)}}, false, l)
 	if len(h.list) != 1 || h.bytes != len(h.list[0].Data) {
 		t.Errorf("%d held with %d bytes after their time", len(h.list), h.bytes)
+	}
+}
+
+// A time to live that nobody keeps is refused, not cut.
+func TestTooLongToLive(t *testing.T) {
+	w := newWorld(t)
+	ann := w.person("ann", "ask")
+	_, err := ann.Send(t.Context(), api.SendRequest{To: newKey(t).AMID().String(), Body: []byte("x"), TTLSeconds: 72*3600 + 1}, "")
+	if p, ok := errors.AsType[*api.Problem](err); !ok || p.Code != api.CodeInvalid {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -51,7 +51,7 @@ type incomingMessage struct {
 // store puts a message into the inbox, once: dedup, row, body and receipt are one
 // transaction (CP 21).
 func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m incomingMessage) error {
-	d, now := &m.desc, b.now
+	d, wall := &m.desc, b.wall
 	id := d.ID
 	seenKey := c.a.key(rowSeen, c.peer[:], id[:])
 	hash := content.Hash(*d, m.body)
@@ -63,14 +63,14 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 		if err := c.placed(tx, row, after, b, m.epoch, d.Sequence); err != nil {
 			return err
 		}
-		return c.storeAgain(tx, now, id, hash, seen)
+		return c.storeAgain(tx, wall, id, hash, seen)
 	}
-	reason, err := c.objection(tx, row, m, now)
+	reason, err := c.objection(tx, row, m, b)
 	if err != nil {
 		return err
 	}
 	if reason != 0 {
-		err := setJSON(tx, seenKey, seenRow{Hash: hash, At: now, Refused: reason})
+		err := setJSON(tx, seenKey, seenRow{Hash: hash, At: wall, Refused: reason})
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 				return err
 			}
 		}
-		return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: now})
+		return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: wall})
 	}
 	local, err := c.localID(tx, id)
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 		Local: local, ID: id, Peer: c.peer, Seq: d.Sequence,
 		Intent: d.Intent, ContentType: d.ContentType, FileName: d.FileName, Thread: d.Thread,
 		ReplyTo: d.ReplyTo, Size: len(m.body), SHA256: hex.EncodeToString(sum[:]),
-		Sent: d.Created, Deadline: d.Deadline, Received: now, Path: m.path, State: api.InboxNew,
+		Sent: d.Created, Deadline: d.Deadline, Received: wall, Path: m.path, State: api.InboxNew,
 	}
 	if err := c.keepProof(tx, &in, m.proof); err != nil {
 		return err
@@ -99,13 +99,13 @@ func (c *clerk) store(tx store.Tx, row *peerRow, after *[]func(), b *batch, m in
 	if err := tx.Set(c.a.key(rowInBody, local[:]), m.body); err != nil {
 		return err
 	}
-	if err := setJSON(tx, seenKey, seenRow{Hash: hash, Local: local, At: now}); err != nil {
+	if err := setJSON(tx, seenKey, seenRow{Hash: hash, Local: local, At: wall}); err != nil {
 		return err
 	}
 	if err := c.place(tx, row, after, b, in, m.epoch); err != nil {
 		return err
 	}
-	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: now})
+	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Delivered, At: wall})
 }
 
 // placed closes the place of a message that we have already: in a new epoch the sender
@@ -119,8 +119,8 @@ func (c *clerk) placed(tx store.Tx, row *peerRow, after *[]func(), b *batch, epo
 
 // storeAgain answers a message id that was seen before: the same content gets the
 // same answer again, another content is a conflict and changes nothing.
-func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]byte, seen seenRow) error {
-	due := dueRow{Message: id, State: content.Delivered, At: now}
+func (c *clerk) storeAgain(tx store.Tx, wall time.Time, id uuid.UUID, hash [32]byte, seen seenRow) error {
+	due := dueRow{Message: id, State: content.Delivered, At: wall}
 	switch {
 	case seen.Hash != hash:
 		due.State, due.Reason = content.Refused, content.ReasonConflict
@@ -149,14 +149,14 @@ func (c *clerk) storeAgain(tx store.Tx, now time.Time, id uuid.UUID, hash [32]by
 
 // objection is the reason for which a message is not taken, 0 when it is. Grant and
 // policy of this moment decide, not those of the knock.
-func (c *clerk) objection(tx store.Tx, row *peerRow, m incomingMessage, now time.Time) (content.Reason, error) {
+func (c *clerk) objection(tx store.Tx, row *peerRow, m incomingMessage, b *batch) (content.Reason, error) {
 	if m.breach != 0 {
 		return m.breach, nil
 	}
-	if now.After(m.desc.Deadline.Add(c.a.Limits.Skew)) {
+	if b.now.After(m.desc.Deadline.Add(c.a.Limits.Skew)) {
 		return content.ReasonExpired, nil
 	}
-	granted, err := c.a.granted(tx, c.peer, m.desc.Intent, now)
+	granted, err := c.a.granted(tx, c.peer, m.desc.Intent, b.now)
 	if err != nil {
 		return 0, err
 	}
@@ -346,11 +346,20 @@ func (c *clerk) skip(tx store.Tx, row *peerRow, after *[]func(), b *batch, from,
 	return c.release(tx, row, after, b)
 }
 
+// holeLeft is how long the hole may still be waited for. One that seems to have begun
+// in the future did so by a clock that was set back since.
+func (c *clerk) holeLeft(now time.Time) time.Duration {
+	if since := now.Sub(c.row.HoleSince); since > -c.a.Limits.GapTimeout {
+		return c.a.Limits.GapTimeout - since
+	}
+	return 0
+}
+
 // showMore goes on with what waits: the rest of a release that did not fit into one
 // transaction, or what stands behind a hole that did not fill in time. How much is
 // missing is told with the next message.
 func (c *clerk) showMore(b *batch) {
-	late := !c.row.HoleSince.IsZero() && !b.now.Before(c.row.HoleSince.Add(c.a.Limits.GapTimeout))
+	late := !c.row.HoleSince.IsZero() && c.holeLeft(b.now) <= 0
 	if !late && !c.row.Showing {
 		return
 	}

@@ -210,7 +210,7 @@ func ask[T any](ctx context.Context, a *Agent, peer identity.AMID, f func(*clerk
 // Knocks lists requests to talk, newest first.
 func (a *Agent) Knocks() ([]api.Knock, error) {
 	var list []api.Knock
-	now := a.Clock()
+	now := a.expiry.now()
 	err := a.Store.View(func(r store.Reader) error {
 		return scanJSON(r, a.key(rowKnock), nil, func(_ []byte, row knockRow) bool {
 			list = append(list, a.knock(row, now))
@@ -268,7 +268,7 @@ func (a *Agent) Decide(ctx context.Context, id string, approve bool, r api.Decid
 	row, err = ask(ctx, a, row.Peer, func(c *clerk) (knockRow, error) {
 		return c.decide(row.Hash, approve, ttl)
 	})
-	return a.knock(row, a.Clock()), err
+	return a.knock(row, a.expiry.now()), err
 }
 
 // grantLife checks how long a grant is to last; 0 is until it is taken back.
@@ -317,7 +317,7 @@ func (a *Agent) peerView(amid identity.AMID) (api.Peer, error) {
 			if err != nil {
 				return err
 			}
-			p.Granted = p.Granted || found && grant.Valid(a.Clock()) && !a.parted(amid)
+			p.Granted = p.Granted || found && grant.Valid(a.expiry.now()) && !a.parted(amid)
 		}
 		sessions, err := a.loadSessions(r, amid)
 		if err != nil {
@@ -368,7 +368,7 @@ type Counts struct{ Queued, Unread, Knocks int }
 
 // Counts counts what waits.
 func (a *Agent) Counts() (n Counts, err error) {
-	now := a.Clock()
+	now := a.expiry.now()
 	err = a.Store.View(func(r store.Reader) error {
 		err := scanJSON(r, a.key(rowOut), nil, func(_ []byte, o outRow) bool {
 			if undelivered(&o) {

@@ -120,8 +120,12 @@ func (a *Agent) newOutRow(peer identity.AMID, r api.SendRequest) (outRow, error)
 			WithHint("split it, or send a link to it")
 	}
 	ttl := a.Limits.MaxTTL
+	if r.TTLSeconds > int64(ttl/time.Second) {
+		return outRow{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "a message is given up after %s at the latest", ttl).
+			WithHint("give less time, or none for the longest")
+	}
 	if r.TTLSeconds > 0 {
-		ttl = time.Duration(min(r.TTLSeconds, int64(a.Limits.MaxTTL/time.Second))) * time.Second
+		ttl = time.Duration(r.TTLSeconds) * time.Second
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -195,8 +199,8 @@ func (a *Agent) storageProblem(err error) error {
 }
 
 // advance moves an outgoing message on, never back. The caller commits.
-func (c *clerk) advance(tx store.Tx, o outRow, now time.Time, after *[]func()) error {
-	o.Changed = now
+func (c *clerk) advance(tx store.Tx, o outRow, wall time.Time, after *[]func()) error {
+	o.Changed = wall
 	if err := setJSON(tx, c.a.key(rowOut, c.peer[:], be64(o.Seq)), o); err != nil {
 		return err
 	}
@@ -239,7 +243,7 @@ func (c *clerk) takeReceipts(b *batch, ct *content.Receipts) error {
 			b.confirm(f) // it has them all
 		}
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
-			return c.believe(tx, b.now, m, after)
+			return c.believe(tx, b.wall, m, after)
 		})
 	}
 	return nil
@@ -258,7 +262,7 @@ var reasonNames = map[content.Reason]string{
 
 // believe moves a message to the state that a receipt names, never back. A late
 // receipt corrects what we had given up, but does not open it again.
-func (c *clerk) believe(tx store.Tx, now time.Time, m content.Receipt, after *[]func()) error {
+func (c *clerk) believe(tx store.Tx, wall time.Time, m content.Receipt, after *[]func()) error {
 	o, found, err := c.a.outRow(tx, m.ID)
 	if err != nil || !found || o.Peer != c.peer {
 		return err
@@ -272,7 +276,7 @@ func (c *clerk) believe(tx store.Tx, now time.Time, m content.Receipt, after *[]
 		return nil
 	}
 	o.State, o.Reason, o.Text, o.Where = state, reason, m.Text, ""
-	return c.advance(tx, o, now, after)
+	return c.advance(tx, o, wall, after)
 }
 
 // reasonUnhandled is the reason of an expired message that the peer's node has.
@@ -343,7 +347,7 @@ func (c *clerk) finish(b *batch, row outRow) {
 				return err
 			}
 		}
-		return c.advance(tx, row, b.now, after)
+		return c.advance(tx, row, b.wall, after)
 	})
 }
 

@@ -20,7 +20,7 @@ func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 		if breach != 0 {
 			return c.refuseBreach(tx, row, after, b, p, epoch, breach)
 		}
-		whole, err := c.keepPart(tx, b.now, p)
+		whole, err := c.keepPart(tx, b.wall, p)
 		if errors.Is(err, errPartsKnown) {
 			return c.placed(tx, row, after, b, epoch, p.Description.Sequence)
 		}
@@ -43,7 +43,7 @@ var (
 )
 
 // keepPart stores a slice and returns the whole body when it was the last one.
-func (c *clerk) keepPart(tx store.Tx, now time.Time, p *content.Part) ([]byte, error) {
+func (c *clerk) keepPart(tx store.Tx, wall time.Time, p *content.Part) ([]byte, error) {
 	id := p.Description.ID
 	hash := content.HashOf(p.Description, p.Body)
 	seen, found, err := getJSON[seenRow](tx, c.a.key(rowSeen, c.peer[:], id[:]))
@@ -51,7 +51,7 @@ func (c *clerk) keepPart(tx store.Tx, now time.Time, p *content.Part) ([]byte, e
 		return nil, err
 	}
 	if found { // it was completed or refused before; its answer goes again
-		if err := c.storeAgain(tx, now, id, hash, seen); err != nil {
+		if err := c.storeAgain(tx, wall, id, hash, seen); err != nil {
 			return nil, err
 		}
 		return nil, errPartsKnown
@@ -143,7 +143,7 @@ func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch
 		return err
 	}
 	reason := partsReason(why)
-	refused := seenRow{Hash: content.HashOf(p.Description, p.Body), At: b.now, Refused: reason}
+	refused := seenRow{Hash: content.HashOf(p.Description, p.Body), At: b.wall, Refused: reason}
 	err := setJSON(tx, c.a.key(rowSeen, c.peer[:], id[:]), refused)
 	if err != nil {
 		return err
@@ -153,5 +153,5 @@ func (c *clerk) refuseParts(tx store.Tx, row *peerRow, after *[]func(), b *batch
 			return err
 		}
 	}
-	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: b.now})
+	return c.a.putDue(tx, c.peer, dueRow{Message: id, State: content.Refused, Reason: reason, At: b.wall})
 }

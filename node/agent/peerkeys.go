@@ -21,7 +21,7 @@ type peerKeys struct {
 // knockSoon asks the peer's node for one-time keys, where there is somebody to ask, and
 // then knocks.
 func (c *clerk) knockSoon(to *door) error {
-	if c.a.KeySource == nil || to.rec == nil || c.noOneTime || c.wantsResume(c.a.Clock()) {
+	if c.a.KeySource == nil || to.rec == nil || c.noOneTime || c.wantsResume(c.a.expiry.now()) {
 		return c.knockAt(to, peerKeys{})
 	}
 	c.lookup.running = true
@@ -56,7 +56,7 @@ func (c *clerk) knockNow(to *door, keys peerKeys) error {
 	if err := c.ready(); err != nil {
 		return err
 	}
-	resume := c.wantsResume(c.a.Clock())
+	resume := c.wantsResume(c.a.expiry.now())
 	if c.asked() != nil || (c.sender() != nil || !c.needsSession()) && !resume {
 		return nil
 	}

@@ -79,12 +79,12 @@ func (p *prekeys) rotate(ctx context.Context) error { return p.replace(ctx, fals
 func (p *prekeys) replace(ctx context.Context, force bool) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
-	now := p.a.Clock()
+	now := p.a.expiry.now()
 	p.mu.RLock()
 	n := len(p.sets)
 	// One made while the clock was ahead is of no use to anybody now.
 	fresh := !force && n > 0 && p.sets[n-1].bundle.Epoch == p.a.Epoch() && now.Before(p.sets[n-1].bundle.Created.Add(p.a.Limits.BundleRenew)) &&
-		!now.Add(p.a.Limits.Skew).Before(p.sets[n-1].bundle.Created)
+		!p.a.Clock().Add(p.a.Limits.Skew).Before(p.sets[n-1].bundle.Created)
 	var old []*prekeySet
 	for i, s := range p.sets {
 		if i < n-1 && now.After(s.bundle.Expires.Add(p.a.Limits.PrekeyGrace)) {
@@ -98,7 +98,7 @@ func (p *prekeys) replace(ctx context.Context, force bool) error {
 	var next *prekeySet
 	if !fresh {
 		var err error
-		if next, err = p.make(now); err != nil {
+		if next, err = p.make(p.a.Clock()); err != nil {
 			return err
 		}
 	}

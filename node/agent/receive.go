@@ -90,7 +90,7 @@ func (c *clerk) receive(ins []arrival) error {
 	}
 	b := c.begin()
 	seen := make(map[ratchet.ID]bool, len(ins))
-	for _, arr := range append(c.hold.take(b.now, c.a.Limits), ins...) {
+	for _, arr := range append(c.hold.take(b.up, c.a.Limits), ins...) {
 		again, err := c.repeated(b, arr.id)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func (c *clerk) receive(ins []arrival) error {
 		}
 		switch {
 		case errors.Is(err, errHeld):
-			c.hold.add(b.now, arr, c.counts(arr), c.a.Limits)
+			c.hold.add(b.up, arr, c.counts(arr), c.a.Limits)
 		case errors.Is(err, errDropped):
 			c.a.Logger.Debug("envelope not opened", "peer", c.peer.Short(), "err", err)
 			if errors.Is(err, ratchet.ErrDuplicate) && c.counts(arr) {
@@ -146,13 +146,13 @@ type hold struct {
 
 type heldArrival struct {
 	arrival
-	since time.Time
+	since time.Duration // uptime
 	// counts says that it is a reason to resume, if no session opens it in time.
 	counts bool
 }
 
-func (h *hold) add(now time.Time, arr arrival, counts bool, l Limits) {
-	for len(h.list) > 0 && now.Sub(h.list[0].since) >= l.HoldFor {
+func (h *hold) add(up time.Duration, arr arrival, counts bool, l Limits) {
+	for len(h.list) > 0 && up-h.list[0].since >= l.HoldFor {
 		h.bytes -= len(h.list[0].Data)
 		h.list = h.list[1:]
 	}
@@ -160,18 +160,18 @@ func (h *hold) add(now time.Time, arr arrival, counts bool, l Limits) {
 		return
 	}
 	arr.Ack = func() {} // it was acknowledged when it came
-	h.list = append(h.list, heldArrival{arr, now, counts})
+	h.list = append(h.list, heldArrival{arr, up, counts})
 	h.bytes += len(arr.Data)
 }
 
 // take empties the hold when there is a new chance to open what is in it.
-func (h *hold) take(now time.Time, l Limits) []arrival {
+func (h *hold) take(up time.Duration, l Limits) []arrival {
 	if !h.ready {
 		return nil
 	}
 	var again []arrival
 	for _, x := range h.list {
-		if now.Sub(x.since) < l.HoldFor {
+		if up-x.since < l.HoldFor {
 			again = append(again, x.arrival)
 		}
 	}
@@ -204,20 +204,20 @@ func (c *clerk) repeated(b *batch, id ratchet.ID) (bool, error) {
 	if err != nil || data == nil {
 		return again, err
 	}
-	if last, ok := c.repeats[answer]; ok && b.now.Sub(last) < c.a.Limits.RepeatEvery {
+	if last, ok := c.repeats[answer]; ok && b.up-last < c.a.Limits.RepeatEvery {
 		return true, nil
 	}
-	c.repeats[answer] = b.now
-	c.forgetRepeats(b.now)
+	c.repeats[answer] = b.up
+	c.forgetRepeats(b.up)
 	b.then(func() {
 		c.a.Carrier.Carry(Envelope{From: c.a.amid, To: c.peer, ID: answer, Data: data}, func(Outcome) {})
 	})
 	return true, nil
 }
 
-func (c *clerk) forgetRepeats(now time.Time) {
+func (c *clerk) forgetRepeats(up time.Duration) {
 	for id, at := range c.repeats {
-		if now.Sub(at) >= c.a.Limits.RepeatEvery {
+		if up-at >= c.a.Limits.RepeatEvery {
 			delete(c.repeats, id)
 		}
 	}
@@ -235,7 +235,7 @@ func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 		if early {
 			r = r.Clone() // it may turn out that this must wait
 		}
-		opened, err := r.Open(b.now, c.a.Rand, arr.Data)
+		opened, err := r.Open(b.wall, c.a.Rand, arr.Data)
 		if err != nil {
 			why = err
 			continue
@@ -279,7 +279,7 @@ func (c *clerk) cameBy(b *batch, arr arrival) {
 
 // stepped notes what an opened envelope means for our own sending.
 func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
-	s.Used = b.now
+	s.Used = b.wall
 	s.r.Expire(b.now.Add(-c.a.Limits.SkippedKeep))
 	if !o.NewChain {
 		return
@@ -293,7 +293,7 @@ func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 		}
 	})
 	if s.Heard.IsZero() {
-		s.Heard = b.now
+		s.Heard = b.wall
 	}
 	// The peer answered our chain: what only had to reach it, did so or is of no
 	// use any more.
@@ -307,8 +307,8 @@ func (c *clerk) stepped(b *batch, s *session, o ratchet.Opened) {
 // take queues the rows that a content asks for.
 func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) error {
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
-		row.LastSeen = b.now
-		return setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.now})
+		row.LastSeen = b.wall
+		return setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.wall})
 	})
 	if c.parted() {
 		return c.takeParted(b, s, arr, ct)
@@ -330,7 +330,7 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 		// Nothing but answers counts before both sides said yes (T37).
 		return nil
 	}
-	c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+	c.owe(b, dueRow{Envelope: arr.id, At: b.wall})
 	switch ct := ct.(type) {
 	case *content.Message:
 		c.takeMessage(b, s, arr, ct)

@@ -33,7 +33,7 @@ func renewCode(err error) (code identity.RenewCode, ok bool) {
 // It returns why, the reason, when there is nothing to answer.
 func (c *clerk) renew(b *batch, arr arrival, why error) error {
 	code, ok := renewCode(why)
-	if !ok || !c.a.guard.allowRenew(c.peer, b.now) {
+	if !ok || !c.a.guard.allowRenew(c.peer, c.a.passed()) {
 		return why
 	}
 	prefix := ratchet.Prefix(ratchet.TypeRenew)
@@ -45,10 +45,10 @@ func (c *clerk) renew(b *batch, arr arrival, why error) error {
 	}
 	id := ratchet.EnvelopeID(raw)
 	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
-		if err := setJSON(tx, c.a.key(rowReceipt, id[:]), receiptRow{Peer: c.peer, At: b.now, Data: raw}); err != nil {
+		if err := setJSON(tx, c.a.key(rowReceipt, id[:]), receiptRow{Peer: c.peer, At: b.wall, Data: raw}); err != nil {
 			return err
 		}
-		return setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.now, Receipt: id})
+		return setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.wall, Receipt: id})
 	})
 	b.then(func() {
 		c.a.Carrier.Carry(Envelope{From: c.a.amid, To: c.peer, ID: id, Data: raw}, func(Outcome) {})
@@ -73,7 +73,7 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 	if n.From != c.peer || n.To != c.a.amid || n.Knock != s.KnockHash {
 		return fmt.Errorf("%w: a renew of another knock", errDropped)
 	}
-	if err := n.Bundle.Usable(b.now); err != nil {
+	if err := c.a.byEitherClock(n.Bundle.Usable); err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if err := c.notBelow(n.Bundle); err != nil {
@@ -95,7 +95,7 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 	}
 	b.write(func(tx store.Tx, row *peerRow, _ *[]func()) error {
 		row.Renewed, row.NotBefore = append(recent, b.now), b.now.Add(wait)
-		if err := setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.now}); err != nil {
+		if err := setJSON(tx, c.a.key(rowOpened, arr.id[:]), openedRow{Peer: c.peer, At: b.wall}); err != nil {
 			return err
 		}
 		return c.keepBundle(tx, n.Bundle, b.now)

@@ -57,10 +57,10 @@ func (c *clerk) regain(id ratchet.ID) {
 }
 
 // loseHeld notes what has been held for so long that its session will not come.
-func (c *clerk) loseHeld(now time.Time) {
+func (c *clerk) loseHeld(up time.Duration) {
 	for i := range c.hold.list {
 		h := &c.hold.list[i]
-		if h.counts && now.Sub(h.since) >= c.a.Limits.HoldBefore {
+		if h.counts && up-h.since >= c.a.Limits.HoldBefore {
 			h.counts = false
 			c.lose(h.id)
 		}
@@ -75,18 +75,18 @@ func (c *clerk) wantsResume(now time.Time) bool {
 // resumeAt is when the next resume knock may be made.
 func (c *clerk) resumeAt() time.Time { return c.lost.row.Asked.Add(c.a.Limits.ResumeEvery) }
 
-// nextResume is when something about lost envelopes is due; zero when nothing is.
-func (c *clerk) nextResume() time.Time {
+// nextResume is how long it is until something about lost envelopes is due; lost is
+// false when nothing is.
+func (c *clerk) nextResume(now time.Time, up time.Duration) (wait time.Duration, lost bool) {
 	if len(c.lost.ids) > 0 && c.trusted {
-		return c.resumeAt()
+		return c.resumeAt().Sub(now), true
 	}
-	var next time.Time
 	for _, h := range c.hold.list {
-		if at := h.since.Add(c.a.Limits.HoldBefore); h.counts && (next.IsZero() || at.Before(next)) {
-			next = at
+		if left := h.since + c.a.Limits.HoldBefore - up; h.counts && (!lost || left < wait) {
+			wait, lost = left, true
 		}
 	}
-	return next
+	return wait, lost
 }
 
 // nameLost moves the ids of lost envelopes into a request. They are named once.

@@ -214,7 +214,7 @@ func (c *clerk) takeRevocation(b *batch, ct *content.Revocation) error {
 			c.a.Logger.Warn("a peer's key was revoked", "peer", c.peer.String(), "reason", v.Reason.String())
 			c.a.changed.broadcast()
 		})
-		return setJSON(tx, c.a.key(rowRevoked, c.peer[:]), revokedRow{Statement: v.Raw(), Known: b.now})
+		return setJSON(tx, c.a.key(rowRevoked, c.peer[:]), revokedRow{Statement: v.Raw(), Known: b.wall})
 	})
 	return nil
 }
@@ -230,7 +230,7 @@ func (c *clerk) takeParted(b *batch, s *session, arr arrival, ct content.Content
 		return c.takeReceipts(b, ct)
 	case *content.Revocation:
 		if s.accepted() {
-			c.owe(b, dueRow{Envelope: arr.id, At: b.now})
+			c.owe(b, dueRow{Envelope: arr.id, At: b.wall})
 			return c.takeRevocation(b, ct)
 		}
 	}
@@ -290,7 +290,7 @@ func (c *clerk) endParted() (bool, error) {
 		room--
 		row := *o
 		row.State, row.Reason, row.Where = api.StateDead, api.ReasonRevoked, ""
-		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, row, b.now, after) })
+		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, row, b.wall, after) })
 	}
 	return !b.empty(), c.commit(b)
 }
@@ -310,7 +310,7 @@ func (c *clerk) sealFarewell(b *batch, s *session) (bool, error) {
 		return false, err
 	}
 	b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
-		row.Farewell = farewell{ID: sealed.ID, At: b.now}
+		row.Farewell = farewell{ID: sealed.ID, At: b.wall}
 		return nil
 	})
 	return true, nil

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -246,9 +245,8 @@ func TestOwnKnockEndsWithTheKey(t *testing.T) {
 	}
 	quiet(t, ann, bob.AMID())
 	onClerk(t, ann, bob.AMID(), func(c *clerk) error {
-		now := ann.Clock()
-		if next := c.nextTime(now); c.asked() != nil || !next.IsZero() && next.Before(now.Add(time.Second)) {
-			t.Errorf("knocking: %t; comes back at %s, it is %s", c.asked() != nil, next, now)
+		if pause, due := c.pause(); c.asked() != nil || due && pause < time.Second {
+			t.Errorf("knocking: %t; comes back in %s", c.asked() != nil, pause)
 		}
 		return nil
 	})
@@ -284,9 +282,8 @@ func TestPartedAsksForNothing(t *testing.T) {
 		return nil
 	})
 	onClerk(t, bob, ann.AMID(), func(c *clerk) error {
-		now := bob.Clock()
-		if next := c.nextTime(now); !next.IsZero() && next.Before(now.Add(time.Second)) {
-			t.Errorf("comes back at %s, it is %s", next, now)
+		if pause, due := c.pause(); due && pause < time.Second {
+			t.Errorf("comes back in %s", pause)
 		}
 		return nil
 	})
@@ -296,13 +293,8 @@ func TestPartedAsksForNothing(t *testing.T) {
 // whose agent was stopped before it could be told.
 func TestRevocationWaitsForThePeer(t *testing.T) {
 	w := newWorld(t)
-	var mu sync.Mutex
-	now := time.Now()
-	w.clock = func() time.Time {
-		mu.Lock()
-		defer mu.Unlock()
-		return now
-	}
+	var c clock
+	w.clock = c.now
 	ann, bob := w.person("ann", "accept"), w.person("bob", "accept")
 	w.send(ann, bob, "hello", api.StateDelivered)
 	quiet(t, ann, bob.AMID())
@@ -313,9 +305,7 @@ func TestRevocationWaitsForThePeer(t *testing.T) {
 	w.revive(ann)
 	until(t, ann, "the farewell", func() bool { return farewells(t, ann, bob) == 1 })
 
-	mu.Lock()
-	now = now.Add(73 * time.Hour)
-	mu.Unlock()
+	c.move(73 * time.Hour)
 	ann.Kick()
 	until(t, ann, "its end without a receipt", func() bool { return farewells(t, ann, bob) == 0 })
 	if bob.left.of(ann.AMID()) != nil {

@@ -142,12 +142,12 @@ func (c *clerk) sealReceipts(b *batch, s *session) (bool, error) {
 			}
 		}
 		for _, id := range receipts.Envelopes {
-			row := openedRow{Peer: c.peer, At: b.now, Receipt: f.ID}
+			row := openedRow{Peer: c.peer, At: b.wall, Receipt: f.ID}
 			if err := setJSON(tx, c.a.key(rowOpened, id[:]), row); err != nil {
 				return err
 			}
 		}
-		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, Sid: s.Sid, At: b.now, Data: f.data})
+		return setJSON(tx, c.a.key(rowReceipt, f.ID[:]), receiptRow{Peer: c.peer, Sid: s.Sid, At: b.wall, Data: f.data})
 	})
 	return true, nil
 }
@@ -208,7 +208,7 @@ func (c *clerk) sealPaths(b *batch, s *session) (bool, error) {
 		return false, nil
 	}
 	_, err := b.seal(s, flightControl, &content.Paths{
-		Stamp: b.now.Truncate(time.Millisecond), PeerIDs: p.PeerIDs, Addresses: p.Addresses, Relays: p.Relays,
+		Stamp: b.wall.Truncate(time.Millisecond), PeerIDs: p.PeerIDs, Addresses: p.Addresses, Relays: p.Relays,
 	})
 	b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {
 		row.Told = told
@@ -278,7 +278,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		row := o
 		row.Session, row.Reason, row.Tail, row.Mode = s.Sid, "", false, s.mode()
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
-			return c.advance(tx, row, b.now, after)
+			return c.advance(tx, row, b.wall, after)
 		})
 	}
 	if sealed == 0 && window < content.MaxParts && len(c.unsealed()) > 0 {
@@ -324,19 +324,19 @@ func (c *clerk) body(o outRow) ([]byte, error) {
 
 // handOver gives the carrier every flight whose time has come.
 func (c *clerk) handOver() bool {
-	now := c.a.Clock()
-	if now.Before(c.paused) {
+	up := c.a.Uptime()
+	if up < c.paused {
 		return false
 	}
 	did := false
 	for _, f := range c.flights {
-		if f.carried || now.Before(f.next) || c.voided(f.Sid) || c.early(f) {
+		if f.carried || up < f.next || c.voided(f.Sid) || c.early(f) {
 			continue
 		}
 		data, err := c.flightData(f)
 		if err != nil {
 			c.a.Logger.Error("stored envelope cannot be read", "peer", c.peer.Short(), "err", err)
-			f.next = now.Add(c.a.Limits.ResendMost)
+			f.next = up + c.a.Limits.ResendMost
 			continue
 		}
 		f.carried, did = true, true
@@ -390,7 +390,7 @@ func (c *clerk) takeOutcome(b *batch, f *flight, o Outcome) {
 		return
 	}
 	f.tries++
-	f.next = b.now.Add(c.backoff(f.tries))
+	f.next = b.up + c.backoff(f.tries)
 	c.usedPath(o.Path)
 	c.setBoxFull(false)
 	if !o.Promise.IsZero() {
@@ -406,13 +406,13 @@ func (c *clerk) takeOutcome(b *batch, f *flight, o Outcome) {
 	}
 	if f.Class == flightMessage {
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
-			return c.left(tx, f, o, b.now, after)
+			return c.left(tx, f, o, b.wall, after)
 		})
 	}
 }
 
 // left notes by which path a message left, and that a relay promised to keep it.
-func (c *clerk) left(tx store.Tx, f *flight, o Outcome, now time.Time, after *[]func()) error {
+func (c *clerk) left(tx store.Tx, f *flight, o Outcome, wall time.Time, after *[]func()) error {
 	row, found, err := c.a.outRow(tx, f.Msg)
 	if err != nil || !found || row.State.Terminal() {
 		return err
@@ -428,7 +428,7 @@ func (c *clerk) left(tx store.Tx, f *flight, o Outcome, now time.Time, after *[]
 	if row == before {
 		return nil
 	}
-	return c.advance(tx, row, now, after)
+	return c.advance(tx, row, wall, after)
 }
 
 // lastPart reports whether every other part of the message has its promise.
@@ -446,21 +446,21 @@ func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 	switch {
 	case errors.As(o.Err, &no):
 		wait := max(no.RetryAfter, 50*time.Millisecond)
-		c.paused = b.now.Add(wait)
+		c.paused = b.up + wait
 		f.next = c.paused
 		if no.Code == "mailbox_full" {
 			c.setBoxFull(true)
 		}
 		if no.Code == "too_large" || no.Code == "invalid" {
-			f.next = b.now.Add(c.a.Limits.ResendMost)
+			f.next = b.up + c.a.Limits.ResendMost
 		}
 	case errors.Is(o.Err, ErrNoPath):
-		f.next = b.now.Add(c.a.Limits.ResendFirst) // or Kick, whichever is first
+		f.next = b.up + c.a.Limits.ResendFirst // or Kick, whichever is first
 	case errors.Is(o.Err, context.Canceled):
-		f.next = b.now.Add(c.a.Limits.ResendFirst)
+		f.next = b.up + c.a.Limits.ResendFirst
 	default:
 		f.tries++
-		f.next = b.now.Add(min(time.Duration(f.tries)*200*time.Millisecond, c.a.Limits.ResendFirst))
+		f.next = b.up + min(time.Duration(f.tries)*200*time.Millisecond, c.a.Limits.ResendFirst)
 	}
 }
 

@@ -21,8 +21,9 @@ const sweepEvery = time.Hour
 
 // sweepLoop renews our prekeys and takes away what time has ended.
 func (a *Agent) sweepLoop(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	tick, look := time.NewTicker(sweepEvery), time.NewTicker(lookEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
 		if err := a.sweep(ctx); err != nil && ctx.Err() == nil {
 			if !errors.Is(err, store.ErrNoSpace) {
@@ -31,11 +32,33 @@ func (a *Agent) sweepLoop(ctx context.Context) {
 			}
 			a.spaceTrouble(true)
 		}
+		if !a.watchClock(ctx, tick.C, look.C) {
+			return
+		}
+	}
+}
+
+// watchClock waits for the next sweep. Meanwhile it wakes the clerks when the time
+// jumped or the machine slept: they sleep until moments that are nearer now, or
+// farther. It reports false when ctx ended.
+func (a *Agent) watchClock(ctx context.Context, sweep, look <-chan time.Time) bool {
+	for looked := a.Uptime(); ; {
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+			return false
+		case <-sweep:
+			return true
 		case <-a.oneTime.low:
+			return true
+		case <-look:
+			up := a.Uptime()
+			slept := up-looked > 2*lookEvery // with the machine; timers stood still
+			looked = up
+			if a.expiry.moved() || slept {
+				for _, c := range a.allClerks() {
+					c.nudge()
+				}
+			}
 		}
 	}
 }
@@ -44,7 +67,7 @@ func (a *Agent) sweep(ctx context.Context) error {
 	if err := a.prekeys.rotate(ctx); err != nil {
 		return err
 	}
-	now := a.Clock()
+	now := a.expiry.now()
 	doomed, err := a.doomed(now)
 	if err != nil {
 		return err

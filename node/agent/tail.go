@@ -51,7 +51,7 @@ func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow
 	s.Messages++
 	s.Out, s.Last = out, o.Seq
 	o.Session, o.Tail, o.Mode = s.Sid, true, s.mode()
-	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.now, after) })
+	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.wall, after) })
 	return envelope, nil
 }
 
@@ -82,7 +82,7 @@ func (c *clerk) letTailGo(b *batch, s *session) {
 	for _, o := range c.tailsOf(s) {
 		c.changeTail(b, o, func(o *outRow) { o.Tail = false })
 		for _, f := range c.flightsOf(o.ID) {
-			b.then(func() { f.tries, f.next = 1, b.now.Add(c.backoff(1)) })
+			b.then(func() { f.tries, f.next = 1, b.up+c.backoff(1) })
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (c *clerk) changeTail(b *batch, o outRow, change func(*outRow)) {
 			return err
 		}
 		change(&row)
-		return c.advance(tx, row, b.now, after)
+		return c.advance(tx, row, b.wall, after)
 	})
 }
 
@@ -125,7 +125,7 @@ func (c *clerk) takeTail(b *batch, s *session, arr arrival) error {
 		return nil
 	}
 	before := s.r.SkippedKeys()
-	opened, err := s.r.Open(b.now, c.a.Rand, tail)
+	opened, err := s.r.Open(b.wall, c.a.Rand, tail)
 	if err != nil {
 		c.a.Logger.Debug("tail not opened", "peer", c.peer.Short(), "err", err)
 		return nil

@@ -302,13 +302,8 @@ func restart(t *testing.T, w *world, p *person) {
 // nothing of the same peer overtakes it meanwhile.
 func TestLeaseKeepsTheOrder(t *testing.T) {
 	w := newWorld(t)
-	now := time.Now()
-	var mu sync.Mutex
-	w.clock = func() time.Time {
-		mu.Lock()
-		defer mu.Unlock()
-		return now
-	}
+	var c clock
+	w.clock = c.now
 	ann, bob, cid := w.person("ann", "ask"), w.person("bob", "accept"), w.person("cid", "ask")
 	w.send(ann, bob, "one", api.StateDelivered)
 	w.send(ann, bob, "two", api.StateDelivered)
@@ -323,9 +318,7 @@ func TestLeaseKeepsTheOrder(t *testing.T) {
 	if more, err := bob.Lease(t.Context(), api.LeaseRequest{Max: 5}); err != nil || len(more) != 0 {
 		t.Fatalf("%d messages overtook, %v", len(more), err)
 	}
-	mu.Lock()
-	now = now.Add(2 * time.Minute)
-	mu.Unlock()
+	c.move(2 * time.Minute)
 	again := w.take(bob, 2)
 	if again[0].ID != first.ID || again[0].Attempt != 2 || string(again[1].Body) != "two" {
 		t.Fatalf("after the lease: %q attempt %d, then %q", again[0].Body, again[0].Attempt, again[1].Body)

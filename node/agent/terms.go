@@ -113,7 +113,7 @@ func (c *clerk) pacedUntil() time.Time {
 
 // paced reports whether messages wait because many sessions were made lately.
 func (c *clerk) paced() bool {
-	if !c.a.Clock().Before(c.pacedUntil()) {
+	if !c.a.expiry.now().Before(c.pacedUntil()) {
 		return false
 	}
 	c.setReason(api.ReasonLimits)
@@ -161,7 +161,7 @@ func (c *clerk) refuseBreach(tx store.Tx, row *peerRow, after *[]func(), b *batc
 		return err
 	}
 	if found {
-		return c.storeAgain(tx, b.now, id, content.HashOf(p.Description, p.Body), seen)
+		return c.storeAgain(tx, b.wall, id, content.HashOf(p.Description, p.Body), seen)
 	}
 	return c.refuseParts(tx, row, after, b, p, epoch, breachError(why))
 }

@@ -70,7 +70,7 @@ func (a *Agent) contact(r store.Reader, peer identity.AMID) (api.Contact, error)
 		if err != nil {
 			return c, err
 		}
-		c.Granted = c.Granted || found && g.Valid(a.Clock()) && !a.parted(peer)
+		c.Granted = c.Granted || found && g.Valid(a.expiry.now()) && !a.parted(peer) && !a.Policy().Blocked(peer)
 	}
 	var err error
 	c.Verified, err = a.verifiedAt(r, peer)

@@ -104,7 +104,8 @@ func (p *Person) start() {
 	a, err := agent.New(agent.Config{
 		Name: p.Name, Key: p.key, Store: &disk{pr: pr, mem: p.mem}, StateKey: p.w.StateKey,
 		Carrier: carrier{pr}, Directory: find{pr}, Policy: func() *knock.Policy { return &p.Policy },
-		Limits: p.w.Limits, Clock: p.Clock, Logger: p.logger(),
+		Limits: p.w.Limits, Clock: p.Clock, Uptime: func() time.Duration { return time.Since(pr.born) },
+		Logger: p.logger(),
 	})
 	if err != nil {
 		p.w.t.Fatal(err)

@@ -64,6 +64,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 			Lost: some(0.4), Unreported: some(0.3), Twice: some(0.4), Full: some(0.1), NotFound: some(0.5),
 		},
 	})
+	w.Slack.End += 12 * time.Minute // a clock that was set back and forth again is not believed at once
 	s := &schedule{t: t, w: w, dice: dice, steps: 20 + dice.IntN(60)}
 	for _, name := range []string{"ann", "bob", "cid", "dan"}[:2+dice.IntN(3)] {
 		p := w.Join(name, []string{"accept", "accept", "ask"}[dice.IntN(3)])
@@ -88,7 +89,7 @@ func (s *schedule) play() {
 		do     func()
 	}{
 		{30, s.say}, {20, s.work}, {6, s.decide}, {4, s.cancel}, {4, s.cutOrJoin}, {4, s.changePath},
-		{3, s.fillDisk}, {3, s.leave}, {8, s.meddle}, {15, s.wait},
+		{3, s.fillDisk}, {3, s.leave}, {8, s.meddle}, {3, s.setClock}, {15, s.wait},
 	}
 	total := 0
 	for _, d := range deeds {
@@ -186,6 +187,17 @@ func (s *schedule) fillDisk() {
 	}
 	s.w.Pass(time.Duration(s.dice.IntN(30)) * time.Second)
 	p.Full(false)
+}
+
+// setClock sets a clock wrong for some minutes, during which its node works on (CP 33).
+func (s *schedule) setClock() {
+	p := s.person()
+	by := []time.Duration{-time.Hour, -24 * time.Hour, 4 * 24 * time.Hour, 30 * 24 * time.Hour}[s.dice.IntN(4)]
+	p.Step(by)
+	s.work()
+	s.w.Pass(time.Duration(s.dice.IntN(9*60)) * time.Second)
+	s.work()
+	p.Step(-by)
 }
 
 func (s *schedule) leave() {
