@@ -397,3 +397,22 @@ func FuzzParsePolicy(f *testing.F) {
 		}
 	})
 }
+
+// A person types the time of a session as they like; the file holds seconds.
+func TestSessionTimeIsTyped(t *testing.T) {
+	p := policy(t, `{}`)
+	for text, want := range map[string]uint32{"90": 90, "1h30m": 5400, "1s": 1, "": 0, "0": 0} {
+		next, err := p.Set("session_ttl", text)
+		if err != nil || next.SessionLimits.Seconds != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, text := range []string{"1d", "-1h", "500ms", "1e9", "2000000h", "soon"} {
+		if next, err := p.Set("session_ttl", text); err == nil {
+			t.Errorf("%q was taken as %d s", text, next.SessionLimits.Seconds)
+		}
+	}
+	if _, err := p.Set("session_messages", "1h"); err == nil {
+		t.Error("a number of messages was a time")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"amesh/internal/content"
 )
@@ -63,7 +64,10 @@ func (p *Policy) setSession(key, value string) error {
 		bits = 64
 	}
 	n, err := strconv.ParseUint(value, 10, bits)
-	if err != nil {
+	if d, notSpan := time.ParseDuration(value); err != nil && key == keyTTL && notSpan == nil && d >= time.Second {
+		n, err = uint64(d/time.Second), nil
+	}
+	if err != nil || n > 1<<bits-1 {
 		return fmt.Errorf("%q is not a number of %s, where 0 is no limit", value, units[key])
 	}
 	switch key {
@@ -77,7 +81,7 @@ func (p *Policy) setSession(key, value string) error {
 	return nil
 }
 
-var units = map[string]string{keyMessages: "messages", keyBytes: "bytes", keyTTL: "seconds"}
+var units = map[string]string{keyMessages: "messages", keyBytes: "bytes", keyTTL: "seconds or a time such as 1h30m"}
 
 func (p *Policy) setMode(s string) error {
 	m, err := content.ParseMode(s)

@@ -95,6 +95,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	f.BoolVar(&a.json, "json", a.json, "print one JSON object")
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.SetFlagErrorFunc(a.flagError)
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		a.upCommand(), a.relayCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(), a.contactsCommand(),

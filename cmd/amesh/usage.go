@@ -58,6 +58,25 @@ func verbs(cmd *cobra.Command, args []string) error {
 	return unknownVerb(cmd, args[0])
 }
 
+// helpCommand is cobra's, but for the exit code of a verb that there is not.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "help [VERB]",
+		Short:                 "Show the help of a verb",
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			verb, rest, err := cmd.Root().Find(args)
+			if err != nil || verb == nil {
+				return unknownVerb(cmd.Root(), args[0])
+			}
+			if len(rest) > 0 {
+				return unknownVerb(verb, rest[0])
+			}
+			return verb.Help()
+		},
+	}
+}
+
 func unknownVerb(cmd *cobra.Command, word string) *failure {
 	var known []string
 	for _, c := range cmd.Commands() {
