@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
+	"time"
 
 	"amesh/internal/store"
 )
@@ -87,5 +88,48 @@ func soak(t *testing.T) {
 	t.Helper()
 	if os.Getenv("AMESH_SOAK") != "1" {
 		t.Skip("takes minutes; set AMESH_SOAK=1")
+	}
+}
+
+// The second crash comes when the first one's traces are still there.
+func TestSoakCrashTwice(t *testing.T) {
+	soak(t)
+	for _, s := range scripts {
+		t.Run(s.name, func(t *testing.T) { crashTwice(t, s) })
+	}
+}
+
+func crashTwice(t *testing.T, s script) {
+	_, points := play(t, s, Options{Quiet: true})
+	for first := 1; first < points; first += max(1, points/40) {
+		for _, second := range []int{1, 2, 3, 5, 8, 13, 21, 34, 55} {
+			t.Run(fmt.Sprint("points ", first, " and ", second), func(t *testing.T) {
+				play(t, s, Options{CrashAt: []int{first, second}, Quiet: true})
+			})
+		}
+	}
+}
+
+// T28: both start at once, on a line that loses and repeats, and die at it.
+func TestBothStartAtOnce(t *testing.T) { bothStartOften(t, 3) }
+
+func TestSoakBothStartAtOnce(t *testing.T) {
+	soak(t)
+	bothStartOften(t, 1000)
+}
+
+func bothStartOften(t *testing.T, times uint64) {
+	everythingArrives := func(t *testing.T, w *World) {
+		ann, bob := bothStart(w)
+		wantShown(t, ann, bob, "1", "2")
+		wantShown(t, bob, ann, "1", "2")
+	}
+	for seed := range times {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			play(t, script{run: everythingArrives}, Options{
+				Seed: seed, Quiet: true, CrashChance: 0.01, MostCrashes: 6,
+				Weather: Weather{Jitter: 2 * time.Second, Lost: 0.3, Unreported: 0.2, Twice: 0.3, NotFound: 0.3},
+			})
+		})
 	}
 }

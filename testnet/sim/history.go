@@ -31,6 +31,7 @@ const (
 
 	Carried      Kind = "carried"      // Envelope left the process; Marks are its keys and nonces
 	Varied       Kind = "varied"       // somebody put another tail behind a knock; it is Envelope now
+	Forgot       Kind = "forgot"       // the relay lost its disk
 	Promised     Kind = "promised"     // the relay keeps Envelope
 	Acknowledged Kind = "acknowledged" // the receiving node said that Envelope need not be kept
 )

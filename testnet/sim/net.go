@@ -104,6 +104,19 @@ func (w *World) InjectTail(to *Person, e agent.Envelope, tail []byte) {
 	w.Inject(to, e)
 }
 
+// Forget has the relay lose its disk (CP 16).
+func (w *World) Forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, box := range w.net.boxes {
+		for _, m := range box {
+			m.gone = true
+		}
+	}
+	clear(w.net.boxes)
+	w.history = append(w.history, Event{At: time.Since(w.began), Who: "relay", Kind: Forgot})
+}
+
 // kick tells a node that something came within its reach, and nobody else at that
 // moment.
 func (w *World) kick(p *Person) {

@@ -89,7 +89,7 @@ func (s *schedule) play() {
 		do     func()
 	}{
 		{30, s.say}, {20, s.work}, {6, s.decide}, {4, s.cancel}, {4, s.cutOrJoin}, {4, s.changePath},
-		{3, s.fillDisk}, {3, s.leave}, {8, s.meddle}, {3, s.setClock}, {15, s.wait},
+		{3, s.fillDisk}, {3, s.leave}, {8, s.meddle}, {3, s.setClock}, {1, s.w.Forget}, {15, s.wait},
 	}
 	total := 0
 	for _, d := range deeds {

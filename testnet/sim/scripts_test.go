@@ -24,6 +24,7 @@ var scripts = []script{
 	{"the path changes", pathChanges},
 	{"prekeys change under a knock", prekeysChange},
 	{"cancel, expire and skip", endsOnTheWay},
+	{"the relay forgets", relayForgets},
 }
 
 // want says what a person's messages have come to.
@@ -92,7 +93,16 @@ func longMessage(t *testing.T, w *World) {
 
 // T28: both start at once; nothing is lost and nobody has to ask twice.
 func bothKnock(t *testing.T, w *World) {
-	ann, bob := w.Join("ann", "accept"), w.Join("bob", "accept")
+	ann, bob := bothStart(w)
+	for _, p := range []*Person{ann, bob} {
+		want(t, p, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled})
+	}
+	wantShown(t, ann, bob, "1", "2")
+	wantShown(t, bob, ann, "1", "2")
+}
+
+func bothStart(w *World) (ann, bob *Person) {
+	ann, bob = w.Join("ann", "accept"), w.Join("bob", "accept")
 	w.Cut(ann, true)
 	w.Cut(bob, true)
 	for _, text := range []string{"1", "2"} {
@@ -104,11 +114,7 @@ func bothKnock(t *testing.T, w *World) {
 	w.Work(ann, 2)
 	w.Work(bob, 2)
 	w.Finish()
-	for _, p := range []*Person{ann, bob} {
-		want(t, p, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled})
-	}
-	wantShown(t, ann, bob, "1", "2")
-	wantShown(t, bob, ann, "1", "2")
+	return ann, bob
 }
 
 // CP 36: the path changes from the relay to a direct one and back with messages under
@@ -150,6 +156,33 @@ func prekeysChange(t *testing.T, w *World) {
 	w.Finish()
 	want(t, ann, map[string]api.State{"with the old keys": api.StateHandled})
 	want(t, cid, map[string]api.State{"with the new keys": api.StateHandled})
+}
+
+// CP 16: the relay loses its disk with a message in it, and again with the receipt of the
+// next one in it. Both come again: one from the sender, one because the sender asks by
+// sending its message again.
+func relayForgets(t *testing.T, w *World) {
+	ann, bob := w.Join("ann", "ask"), w.Join("bob", "accept")
+	w.Say(ann, bob, "1", 0)
+	w.Work(bob, 1)
+	w.Pass(time.Minute)
+	bob.Stop()
+	w.Say(ann, bob, "lost", 0)
+	w.Reaches(ann, "lost", api.StateRelayed, time.Hour)
+	w.Forget()
+	bob.Start()
+	w.Reaches(ann, "lost", api.StateDelivered, 3*time.Hour)
+	w.Say(ann, bob, "receipt lost", 0)
+	w.Until("bob has it", time.Hour, func() bool { return len(bob.rows.in) == 3 })
+	w.Cut(ann, true)
+	w.Pass(5 * time.Minute)
+	w.Forget()
+	w.Cut(ann, false)
+	w.Reaches(ann, "receipt lost", api.StateDelivered, 3*time.Hour)
+	w.Work(bob, 3)
+	w.Finish()
+	want(t, ann, map[string]api.State{"lost": api.StateHandled, "receipt lost": api.StateHandled})
+	wantShown(t, bob, ann, "1", "lost", "receipt lost")
 }
 
 func endsOnTheWay(t *testing.T, w *World) {

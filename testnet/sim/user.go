@@ -14,6 +14,9 @@ import (
 // crashes in between.
 const userPatience = 30 * time.Minute
 
+// longestPause is how long a user without work waits at most before looking again.
+const longestPause = 10 * time.Minute
+
 // do has a node do something for its user, and tries again when the node died before
 // it answered.
 func (w *World) do(p *Person, what string, f func(ctx context.Context, a *agent.Agent) error) error {
@@ -142,13 +145,15 @@ func (w *World) TryCancel(p *Person, name string) error {
 func (w *World) Work(p *Person, n int) {
 	w.t.Helper()
 	end := time.Now().Add(w.Limits.MaxTTL)
+	pause := time.Second
 	for p.handled() < n {
 		if !time.Now().Before(end) {
 			w.report(nil)
 			w.t.Fatalf("%s handled %d messages of %d", p.Name, p.handled(), n)
 		}
 		if !w.workOnce(p) {
-			w.Pass(time.Second)
+			w.Pass(pause)
+			pause = min(pause+pause/8, longestPause)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 // network and nobody crashes.
 type Options struct {
 	StateKey *store.StateKey // seals the sessions of everybody
-	Limits   agent.Limits    // zero: agent.DefaultLimits()
+	Limits   agent.Limits    // zero: agent.DefaultLimits(), with few one-time keys
 	Seed     uint64          // of every dice
 
 	// CrashAt are numbers of points at which the process that passes dies: the first
@@ -57,7 +57,7 @@ type World struct {
 	Slack Slack // what Finish forgives
 	t     testing.TB
 	began time.Time
-	poke  chan struct{} // an event was added
+	poke  chan struct{} // an event was added, or somebody died
 
 	mu      sync.Mutex
 	people  []*Person
@@ -83,6 +83,8 @@ type event struct {
 func NewWorld(t testing.TB, o Options) *World {
 	if o.Limits == (agent.Limits{}) {
 		o.Limits = agent.DefaultLimits()
+		// Keys that nobody asks for cost most of the time there is.
+		o.Limits.OneTime, o.Limits.OneTimeKEM = 3, 2
 	}
 	if o.Weather.Delay == 0 {
 		o.Weather.Delay = 5 * time.Millisecond
@@ -119,6 +121,11 @@ func (w *World) after(d time.Duration, f func()) {
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.n, b.n))
 	})
 	w.events = slices.Insert(w.events, i, e)
+	w.nudge()
+}
+
+// nudge has the goroutine of the world look again at what there is to do.
+func (w *World) nudge() {
 	select {
 	case w.poke <- struct{}{}:
 	default:
@@ -207,6 +214,7 @@ func (w *World) point(pr *process, label string) bool {
 	pr.dead.Store(true)
 	pr.p.mem.Crash()
 	pr.p.note(Event{Kind: Crashed, Note: label})
+	w.nudge()
 	return true
 }
 
