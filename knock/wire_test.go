@@ -314,6 +314,7 @@ func TestT33Replay(t *testing.T) {
 	}
 }
 
+// T07: a clock that is off is met at the edge of what is allowed, and not a second later.
 func TestCheckTimes(t *testing.T) {
 	a, b := newAgent(t, "a"), newAgent(t, "b")
 	k := parsed(t, a.knockAt(t, b, false).Bytes)

@@ -200,6 +200,7 @@ func TestMigration(t *testing.T) {
 	}
 }
 
+// CP 32: a migration that ends in the middle leaves whole steps behind, and is taken up again.
 func TestMigrationThatFailsIsTakenUpAgain(t *testing.T) {
 	dir := made(t)
 	boom := errors.New("boom")
