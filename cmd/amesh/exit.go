@@ -106,6 +106,7 @@ var causes = []struct {
 	{node.ErrBackupKey, exitUnauthorized, "backup_key", "give the passphrase or the age key that it was made for"},
 	{backup.ErrNewer, exitStorage, "backup_too_new", "use the newer amesh"},
 	{backup.ErrFormat, exitFailed, "not_a_backup", "take another copy of the backup"},
+	{backup.ErrDamaged, exitFailed, "backup_damaged", "take another copy of the backup"},
 	{node.ErrNotLoopback, exitUsage, "not_loopback", "use 127.0.0.1; from another machine, come through a tunnel such as ssh -L"},
 	{node.ErrSocketPath, exitUsage, "socket_path_too_long", "give a shorter --home, or set XDG_RUNTIME_DIR to a private folder with a short path"},
 	{httpapi.ErrSocketInUse, exitConflict, "socket_in_use", "stop the process that listens there, or give another --home"},
