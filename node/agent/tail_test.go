@@ -526,3 +526,15 @@ func TestTailOfSomebodyElse(t *testing.T) {
 		t.Fatalf("%d messages, %v", len(page.Items), err)
 	}
 }
+
+// A session of limited time takes its tail, which was made before its time began.
+func TestTailBeforeTheTimeBegins(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := known(t, w)
+	bob.rule(t, "session_ttl", "3600")
+	ann.rule(t, "session_ttl", "60")
+	if m := w.send(ann, bob, "behind the knock", api.StateDelivered); m.State != api.StateDelivered {
+		t.Fatalf("%s (%s)", m.State, m.Reason)
+	}
+	w.send(bob, ann, "and back", api.StateDelivered)
+}
