@@ -118,7 +118,8 @@ func (a *Agent) Revoke(ctx context.Context, req api.RevokeRequest) (api.Revocati
 			if err != nil {
 				return err
 			}
-			return a.checkParted(a.amid)
+			return api.Problemf(http.StatusConflict, api.CodeConflict, "the key was revoked before").
+				WithHint("`amesh key show` has the revocation")
 		}
 		if err := a.expireKnocks(tx); err != nil {
 			return err

@@ -141,7 +141,7 @@ func TestRevokedAgentIsSilent(t *testing.T) {
 		if _, err := ann.RotateKeys(t.Context()); problemCode(err) != api.CodeRevoked {
 			t.Errorf("rotate: %v", err)
 		}
-		if _, err := ann.Revoke(t.Context(), api.RevokeRequest{Reason: "retired"}); problemCode(err) != api.CodeRevoked {
+		if _, err := ann.Revoke(t.Context(), api.RevokeRequest{Reason: "retired"}); problemCode(err) != api.CodeConflict {
 			t.Errorf("revoke again: %v", err)
 		}
 		if _, err := ann.Record(t.Context(), Places{}); !errors.Is(err, identity.ErrRevoked) {

@@ -58,7 +58,7 @@ type Backend interface {
 	Keys(ctx context.Context, agent string) (Keys, error)
 	// RotateKeys makes new exchange and prekeys at once. Owner only.
 	RotateKeys(ctx context.Context, agent string) (Keys, error)
-	// Revoke makes the agent's signing key leave for ever; CodeRevoked when it has.
+	// Revoke makes the agent's signing key leave for ever; CodeConflict when it has.
 	// Owner only.
 	Revoke(ctx context.Context, agent string, r RevokeRequest) (Revocation, error)
 
