@@ -3,6 +3,7 @@ package relay
 import (
 	"bufio"
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,13 +58,14 @@ type stage struct {
 	web     *http.Server
 	server  atomic.Pointer[Server]
 	disk    *store.Memory
+	limits  Limits
 	stop    func()
 	clients map[string]*actor
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, l Limits) *stage {
 	time.Sleep(time.Until(scriptDay))
-	s := &stage{t: t, network: newPipes(), disk: newMemory(), clients: map[string]*actor{}}
+	s := &stage{t: t, network: newPipes(), disk: newMemory(), limits: l, clients: map[string]*actor{}}
 	s.web = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.server.Load().ServeHTTP(w, r)
 	})}
@@ -74,7 +76,7 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) start() {
 	s.t.Helper()
-	server, err := NewServer(ServerConfig{Mailbox: testBox(s.t, s.disk, Limits{})})
+	server, err := NewServer(ServerConfig{Mailbox: testBox(s.t, s.disk, s.limits), Limits: s.limits})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -90,6 +92,14 @@ func (s *stage) start() {
 	}
 }
 
+// restart stops the relay and starts another on what was durable.
+func (s *stage) restart() {
+	s.t.Helper()
+	s.stop()
+	s.disk = s.disk.Reopen()
+	s.start()
+}
+
 func (s *stage) close() {
 	for _, a := range s.clients {
 		_ = a.ws.CloseNow()
@@ -99,19 +109,32 @@ func (s *stage) close() {
 	synctest.Wait()
 }
 
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // actor is a client that knows only WebSockets. It writes down what it hears.
 type actor struct {
 	ws    *websocket.Conn
 	heard chan string
+	last  int // the highest message so far, for tests that number them
 }
 
+// open connects a client that is not an agent yet.
 func (s *stage) open() *actor {
 	s.t.Helper()
+	a := s.tryOpen(s.network.dial)
+	if a == nil {
+		s.t.Fatal("no connection")
+	}
+	return a
+}
+
+// tryOpen is nil when a connection as dial makes it does not carry the upgrade.
+func (s *stage) tryOpen(dial dialer) *actor {
 	ws, _, err := websocket.Dial(context.Background(), "ws://relay/any/path", &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: s.network.dial, DisableKeepAlives: true}},
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 	})
 	if err != nil {
-		s.t.Fatal(err)
+		return nil
 	}
 	ws.SetReadLimit(1 << 20)
 	a := &actor{ws: ws, heard: make(chan string, 10_000)}
@@ -148,7 +171,7 @@ func playScript(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	s := newStage(t)
+	s := newStage(t, DefaultLimits())
 	defer s.close()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
@@ -218,9 +241,7 @@ func (s *stage) act(name, rest string) bool {
 		}
 		time.Sleep(d)
 	case name == "restart":
-		s.stop()
-		s.disk = s.disk.Reopen()
-		s.start()
+		s.restart()
 	default:
 		s.t.Errorf("no such line: %s %s", name, rest)
 		return false
