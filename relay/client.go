@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,6 +51,7 @@ type Client struct {
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	log     *slog.Logger
 	limits  Limits
+	retry   chan struct{}
 
 	mu    sync.Mutex
 	link  *link
@@ -80,6 +80,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return &Client{
 		url: u, key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onState: cfg.OnState,
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u), limits: l,
+		retry: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -126,7 +127,7 @@ func (c *Client) Run(ctx context.Context) error {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: c.dial}
 	defer transport.CloseIdleConnections()
 	dialer := &http.Client{Transport: transport}
-	attempt, refused := 0, 0
+	var out outage
 	for {
 		up, err := c.connect(ctx, dialer)
 		if ctx.Err() != nil {
@@ -135,54 +136,9 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		c.onState(State{Err: err})
 		c.log.Debug("relay connection ended", "err", err, "took", up)
-		if up >= c.limits.HealthyAfter {
-			attempt = 0
-		}
-		pause := c.backoff(attempt)
-		attempt++
-		if noRush(err) {
-			pause = c.refusedPause(refused)
-			refused++
-		} else {
-			refused = 0
-		}
-		if !wait(ctx, pause) {
+		if !c.pause(ctx, &out, up, err) {
 			return nil
 		}
-	}
-}
-
-// noRush tells what trying again soon cannot change.
-func noRush(err error) bool {
-	var auth *AuthError
-	return errors.As(err, &auth) || errors.Is(err, ErrReplaced)
-}
-
-// backoff is fully jittered, so that the clients of a restarted relay do not come
-// back all at once.
-func (c *Client) backoff(attempt int) time.Duration {
-	most := c.limits.BackoffMax
-	if attempt < 16 {
-		most = min(most, c.limits.BackoffMin<<attempt)
-	}
-	return rand.N(most) + 1
-}
-
-func (c *Client) refusedPause(before int) time.Duration {
-	if before == 0 {
-		return min(time.Second, c.limits.RefusedRetry)
-	}
-	return c.limits.RefusedRetry/2 + rand.N(c.limits.RefusedRetry)
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

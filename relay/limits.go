@@ -100,6 +100,10 @@ type Limits struct {
 	// doubles and is fully jittered. Default 200 ms and 30 s.
 	BackoffMin time.Duration
 	BackoffMax time.Duration
+	// BackoffSoon is the longest pause while the outage is younger than
+	// BackoffYoung. Default 2 s and 1 min.
+	BackoffSoon  time.Duration
+	BackoffYoung time.Duration
 	// HealthyAfter is how long a connection must live to reset the back-off.
 	// Default 5 s.
 	HealthyAfter time.Duration
@@ -146,6 +150,7 @@ func DefaultLimits() Limits {
 		Credit: Size{Messages: 256, Bytes: 1 << 20}, LegacyBatch: 16,
 
 		DialWait: 10 * time.Second, BackoffMin: 200 * time.Millisecond, BackoffMax: 30 * time.Second,
+		BackoffSoon: 2 * time.Second, BackoffYoung: time.Minute,
 		HealthyAfter: 5 * time.Second, RefusedRetry: 30 * time.Second,
 		ClientPing: 5 * time.Second, ClientPong: 4 * time.Second, AnswerWait: 30 * time.Second,
 		InFlight: Size{Messages: 512, Bytes: 8 << 20}, AckBatch: 256, Inbox: 64,
@@ -175,6 +180,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("SweepEvery", l.SweepEvery),
 		l.Credit.Check("Credit"), positive("LegacyBatch", int64(l.LegacyBatch)),
 		positive("DialWait", l.DialWait), positive("BackoffMin", l.BackoffMin), positive("BackoffMax", l.BackoffMax),
+		positive("BackoffSoon", l.BackoffSoon),
 		positive("RefusedRetry", l.RefusedRetry), positive("ClientPing", l.ClientPing),
 		positive("ClientPong", l.ClientPong), positive("AnswerWait", l.AnswerWait),
 		l.InFlight.Check("InFlight"), positive("AckBatch", int64(l.AckBatch)), positive("Inbox", int64(l.Inbox)),
