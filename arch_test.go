@@ -47,6 +47,8 @@ var rooms = []room{
 	{dir: "dht", may: []string{"identity", "internal/..."}, libp2p: true},
 	{dir: "relay", may: []string{"identity", "relay/mailbox", "internal/..."}, libp2p: true},
 	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
+	// Apart from relay, so that a node, which uses relay's client, does not carry it.
+	{dir: "relay/metrics", may: []string{"relay", "internal/..."}},
 	{dir: "registry", may: []string{"identity", "internal/..."}},
 
 	{dir: "node/api", may: []string{"identity"}},

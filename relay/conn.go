@@ -122,13 +122,16 @@ func (c *conn) greet() bool {
 		return false
 	}
 	frame, err := parseClientFrame(data, c.s.limits)
+	c.got(frame, len(data))
 	f, ok := frame.(connectFrame)
 	if typ != websocket.MessageText || err != nil || !ok {
+		c.s.counts.auth.add(CodeInvalidMessage, 0)
 		c.refuse(refusal{CodeInvalidMessage, "the first frame must be connect"}, websocket.StatusPolicyViolation)
 		return false
 	}
 	who, no := c.s.verify(c, f)
 	if no != nil {
+		c.s.counts.auth.add(no.code, 0)
 		c.s.log.Debug("connect refused", "code", no.code, "reason", no.text)
 		c.refuse(*no, closeFor(*no))
 		return false
@@ -202,13 +205,14 @@ func (c *conn) read(frames chan<- any) {
 	for {
 		typ, data, err := c.ws.Read(c.ctx)
 		if err != nil {
-			c.s.log.Debug("connection ended", "peer", c.who, "err", err)
+			c.s.log.Debug("connection ended", "peer", c.who, "err", ended(err))
 			return
 		}
 		if typ != websocket.MessageText {
 			continue
 		}
 		frame, err := parseClientFrame(data, c.s.limits)
+		c.got(frame, len(data))
 		if err != nil {
 			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
 			continue
@@ -233,9 +237,11 @@ func (c *conn) write() {
 		err := c.ws.Write(ctx, websocket.MessageText, frame)
 		cancel()
 		if err != nil {
+			c.unwritten(err)
 			c.stop(websocket.StatusTryAgainLater, "too slow")
 			return
 		}
+		c.wrote(frame)
 	}
 }
 

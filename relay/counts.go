@@ -1,9 +1,177 @@
 package relay
 
-import "sync/atomic"
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
 
-// counts are what a Server has done since it was made.
+// counts are what a Server has done since it was made. Every list in it is closed:
+// nothing that a stranger writes becomes a name in it.
 type counts struct {
-	shed    atomic.Uint64 // connections that gave way to newer ones
-	crowded atomic.Uint64 // upgrades refused because their address had too many
+	shed     atomic.Uint64 // connections that gave way to newer ones
+	crowded  atomic.Uint64 // upgrades refused because their address had too many
+	slow     atomic.Uint64 // readers cut
+	expired  atomic.Uint64 // messages given up
+	repeated atomic.Uint64 // messages sent again that were there
+	jumps    atomic.Uint64 // of the wall clock
+	in, out  tally         // frames and bytes by type
+	refused  tally         // sends by code
+	auth     tally         // connect frames by code
+	commits  histogram
+}
+
+func newCounts() *counts {
+	return &counts{
+		in: newTally(typeConnect, typeSend, typeKnockMessage, typePresence, typePresenceQuery, typeICEOffer, typeICEAnswer,
+			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, malformed),
+		out: newTally(typeConnected, typeReceive, typePresenceReply, typeICEOffer, typeICEAnswer, typeP2P, typeError,
+			typePong, typePending, typeRelayed, typeRefused),
+		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedTooLarge),
+			string(RefusedInvalid), string(RefusedStorage)),
+		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited),
+	}
+}
+
+const (
+	malformed = "malformed"
+	other     = "other"
+)
+
+// tally counts by name, from a list that is fixed when it is made. What is not on
+// the list is "other".
+type tally map[string]*amount
+
+type amount struct{ n, bytes atomic.Uint64 }
+
+func newTally(names ...string) tally {
+	t := tally{other: {}}
+	for _, name := range names {
+		t[name] = &amount{}
+	}
+	return t
+}
+
+func (t tally) add(name string, size int) { t.count(t[name], size) }
+
+func (t tally) count(a *amount, size int) {
+	if a == nil {
+		a = t[other]
+	}
+	a.n.Add(1)
+	a.bytes.Add(uint64(size))
+}
+
+// Count is a number of things and their bytes.
+type Count struct {
+	N     uint64 `json:"n"`
+	Bytes uint64 `json:"bytes"`
+}
+
+func (t tally) read() map[string]Count {
+	all := make(map[string]Count, len(t))
+	for name, a := range t {
+		all[name] = Count{N: a.n.Load(), Bytes: a.bytes.Load()}
+	}
+	return all
+}
+
+// histogramBounds are the upper bounds of a histogram's buckets.
+var histogramBounds = [...]time.Duration{
+	500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2 * time.Second, 5 * time.Second,
+}
+
+type histogram struct {
+	buckets [len(histogramBounds) + 1]atomic.Uint64
+	sum     atomic.Int64
+}
+
+func (h *histogram) add(d time.Duration) {
+	i := 0
+	for i < len(histogramBounds) && d > histogramBounds[i] {
+		i++
+	}
+	h.buckets[i].Add(1)
+	h.sum.Add(int64(d))
+}
+
+// Durations is how long something took, how often.
+type Durations struct {
+	N   uint64
+	Sum time.Duration
+	// UpTo counts those that took at most so long.
+	UpTo map[time.Duration]uint64
+}
+
+func (h *histogram) read() Durations {
+	d := Durations{Sum: time.Duration(h.sum.Load()), UpTo: map[time.Duration]uint64{}}
+	for i := range h.buckets {
+		d.N += h.buckets[i].Load()
+		if i < len(histogramBounds) {
+			d.UpTo[histogramBounds[i]] = d.N
+		}
+	}
+	return d
+}
+
+// got counts a frame that was read; nil is one that was not understood.
+func (c *conn) got(frame any, size int) {
+	c.s.counts.in.add(typeIn(frame), size)
+}
+
+// wrote counts a frame that was written.
+func (c *conn) wrote(frame []byte) {
+	out := c.s.counts.out
+	out.count(out[string(typeOut(frame))], len(frame))
+}
+
+// unwritten counts a reader that was too slow, which is one reason why a frame
+// cannot be written.
+func (c *conn) unwritten(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		c.s.counts.slow.Add(1)
+	}
+}
+
+// typeIn names a parsed frame.
+func typeIn(frame any) string {
+	switch f := frame.(type) {
+	case nil:
+		return malformed
+	case connectFrame:
+		return typeConnect
+	case sendFrame:
+		if f.second != nil {
+			return typeKnockMessage
+		}
+		return typeSend
+	case ackFrame:
+		return typeAck
+	case pingFrame:
+		return typePing
+	case presenceFrame:
+		return typePresence
+	case presenceQueryFrame:
+		return typePresenceQuery
+	case iceFrame:
+		return f.Type
+	case p2pFrame:
+		return typeP2P
+	case getPendingFrame:
+		return typeGetPending
+	case disconnectFrame:
+		return typeDisconnect
+	}
+	return other
+}
+
+// typeOut takes the type out of a frame of ours, which stands in front.
+func typeOut(frame []byte) []byte {
+	rest, _ := bytes.CutPrefix(frame, []byte(`{"type":"`))
+	name, _, _ := bytes.Cut(rest, []byte(`"`))
+	return name
 }

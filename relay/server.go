@@ -34,24 +34,29 @@ type ServerConfig struct {
 	Exempt []netip.Prefix
 	// Proxies are addresses whose X-Forwarded-For is believed.
 	Proxies []netip.Prefix
+	// About is what the relay says of itself.
+	About About
 }
 
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
 // the work that belongs to no connection. All methods are safe for concurrent use.
 type Server struct {
-	box     mailbox.Mailbox
+	box     metered
 	limits  Limits
 	log     *slog.Logger
 	stun    string
+	about   About
 	rates   *rates
 	replays *replays
 	broken  chan error
 	failing atomic.Bool
 
 	admission *admission
-	counts    counts
+	counts    *counts
+	clock     clockWatch
 
 	mu       sync.Mutex
+	running  bool
 	stopping bool
 	pending  int // connections without a name
 	open     map[*conn]struct{}
@@ -71,12 +76,14 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	n := newCounts()
 	s := &Server{
-		box: cfg.Mailbox, limits: l, log: cfg.Logger, stun: cfg.STUN,
+		box: metered{cfg.Mailbox, n}, counts: n, clock: clockWatch{most: l.Mailbox.ClockJump},
+		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
-	s.admission = newAdmission(cfg, l, &s.counts)
+	s.admission = newAdmission(cfg, l, n)
 	return s, nil
 }
 
@@ -98,6 +105,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) watch(ctx context.Context) error {
 	s.sweep(ctx)
+	s.started()
 	sweep := time.NewTicker(s.limits.SweepEvery)
 	defer sweep.Stop()
 	// Each connection has its own beat, found on a finer one, so that they are
@@ -114,6 +122,7 @@ func (s *Server) watch(ctx context.Context) error {
 			s.sweep(ctx)
 		case now := <-ping.C:
 			s.ping(now)
+			s.check(ctx, now)
 		}
 	}
 }
@@ -158,10 +167,10 @@ func (s *Server) storageResult(err error) {
 }
 
 // ServeHTTP upgrades any path to a relay connection, as 0.2 clients expect, and
-// serves it until it ends. Without an upgrade it answers GET /health.
+// serves it until it ends. Without an upgrade it says how and what the relay is.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		servePlain(w, r)
+		s.servePlain(w, r)
 		return
 	}
 	c := newConn(s)
@@ -184,16 +193,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(s.limits.FrameBytes)
 	c.serve(context.WithoutCancel(r.Context()), ws)
-}
-
-func servePlain(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"status":"ok"}` + "\n"))
-		return
-	}
-	w.Header().Set("Upgrade", "websocket")
-	http.Error(w, "this is an AgentMesh relay: connect with a WebSocket", http.StatusUpgradeRequired)
 }
 
 // enter counts a connection that has not yet said who it is.

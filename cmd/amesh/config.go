@@ -40,7 +40,7 @@ var fileKeys = map[string]struct {
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
 	"agent", "log-level", "relay", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
-	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address",
+	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 }
 
 // configure fills in the flags that were not given: from the environment first,

@@ -19,6 +19,7 @@ import (
 	"amesh/internal/store"
 	"amesh/relay"
 	"amesh/relay/mailbox"
+	"amesh/relay/metrics"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/spf13/cobra"
@@ -30,12 +31,15 @@ const (
 	// relayPath is the path of the relay's endpoint. The server takes any; this is
 	// the one that the SDKs use.
 	relayPath = "/v1/connect"
+	// longestText is the longest text of an operator about a relay, in bytes.
+	longestText = 200
 )
 
 type relayOptions struct {
-	listen, data, name, stun, printAddresses string
-	libp2p, exempt, proxies                  []string
-	perAddress                               int
+	listen, data, name, stun, metrics string
+	operator, contact, printAddresses string
+	libp2p, exempt, proxies           []string
+	perAddress                        int
 }
 
 func (a *app) relayCommand() *cobra.Command {
@@ -62,6 +66,9 @@ outer address, on udp port 3478; all of them on loopback when --listen is.`,
 	f.StringSliceVar(&o.libp2p, "libp2p", nil, "libp2p `MULTIADDR` to listen on (repeatable)")
 	f.StringVar(&o.stun, "stun", "", "UDP `ADDR` of the STUN server, or off (default :3478)")
 	f.StringVar(&o.name, "name", "", "`HOST:PORT` under which agents reach it, where that is not --listen")
+	f.StringVar(&o.operator, "operator", "", "who runs the relay, `TEXT` for its page")
+	f.StringVar(&o.contact, "contact", "", "where to reach the operator, `TEXT` for its page")
+	f.StringVar(&o.metrics, "metrics", "", "`ADDR` for Prometheus, GET /metrics (default none)")
 	f.StringSliceVar(&o.proxies, "trusted-proxy", nil, "believe X-Forwarded-For from `CIDR` (repeatable)")
 	f.StringSliceVar(&o.exempt, "exempt", nil, "do not count the connections of `CIDR` by address (repeatable)")
 	f.IntVar(&o.perAddress, "per-address", relay.DefaultLimits().Admission.NamedPerAddress,
@@ -75,11 +82,12 @@ type relayParts struct {
 	log  *slog.Logger
 	tell func(line string) // to the person at the terminal
 
-	data   store.Store
-	door   net.Listener
-	stun   *net.UDPConn // nil: none
-	server *relay.Server
-	host   host.Host
+	data    store.Store
+	door    net.Listener
+	stun    *net.UDPConn // nil: none
+	numbers net.Listener // for Prometheus; nil: none
+	host    host.Host
+	server  *relay.Server
 
 	opened []io.Closer
 }
@@ -128,6 +136,14 @@ func (a *app) checkRelay(o *relayOptions) error {
 			return err
 		}
 	}
+	if o.metrics != "" {
+		if err := checkHostPort("--metrics", o.metrics, "127.0.0.1:9100"); err != nil {
+			return err
+		}
+	}
+	if len(o.operator) > longestText || len(o.contact) > longestText {
+		return usagef("--operator and --contact: at most %d bytes each", longestText)
+	}
 	if o.perAddress <= 0 {
 		return usagef("--per-address %d: want a number above 0", o.perAddress)
 	}
@@ -160,8 +176,11 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 	if p.stun != nil {
 		p.opened = append(p.opened, p.stun)
 	}
-	if p.server, err = p.newServer(o); err != nil {
-		return err
+	if o.metrics != "" {
+		if p.numbers, err = listenTCP(o.metrics, false, p.tell); err != nil {
+			return err
+		}
+		p.opened = append(p.opened, p.numbers)
 	}
 	key, err := identity.LoadNodeKey(filepath.Join(o.data, "node.key"), rand.Reader)
 	if err != nil {
@@ -171,7 +190,8 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	p.opened = append(p.opened, p.host)
-	return nil
+	p.server, err = p.newServer(o)
+	return err
 }
 
 // close closes what was opened, the last first.
@@ -196,18 +216,33 @@ func (p *relayParts) services() ([]func(context.Context) error, error) {
 		p.server.Run, directory.Run,
 		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, nil) },
 	}
+	numbers := metrics.Config{Relay: p.server.Stats, Logger: p.log}
 	if p.stun != nil {
 		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, s.Run)
+		numbers.STUN = s.Counts
+	}
+	if p.numbers != nil {
+		m, err := metrics.New(numbers)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, func(ctx context.Context) error { return m.Serve(ctx, p.numbers) })
 	}
 	return all, nil
 }
 
 func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
-	cfg := relay.ServerConfig{Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name)}
+	cfg := relay.ServerConfig{
+		Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name),
+		About: relay.About{
+			Name: o.name, Operator: o.operator, Contact: o.contact, Version: version,
+			Libp2p: toldLibp2p(o.name, dht.Multiaddrs(p.host)),
+		},
+	}
 	cfg.Limits.Admission.NamedPerAddress = o.perAddress
 	var err error
 	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {

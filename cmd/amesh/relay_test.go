@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -265,4 +266,80 @@ func sayHello(t *testing.T, ws *websocket.Conn, n byte) identity.AMID {
 		t.Fatalf("connect answered with %s, %v", answer, err)
 	}
 	return key.AMID()
+}
+
+// Numbers, page and readiness are where the addresses say; neither they nor the log
+// name both ends of a message (T55).
+func TestRelayShowsItself(t *testing.T) {
+	p := runRelay(t, t.TempDir(), nil, "--listen", "127.0.0.1:0", "--stun", "127.0.0.1:0", "--metrics", "127.0.0.1:0",
+		"--operator", "Ann & Co", "--contact", "ops@relay.example", "--log-level", "debug")
+	var amids []string
+	var lines []*websocket.Conn
+	for n := range byte(2) {
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
+		defer cancel()
+		ws, _, err := websocket.Dial(ctx, p.addrs.Relay, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = ws.CloseNow() }()
+		amids, lines = append(amids, sayHello(t, ws, n+1).String()), append(lines, ws)
+	}
+	frame := fmt.Sprintf(`{"type":"send","to":%q,"encrypted_payload":"hi","message_type":"message"}`, amids[1])
+	if err := lines[0].Write(t.Context(), websocket.MessageText, []byte(frame)); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := lines[1].Read(t.Context()); err != nil || !strings.Contains(string(got), amids[0]) {
+		t.Fatalf("%s, %v", got, err)
+	}
+	web := strings.Replace(strings.TrimSuffix(p.addrs.Relay, relayPath), "ws://", "http://", 1)
+	numbers := fetch(t, p.addrs.Metrics+"/metrics", "")
+	for url, want := range map[string]string{
+		web + "/readyz": `{"status":"ok"}`, web + "/livez": `{"status":"ok"}`,
+		web: `"operator":"Ann \u0026 Co","contact":"ops@relay.example"`,
+	} {
+		if got := fetch(t, url, "application/json"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", url, got)
+		}
+	}
+	if got := fetch(t, web, "text/html"); !strings.Contains(got, "Ann &amp; Co") {
+		t.Errorf("page: %s", got)
+	}
+	for _, want := range []string{`amesh_relay_connections{state="legacy"} 2`, `amesh_relay_frames_received_total{type="send"} 1`, "amesh_relay_stun_requests_total"} {
+		if !strings.Contains(numbers, want) {
+			t.Errorf("numbers lack %s", want)
+		}
+	}
+	p.end(exitOK)
+	for line := range strings.Lines(p.err.String() + numbers) {
+		if strings.Contains(line, amids[0]) && strings.Contains(line, amids[1]) {
+			t.Errorf("a pair: %s", line)
+		}
+	}
+	if strings.Contains(numbers, amids[0]) || strings.Contains(numbers, "127.0.0.1") {
+		t.Errorf("the numbers name somebody: %s", numbers)
+	}
+	if !strings.Contains(p.err.String(), amids[0]) {
+		t.Error("nobody was logged, so the test proves nothing")
+	}
+}
+
+func fetch(t *testing.T, url, accept string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", accept)
+	client := &http.Client{Timeout: patient, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

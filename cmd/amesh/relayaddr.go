@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"amesh/dht"
+	"amesh/relay/metrics"
 )
 
 // stunDefault is the port of STUN (RFC 8489 §8.6) and off what switches it off.
@@ -78,6 +80,21 @@ func toldSTUN(conn *net.UDPConn, name string) string {
 	return net.JoinHostPort(host, fmt.Sprint(at.Port()))
 }
 
+// toldLibp2p is what the relay's page says of its libp2p listeners: with a name the
+// ways there by that name, without one every address.
+func toldLibp2p(name string, addrs []string) []string {
+	if name == "" {
+		return addrs
+	}
+	var told []string
+	for _, m := range addrs {
+		if m = reachedBy(name, []string{m}); !slices.Contains(told, m) {
+			told = append(told, m)
+		}
+	}
+	return told
+}
+
 // parsePrefixes reads networks; an address is the network of itself.
 func parsePrefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
@@ -105,6 +122,8 @@ type relayAddresses struct {
 	Relay  string   `json:"relay"`
 	Libp2p []string `json:"libp2p"`
 	STUN   string   `json:"stun,omitempty"`
+	// Metrics is the URL under which /metrics is.
+	Metrics string `json:"metrics,omitempty"`
 }
 
 // relayReady says where the relay is, and waits for the end.
@@ -118,6 +137,9 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 		host, _, _ := net.SplitHostPort(hosts[0])
 		addrs.STUN = net.JoinHostPort(host, port)
 	}
+	if p.numbers != nil {
+		addrs.Metrics = "http://" + reachable(p.numbers)[0]
+	}
 	err := a.show(addrs, func(w io.Writer) {
 		for _, h := range hosts {
 			fmt.Fprintf(w, "relay      %s\n", relayURL(h))
@@ -127,6 +149,9 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 		}
 		if addrs.STUN != "" {
 			fmt.Fprintf(w, "stun       %s\n", addrs.STUN)
+		}
+		if addrs.Metrics != "" {
+			fmt.Fprintf(w, "metrics    %s%s\n", addrs.Metrics, metrics.Path)
 		}
 		fmt.Fprintf(w, "data       %s\n", o.data)
 		for _, h := range hosts {

@@ -1,0 +1,61 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"amesh/identity"
+	"amesh/relay/mailbox"
+)
+
+// metered counts what a server does with its mailbox, and how long commits take.
+type metered struct {
+	mailbox.Mailbox
+	counts *counts
+}
+
+func (m metered) Put(ctx context.Context, messages []mailbox.Message) ([]mailbox.Stored, error) {
+	began := time.Now()
+	stored, err := m.Mailbox.Put(ctx, messages)
+	m.counts.commits.add(time.Since(began))
+	for i := range stored {
+		if stored[i].Repeated {
+			m.counts.repeated.Add(1)
+		}
+	}
+	return stored, err
+}
+
+func (m metered) Take(ctx context.Context, owner identity.AMID, n int) ([]mailbox.Row, error) {
+	began := time.Now()
+	rows, err := m.Mailbox.Take(ctx, owner, n)
+	if len(rows) > 0 {
+		m.counts.commits.add(time.Since(began))
+	}
+	return rows, err
+}
+
+func (m metered) Delete(ctx context.Context, owner identity.AMID, cursors []mailbox.Cursor) (int, error) {
+	began := time.Now()
+	n, err := m.Mailbox.Delete(ctx, owner, cursors)
+	m.counts.commits.add(time.Since(began))
+	return n, err
+}
+
+func (m metered) Expire(ctx context.Context) (int, error) {
+	n, err := m.Mailbox.Expire(ctx)
+	m.counts.expired.Add(uint64(n))
+	return n, err
+}
+
+// total counts what all mailboxes hold. It is false for a mailbox that does not know.
+func (m metered) total(ctx context.Context) (mailbox.Size, bool) {
+	t, ok := m.Mailbox.(interface {
+		Total(context.Context) (mailbox.Size, error)
+	})
+	if !ok {
+		return mailbox.Size{}, false
+	}
+	size, err := t.Total(ctx)
+	return size, err == nil
+}

@@ -1,0 +1,84 @@
+package relay
+
+import "context"
+
+// Stats is what a server does and has done since it was made. Nothing in it names an
+// agent or an address.
+type Stats struct {
+	// Waiting, Ack and Legacy are connections without a name, and of clients with and
+	// without "ack".
+	Waiting, Ack, Legacy int
+	// In and Out are frames by type, Refused are sends by code, and AuthFailed
+	// connect frames by code.
+	In, Out, Refused, AuthFailed map[string]Count
+	// Shed and Crowded are connections cut and refused for their number, SlowCut
+	// those of readers that did not read.
+	Shed, Crowded, SlowCut uint64
+	// Stored is what all mailboxes hold, nil if the mailbox cannot say.
+	Stored *Size
+	// Commits are the mailbox's commits, Expired messages given up and Repeated those
+	// that were sent again while they were there.
+	Commits           Durations
+	Expired, Repeated uint64
+	// ClockJumps counts jumps of the wall clock.
+	ClockJumps uint64
+	// Ready is false with a reason while the relay should not be given work.
+	Ready    bool
+	NotReady string
+}
+
+// Stats counts what is to be counted now.
+func (s *Server) Stats(ctx context.Context) Stats {
+	n := s.counts
+	st := Stats{
+		In: n.in.read(), Out: n.out.read(), Refused: n.refused.read(), AuthFailed: n.auth.read(),
+		Shed: n.shed.Load(), Crowded: n.crowded.Load(), SlowCut: n.slow.Load(),
+		Commits: n.commits.read(), Expired: n.expired.Load(), Repeated: n.repeated.Load(), ClockJumps: n.jumps.Load(),
+	}
+	if total, ok := s.box.total(ctx); ok {
+		st.Stored = &total
+	}
+	s.mu.Lock()
+	for _, c := range s.online {
+		if c.ack {
+			st.Ack++
+		} else {
+			st.Legacy++
+		}
+	}
+	st.Waiting = s.pending
+	s.mu.Unlock()
+	// Those behind Serve are counted from the moment they are accepted.
+	st.Waiting = max(st.Waiting, s.admission.waits())
+	st.NotReady = s.notReady()
+	st.Ready = st.NotReady == ""
+	return st
+}
+
+func (a *admission) waits() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.size
+}
+
+// notReady says why the relay should not be given work, empty if it should.
+func (s *Server) notReady() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopping:
+		return "stopping"
+	case !s.running:
+		return "starting"
+	case s.failing.Load():
+		return "storage unavailable"
+	}
+	return ""
+}
+
+// started says that Run is at work and the mailbox was asked once.
+func (s *Server) started() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = true
+}
