@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,9 +28,23 @@ type refusal struct {
 	text string
 }
 
-// verifyConnect checks a connect frame in the order of AgentMesh §2.3. It returns
-// the agent, or why not.
-func verifyConnect(f connectFrame, now time.Time, l Limits) (identity.AMID, *refusal) {
+// authenticate finds out who connects, or why it may not. A signature over the bare
+// timestamp counts once; one over a challenge has no second connection to count on.
+func (s *Server) authenticate(d threshold, f connectFrame, now time.Time) (identity.AMID, *refusal) {
+	who, no := verifyConnect(f, now, s.limits, d, s.names)
+	if no == nil && !f.proves() && !s.replays.first(who, f.Signature, now) {
+		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
+	}
+	return who, no
+}
+
+// proves says whether the frame's signature is over a challenge. It is the signer's
+// word, and part of what is signed.
+func (f *connectFrame) proves() bool { return slices.Contains(f.Extensions, ExtensionChallenge) }
+
+// verifyConnect checks a connect frame in the order of relay.md §2, which is that of
+// AgentMesh §2.3. It returns the agent, or why not.
+func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n names) (identity.AMID, *refusal) {
 	if f.Protocol != protocol02 && f.Protocol != protocol01 {
 		return identity.AMID{}, &refusal{CodeProtocolMismatch, "unsupported protocol version"}
 	}
@@ -50,6 +65,9 @@ func verifyConnect(f connectFrame, now time.Time, l Limits) (identity.AMID, *ref
 	sig, err := base64.StdEncoding.Strict().DecodeString(f.Signature)
 	if err != nil {
 		return identity.AMID{}, &refusal{CodeInvalidSignature, "signature is not base64"}
+	}
+	if f.proves() {
+		return key.AMID(), verifyProof(&f, key, sig, d, n)
 	}
 	// Over the text as received first: the JavaScript SDK signs "…mmmZ", which
 	// the Rust relay, knowing only its own rendering, can never verify.

@@ -99,7 +99,7 @@ func TestConnectIsVerified(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			who, no := verifyConnect(c.frame, now, DefaultLimits())
+			who, no := verifyConnect(c.frame, now, DefaultLimits(), threshold{}, nil)
 			if c.code == "" {
 				if no != nil || who != key.AMID() {
 					t.Errorf("refused: %+v", no)

@@ -59,7 +59,8 @@ func (c *Client) pause(ctx context.Context, o *outage, up time.Duration, err err
 // noRush tells what trying again soon cannot change.
 func noRush(err error) bool {
 	var auth *AuthError
-	return errors.As(err, &auth) || errors.Is(err, ErrReplaced)
+	return errors.As(err, &auth) || errors.Is(err, ErrReplaced) ||
+		errors.Is(err, ErrLegacyRelay) || errors.Is(err, ErrDowngrade)
 }
 
 // backoff is fully jittered, so that the clients of a restarted relay do not come

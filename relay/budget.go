@@ -19,11 +19,8 @@ func (s *Server) verify(c *conn, f connectFrame) (identity.AMID, *refusal) {
 		return identity.AMID{}, &refusal{CodeRateLimited, "too many connect frames from this address"}
 	}
 	a.checks <- struct{}{}
-	who, no := verifyConnect(f, time.Now(), s.limits)
+	who, no := s.authenticate(c.threshold, f, time.Now())
 	<-a.checks
-	if no == nil && !s.replays.first(who, f.Signature, time.Now()) {
-		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
-	}
 	if no != nil && counted {
 		a.rate.Charge(c.guest.from, a.limits.AuthPenalty, time.Now())
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +25,13 @@ type ClientConfig struct {
 	URL string
 	// Key signs the connect frame and names the agent. Required.
 	Key identity.PrivateKey
+	// Pinned says that this relay has confirmed the extension "challenge" before:
+	// the client then never connects to it without, whatever AllowLegacy says. A
+	// running client pins itself.
+	Pinned bool
+	// AllowLegacy lets the client connect to a relay without "challenge", by a
+	// frame that whoever sees it can use at another service for five minutes.
+	AllowLegacy bool
 	// Deliver gets every message in the order in which the relay sent them, on one
 	// goroutine. It may block; then the relay is read no further. Required.
 	Deliver func(Delivery)
@@ -44,6 +50,8 @@ type ClientConfig struct {
 // are safe for concurrent use.
 type Client struct {
 	url     string
+	id      string // of the relay
+	legacy  bool   // AllowLegacy
 	key     identity.PrivateKey
 	who     identity.AMID
 	deliver func(Delivery)
@@ -53,9 +61,10 @@ type Client struct {
 	limits  Limits
 	retry   chan struct{}
 
-	mu    sync.Mutex
-	link  *link
-	stamp time.Time // of the last connect frame
+	mu     sync.Mutex
+	link   *link
+	pinned bool
+	stamp  time.Time // of the last connect frame
 }
 
 // NewClient checks the configuration. It starts nothing.
@@ -63,9 +72,13 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Deliver == nil {
 		return nil, errors.New("relay client needs Deliver")
 	}
-	u, err := ParseURL(cfg.URL)
+	u, err := parseURL(cfg.URL)
 	if err != nil {
 		return nil, err
+	}
+	id, err := dialledID(u)
+	if err != nil {
+		return nil, fmt.Errorf("relay URL: %w", err)
 	}
 	l, err := cfg.Limits.orDefault()
 	if err != nil {
@@ -78,8 +91,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		url: u, key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onState: cfg.OnState,
-		dial: cfg.Dial, log: cfg.Logger.With("relay", u), limits: l,
+		url: u.String(), id: id, legacy: cfg.AllowLegacy, pinned: cfg.Pinned,
+		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onState: cfg.OnState,
+		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),
 	}, nil
 }
@@ -87,21 +101,32 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // ParseURL checks a relay's address, ws:// or wss://, and returns it in the form in
 // which a Client dials and names it.
 func ParseURL(s string) (string, error) {
-	u, err := url.Parse(s)
+	u, err := parseURL(s)
 	if err != nil {
-		return "", fmt.Errorf("relay URL: %w", err)
-	}
-	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
-		return "", fmt.Errorf("relay URL %q: want ws://host or wss://host", s)
-	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = connectPath
+		return "", err
 	}
 	return u.String(), nil
 }
 
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("relay URL: %w", err)
+	}
+	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return nil, fmt.Errorf("relay URL %q: want ws://host or wss://host", s)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = connectPath
+	}
+	return u, nil
+}
+
 // URL is the relay's address, with the path that is dialled.
 func (c *Client) URL() string { return c.url }
+
+// RelayID is the name under which this client knows its relay (relay.md §2.1).
+func (c *Client) RelayID() string { return c.id }
 
 // Connected reports whether the relay has admitted us and the connection lives.
 func (c *Client) Connected() bool { return c.current() != nil }
@@ -147,7 +172,7 @@ func (c *Client) Run(ctx context.Context) error {
 func (c *Client) connect(ctx context.Context, dialer *http.Client) (up time.Duration, err error) {
 	hello, cancel := context.WithTimeout(ctx, c.limits.DialWait)
 	defer cancel()
-	ws, _, err := websocket.Dial(hello, c.url, &websocket.DialOptions{
+	ws, answer, err := websocket.Dial(hello, c.url, &websocket.DialOptions{
 		HTTPClient: dialer, CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
@@ -155,7 +180,7 @@ func (c *Client) connect(ctx context.Context, dialer *http.Client) (up time.Dura
 	}
 	defer func() { _ = ws.CloseNow() }()
 	ws.SetReadLimit(c.limits.FrameBytes)
-	state, err := c.introduce(hello, ws)
+	state, err := c.introduce(hello, ws, answer.Header)
 	if err != nil {
 		return 0, err
 	}
@@ -173,60 +198,6 @@ func (c *Client) setLink(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.link = l
-}
-
-// introduce sends the connect frame and takes the answer.
-func (c *Client) introduce(ctx context.Context, ws *websocket.Conn) (State, error) {
-	stamp := signStamp(c.freshStamp())
-	err := ws.Write(ctx, websocket.MessageText, encode(connectFrame{
-		Type: typeConnect, Protocol: protocol02, AMID: c.who.String(), PublicKey: c.key.Public().Text(),
-		Signature: signatureText(c.key.SignTimestamp(stamp)), Timestamp: stamp, Extensions: supported,
-	}))
-	if err != nil {
-		return State{}, fmt.Errorf("connect: %w", err)
-	}
-	_, data, err := ws.Read(ctx)
-	if err != nil {
-		if websocket.CloseStatus(err) == CloseUnauthorized {
-			return State{}, &AuthError{Message: "closed without a reason"}
-		}
-		// The Rust relay refuses by hanging up without a word.
-		return State{}, fmt.Errorf("no answer to connect: %w", err)
-	}
-	frame, err := parseRelayFrame(data)
-	switch f := frame.(type) {
-	case connectedFrame:
-		return State{Connected: true, Session: f.SessionID, Pending: f.Pending, Extensions: f.Extensions}, nil
-	case errorFrame:
-		return State{}, authError(f)
-	}
-	return State{}, fmt.Errorf("unexpected answer to connect: %w", errors.Join(errMalformed, err))
-}
-
-// authError tells a refusal of our identity from a relay in trouble.
-func authError(f errorFrame) error {
-	text := strings.TrimSpace(f.Message)
-	if text == "" {
-		text = f.Error
-	}
-	if f.Code == CodeInternalError || f.Code == CodeRateLimited {
-		return fmt.Errorf("relay not ready: %s: %.200s", f.Code, text)
-	}
-	return &AuthError{Code: f.Code, Message: text}
-}
-
-// freshStamp never gives the same second twice: Ed25519 is deterministic, and a
-// relay refuses a signature that it has seen. A second or two ahead is within
-// every relay's minute.
-func (c *Client) freshStamp() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now().Truncate(time.Second)
-	if !now.After(c.stamp) && c.stamp.Sub(now) < 30*time.Second {
-		now = c.stamp.Add(time.Second)
-	}
-	c.stamp = now
-	return now
 }
 
 // Send hands a message to the relay. It never blocks. Messages leave in the

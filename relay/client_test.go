@@ -28,12 +28,16 @@ type agent struct {
 
 func startAgent(t *testing.T, n byte, url string, l Limits) *agent {
 	t.Helper()
+	return startAgentWith(t, ClientConfig{URL: url, Key: testKey(t, n), Limits: l})
+}
+
+// startAgentWith sets the callbacks of cfg, which tests read as channels.
+func startAgentWith(t *testing.T, cfg ClientConfig) *agent {
+	t.Helper()
 	a := &agent{t: t, mail: make(chan Delivery, 10_000), states: make(chan State, 10_000)}
-	c, err := NewClient(ClientConfig{
-		URL: url, Key: testKey(t, n), Limits: l,
-		Deliver: func(d Delivery) { a.mail <- d },
-		OnState: func(s State) { a.states <- s },
-	})
+	cfg.Deliver = func(d Delivery) { a.mail <- d }
+	cfg.OnState = func(s State) { a.states <- s }
+	c, err := NewClient(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +191,7 @@ func TestCutInFlight(t *testing.T) {
 	mute := newMute(t, []Extension{ExtensionAck})
 	l := quick()
 	l.InFlight.Messages = 10
-	alice := startAgent(t, 1, mute.url(), l)
+	alice := startAgentWith(t, ClientConfig{URL: mute.url(), Key: testKey(t, 1), Limits: l, AllowLegacy: true})
 	alice.connected()
 	var mu sync.Mutex
 	var order []int
@@ -231,7 +235,7 @@ func TestCutInFlight(t *testing.T) {
 
 func TestLegacyRelayConfirmsNothing(t *testing.T) {
 	m := newMute(t, nil)
-	alice := startAgent(t, 1, m.url(), quick())
+	alice := startAgentWith(t, ClientConfig{URL: m.url(), Key: testKey(t, 1), Limits: quick(), AllowLegacy: true})
 	alice.connected()
 	r := alice.send(Outgoing{To: testKey(t, 2).AMID(), Kind: KindMessage, Payload: envelope("x")})
 	if r.Err != nil || !r.Unconfirmed {
@@ -263,7 +267,7 @@ func TestLegacyRelayConfirmsNothing(t *testing.T) {
 
 func TestAcksShareFrames(t *testing.T) {
 	m := newMute(t, []Extension{ExtensionAck})
-	alice := startAgent(t, 1, m.url(), quick())
+	alice := startAgentWith(t, ClientConfig{URL: m.url(), Key: testKey(t, 1), Limits: quick(), AllowLegacy: true})
 	alice.connected()
 	alice.Ack("a", "b")
 	alice.Ack("c")
@@ -303,8 +307,6 @@ func TestSecondClientOfTheSameAgent(t *testing.T) {
 	h, _ := startRelay(t, Limits{})
 	first := startAgent(t, 1, h.url(), quick())
 	first.connected()
-	// The first signed this very second; the same signature again is a replay.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	second := startAgent(t, 1, h.url(), quick())
 	second.connected()
 	s := first.state("replaced", func(s State) bool { return s.Err != nil })
@@ -338,7 +340,7 @@ func TestStampsAreNeverUsedTwice(t *testing.T) {
 func TestDeadRelayIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newPipes()
-		server, err := NewServer(ServerConfig{Mailbox: testBox(t, newMemory(), Limits{})})
+		server, err := NewServer(ServerConfig{Mailbox: testBox(t, newMemory(), Limits{}), Names: []string{"relay:80"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,9 +30,11 @@ type conn struct {
 	once   sync.Once
 	wg     sync.WaitGroup
 
-	who   identity.AMID
-	ack   bool
-	guest *guest // nil for a bare handler's connection
+	threshold threshold
+	who       identity.AMID
+	agreed    []Extension
+	ack       bool
+	guest     *guest // nil for a bare handler's connection
 	// named and pinged belong to the server's mutex.
 	named  bool
 	pinged time.Time
@@ -145,8 +147,8 @@ func (c *conn) greet() bool {
 // admit makes the connection the agent's own.
 func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	c.who = who
-	agreed := agree(f.Extensions)
-	c.ack = slices.Contains(agreed, ExtensionAck)
+	c.agreed = agree(f.Extensions, c.s.extensions())
+	c.ack = slices.Contains(c.agreed, ExtensionAck)
 	c.status, c.seen = statusOnline, time.Now()
 	pending, err := c.s.box.Open(c.ctx, who, c.ack)
 	if err != nil {
@@ -157,7 +159,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	// Queued before anybody can find the connection: connected must come first,
 	// or the Python SDK takes the relay's answer for a refusal.
 	c.queue.push(encode(connectedFrame{
-		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: agreed,
+		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: c.agreed,
 		STUN: c.s.stunFor(f.Extensions),
 	}))
 	old, ok := c.s.register(c)
@@ -169,17 +171,6 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	}
 	c.s.log.Debug("agent connected", "peer", who, "ack", c.ack)
 	return true
-}
-
-// agree is what both sides speak.
-func agree(offered []Extension) []Extension {
-	var both []Extension
-	for _, e := range supported {
-		if slices.Contains(offered, e) {
-			both = append(both, e)
-		}
-	}
-	return both
 }
 
 // refuse writes an error frame, really, before the close frame.

@@ -45,16 +45,6 @@ const (
 
 var statuses = []string{statusOnline, "away", statusOffline, "dnd"}
 
-// Extension is the name of something a 0.2 client need not know. A client names
-// what it speaks in its connect frame; the relay confirms what both speak.
-type Extension string
-
-// ExtensionAck makes sends answered and receives acknowledged (relay.md §4).
-const ExtensionAck Extension = "ack"
-
-// supported lists what this relay confirms, in the order of the confirmation.
-var supported = []Extension{ExtensionAck}
-
 // Error codes of error frames (AgentMesh §2.4).
 const (
 	CodeInvalidSignature = "INVALID_SIGNATURE"
@@ -64,6 +54,9 @@ const (
 	CodeInvalidMessage   = "INVALID_MESSAGE"
 	CodeInternalError    = "INTERNAL_ERROR"
 	CodeProtocolMismatch = "PROTOCOL_MISMATCH"
+	// CodeWrongRelay refuses a connect frame that names another relay. Clients of
+	// 0.2 name none and never see it.
+	CodeWrongRelay = "WRONG_RELAY"
 )
 
 // RefusalCode says why a send was refused under the extension "ack". The list is
@@ -87,6 +80,7 @@ type connectFrame struct {
 	Signature  string      `json:"signature"`
 	Timestamp  string      `json:"timestamp"`
 	P2PCapable bool        `json:"p2p_capable"`
+	Relay      string      `json:"relay,omitempty"`
 	Extensions []Extension `json:"extensions,omitempty"`
 }
 

@@ -21,11 +21,11 @@ func TestFramesAreWrittenExactly(t *testing.T) {
 	}{
 		{"connect as our client sends it", connectFrame{
 			Type: typeConnect, Protocol: protocol02, AMID: a, PublicKey: "ECDAaN0=", Signature: "gUSPBg==",
-			Timestamp: "2026-11-20T09:22:46+00:00", Extensions: supported,
+			Timestamp: "2026-11-20T09:22:46+00:00", Extensions: []Extension{ExtensionAck},
 		}, `{"type":"connect","protocol":"agentmesh/0.2","amid":"` + a + `","public_key":"ECDAaN0=","signature":"gUSPBg==","timestamp":"2026-11-20T09:22:46+00:00","p2p_capable":false,"extensions":["ack"]}`},
 		{"connected to a 0.2 client", connectedFrame{Type: typeConnected, SessionID: "0b6c"},
 			`{"type":"connected","session_id":"0b6c","pending_messages":0}`},
-		{"connected with ack", connectedFrame{Type: typeConnected, SessionID: "0b6c", Pending: 2, Extensions: supported},
+		{"connected with ack", connectedFrame{Type: typeConnected, SessionID: "0b6c", Pending: 2, Extensions: []Extension{ExtensionAck}},
 			`{"type":"connected","session_id":"0b6c","pending_messages":2,"extensions":["ack"]}`},
 		{"send", sendFrame{Type: typeSend, To: b, Payload: `{"type":"knock"}`, Kind: KindKnock},
 			`{"type":"send","to":"` + b + `","encrypted_payload":"{\"type\":\"knock\"}","message_type":"knock"}`},

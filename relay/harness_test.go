@@ -42,8 +42,10 @@ const patience = 20 * time.Second
 type house struct {
 	t   *testing.T
 	web *httptest.Server
+	cfg ServerConfig // of the next server, with its own Mailbox and Limits
 
 	mu      sync.Mutex
+	strip   bool // take the challenge away, as somebody in between
 	server  *Server
 	stop    context.CancelFunc
 	stopped chan error
@@ -62,14 +64,35 @@ func newHouse(t *testing.T) *house {
 
 func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	s := h.server
+	s, strip := h.server, h.strip
 	h.mu.Unlock()
+	if strip {
+		w = stripped{w}
+	}
 	if s == nil {
 		http.Error(w, "nobody home", http.StatusBadGateway)
 		return
 	}
 	s.ServeHTTP(w, r)
 }
+
+// stripped is an answer without a challenge.
+type stripped struct{ http.ResponseWriter }
+
+func (s stripped) WriteHeader(status int) {
+	s.Header().Del(challengeHeader)
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s stripped) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+func (h *house) stripChallenges() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.strip = true
+}
+
+func (h *house) addr() string { return h.web.Listener.Addr().String() }
 
 func (h *house) url() string { return strings.Replace(h.web.URL, "http://", "ws://", 1) }
 
@@ -81,7 +104,9 @@ func (h *house) start(s store.Store, l Limits) *Server {
 		// Raw clients read only when a test expects something.
 		l.CloseWait = 50 * time.Millisecond
 	}
-	server, err := NewServer(ServerConfig{Mailbox: testBox(h.t, s, l), Limits: l})
+	cfg := h.cfg
+	cfg.Mailbox, cfg.Limits = testBox(h.t, s, l), l
+	server, err := NewServer(cfg)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -126,9 +151,10 @@ func startRelay(t *testing.T, l Limits) (*house, *store.Memory) {
 
 // raw is a client that knows only WebSockets and JSON.
 type raw struct {
-	t   *testing.T
-	ws  *websocket.Conn
-	who identity.AMID
+	t      *testing.T
+	ws     *websocket.Conn
+	header http.Header // of the answer to the upgrade
+	who    identity.AMID
 }
 
 type object = map[string]any
@@ -137,13 +163,13 @@ func (h *house) dial() *raw {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, h.url()+"/any/path", nil)
+	ws, answer, err := websocket.Dial(ctx, h.url()+"/any/path", nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	ws.SetReadLimit(1 << 20)
 	h.t.Cleanup(func() { _ = ws.CloseNow() })
-	return &raw{t: h.t, ws: ws}
+	return &raw{t: h.t, ws: ws, header: answer.Header}
 }
 
 var (
@@ -169,15 +195,31 @@ func (h *house) join(n byte, extensions ...Extension) (*raw, object) {
 	c := h.dial()
 	key := testKey(h.t, n)
 	c.who = key.AMID()
-	stamp := jsStamp()
-	f := signed(key, stamp, stamp)
+	f := signed(key, jsStamp(), "")
+	f.Signature = signatureText(key.SignTimestamp(f.Timestamp))
 	f.Extensions = extensions
+	if f.proves() {
+		c.prove(key, &f, h.addr())
+	}
 	c.write(f)
 	got := c.next()
 	if got["type"] != typeConnected {
 		h.t.Fatalf("connect answered with %v", got)
 	}
 	return c, got
+}
+
+// prove signs a frame over the challenge of this connection.
+func (c *raw) prove(key identity.PrivateKey, f *connectFrame, relay string) {
+	c.t.Helper()
+	challenge, err := challengeOf(c.header)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	f.Relay = relay
+	if err := prove(key, f, challenge); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *raw) write(frame any) {

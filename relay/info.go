@@ -56,9 +56,6 @@ type Room struct {
 	Bytes    int64 `json:"bytes"`
 }
 
-// extensionChallenge would make a signature name the relay (relay.md §2).
-const extensionChallenge Extension = "challenge"
-
 // Info describes the relay.
 func (s *Server) Info() Info {
 	l := s.limits
@@ -66,7 +63,7 @@ func (s *Server) Info() Info {
 	return Info{
 		Schema: "amesh.relay-info/1",
 		Name:   s.about.Name, Operator: s.about.Operator, Contact: s.about.Contact, Version: s.about.Version,
-		Wires: []string{protocol02, protocol01}, Extensions: supported, Challenge: slices.Contains(supported, extensionChallenge),
+		Wires: []string{protocol02, protocol01}, Extensions: s.extensions(), Challenge: slices.Contains(s.extensions(), ExtensionChallenge),
 		STUN: s.stun, Libp2p: s.about.Libp2p, Retention: int64(l.Mailbox.TTL / time.Second),
 		Limits: InfoLimits{
 			PayloadBytes: l.PayloadBytes, FrameBytes: l.FrameBytes,

@@ -76,7 +76,7 @@ func TestInfoForPrograms(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if list, _ := got["extensions"].([]any); len(list) != len(supported) || list[0] != "ack" {
+	if list, _ := got["extensions"].([]any); len(list) != len(h.server.extensions()) || list[0] != "challenge" {
 		t.Errorf("extensions %v", got["extensions"])
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"testing"
@@ -15,6 +16,7 @@ type mute struct {
 	t      *testing.T
 	web    *http.Server
 	addr   string
+	header http.Header // of its answer to an upgrade
 	frames chan string
 	conns  chan *websocket.Conn
 	cuts   chan struct{}
@@ -22,13 +24,14 @@ type mute struct {
 
 func newMute(t *testing.T, extensions []Extension) *mute {
 	t.Helper()
-	m := &mute{t: t, frames: make(chan string, 1000), conns: make(chan *websocket.Conn, 100), cuts: make(chan struct{}, 1)}
+	m := &mute{t: t, header: http.Header{}, frames: make(chan string, 1000), conns: make(chan *websocket.Conn, 100), cuts: make(chan struct{}, 1)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.addr = ln.Addr().String()
 	m.web = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		maps.Copy(w.Header(), m.header)
 		ws, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			return

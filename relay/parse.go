@@ -113,6 +113,7 @@ func (m members) connect(ok *bool, l Limits) connectFrame {
 	if raw, have := m["p2p_capable"]; have && json.Unmarshal(raw, &f.P2PCapable) != nil {
 		*ok = false
 	}
+	f.Relay = m.optional("relay")
 	// Extensions are strangers to 0.2: whatever is no list of names is ignored.
 	if json.Unmarshal(m["extensions"], &f.Extensions) != nil || len(f.Extensions) > l.Extensions {
 		f.Extensions = nil
@@ -199,6 +200,7 @@ func (m members) relayFrame(typ string, ok *bool) any {
 	case typeConnected:
 		f := connectedFrame{Type: typ, SessionID: m.text("session_id", ok)}
 		m.number("pending_messages", &f.Pending)
+		f.STUN = m.optional("stun")
 		if json.Unmarshal(m["extensions"], &f.Extensions) != nil {
 			f.Extensions = nil
 		}

@@ -22,6 +22,14 @@ var (
 	// ErrReplaced ends a connection because another process connected with the
 	// same key.
 	ErrReplaced = errors.New("replaced by a newer connection of this agent")
+	// ErrLegacyRelay means that the relay sets no challenge and AllowLegacy is off.
+	// We said nothing to it.
+	ErrLegacyRelay = errors.New("the relay sets no challenge, so what we sign for it could be used at a registry: " +
+		"use another relay, or set relay.allow_legacy if you trust this one")
+	// ErrDowngrade means that a relay which bound connections to a challenge before
+	// does not now. Somebody may be in between, so we said nothing that is of use.
+	ErrDowngrade = errors.New("the relay used challenges before and does not now, somebody may be in between: " +
+		"check its address and its operator's news, and remove and add it again only if it is right")
 )
 
 // AuthError is the relay's refusal to admit us.
@@ -97,6 +105,8 @@ type State struct {
 	Extensions []Extension
 	// Pending is how many messages waited when we connected.
 	Pending int
+	// STUN is the HOST:PORT of a STUN server beside the relay, or empty.
+	STUN string
 	// Err is why there is no connection: an *AuthError, ErrReplaced or trouble
 	// with the network. Run tries again in every case.
 	Err error

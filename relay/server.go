@@ -36,6 +36,9 @@ type ServerConfig struct {
 	Proxies []netip.Prefix
 	// About is what the relay says of itself.
 	About About
+	// Names are the HOST:PORT under which clients dial the relay. Without any it
+	// goes by loopback, private and its own socket's addresses (relay.md §2.2).
+	Names []string
 }
 
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
@@ -46,6 +49,7 @@ type Server struct {
 	log     *slog.Logger
 	stun    string
 	about   About
+	names   names
 	rates   *rates
 	replays *replays
 	broken  chan error
@@ -73,13 +77,17 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	known, err := newNames(cfg.Names)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := newCounts()
 	s := &Server{
 		box: metered{cfg.Mailbox, n}, counts: n, clock: clockWatch{most: l.Mailbox.ClockJump},
-		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About,
+		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
@@ -181,6 +189,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave(c)
+	c.threshold = newThreshold(w, r)
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		// Origins protect cookies. Here every client proves who it is with a key,
 		// and agents in browsers come from anywhere.

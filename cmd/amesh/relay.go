@@ -244,6 +244,9 @@ func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
 		},
 	}
 	cfg.Limits.Admission.NamedPerAddress = o.perAddress
+	if o.name != "" {
+		cfg.Names = []string{o.name}
+	}
 	var err error
 	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {
 		return nil, err

@@ -1,0 +1,43 @@
+package relay
+
+import "slices"
+
+// Extension is the name of something a 0.2 client need not know. A client names
+// what it speaks in its connect frame; the relay confirms what both speak
+// (relay.md §2).
+type Extension string
+
+// The extensions.
+const (
+	// ExtensionChallenge binds the connect frame to this connection and this relay
+	// (relay.md §2.1).
+	ExtensionChallenge Extension = "challenge"
+	// ExtensionAck makes sends answered and receives acknowledged (relay.md §4).
+	ExtensionAck Extension = "ack"
+)
+
+// extensions lists all, in the order of the confirmation, each with what it is
+// nothing without.
+var extensions = []struct {
+	name, needs Extension
+}{
+	{name: ExtensionChallenge},
+	{name: ExtensionAck},
+}
+
+// agree is what both sides speak.
+func agree(offered, ours []Extension) []Extension {
+	var both []Extension
+	for _, e := range extensions {
+		if slices.Contains(offered, e.name) && slices.Contains(ours, e.name) &&
+			(e.needs == "" || slices.Contains(both, e.needs)) {
+			both = append(both, e.name)
+		}
+	}
+	return both
+}
+
+// extensions are what this relay speaks.
+func (s *Server) extensions() []Extension {
+	return []Extension{ExtensionChallenge, ExtensionAck}
+}
