@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 type conn struct {
 	s      *Server
 	ws     *websocket.Conn
+	socket io.Closer // under ws
 	ctx    context.Context
 	cancel context.CancelFunc
 	queue  *queue
@@ -56,8 +58,8 @@ func newConn(s *Server) *conn {
 }
 
 // serve runs the connection to its end.
-func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
-	c.attach(ctx, ws)
+func (c *conn) serve(ctx context.Context, ws *websocket.Conn, socket io.Closer) {
+	c.attach(ctx, ws, socket)
 	late := time.AfterFunc(c.s.limits.AuthWait, func() {
 		c.stop(websocket.StatusPolicyViolation, "no connect frame in time")
 	})
@@ -81,11 +83,11 @@ func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
 }
 
 // attach gives the connection its socket; stop may have come before it.
-func (c *conn) attach(ctx context.Context, ws *websocket.Conn) {
+func (c *conn) attach(ctx context.Context, ws *websocket.Conn, socket io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	c.ws = ws
+	c.ws, c.socket = ws, socket
 	if c.closed {
 		c.hangUp(websocket.StatusGoingAway, "relay is stopping")
 	}
@@ -105,11 +107,12 @@ func (c *conn) stop(code websocket.StatusCode, reason string) {
 	})
 }
 
-// hangUp says goodbye beside everything else, because the peer may be deaf; then
-// cancelling the context takes the socket away.
+// hangUp says goodbye beside everything else, because the peer may be deaf; then the
+// socket is taken away. Cancelling the context would not do: after a frame that was
+// too long the library reads on to its end, however far that is.
 func (c *conn) hangUp(code websocket.StatusCode, reason string) {
 	c.wg.Go(func() {
-		late := time.AfterFunc(c.s.limits.CloseWait, c.cancel)
+		late := time.AfterFunc(c.s.limits.CloseWait, func() { _ = c.socket.Close() })
 		_ = c.ws.Close(code, reason)
 		late.Stop()
 		c.cancel()

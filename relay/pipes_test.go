@@ -94,6 +94,7 @@ func newPipe(c net.Conn) *pipe {
 }
 
 func (p *pipe) carry() {
+	defer p.hangUp()
 	for {
 		select {
 		case b := <-p.out:
@@ -101,8 +102,32 @@ func (p *pipe) carry() {
 				return
 			}
 		case <-p.done:
+			p.flush()
 			return
 		}
+	}
+}
+
+// flush writes what was said before the end; a socket does the same.
+func (p *pipe) flush() {
+	for {
+		select {
+		case b := <-p.out:
+			if _, err := p.Conn.Write(b); err != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// hangUp closes, of which the other side of a frozen network must hear nothing.
+func (p *pipe) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.cold {
+		_ = p.Conn.Close()
 	}
 }
 
@@ -127,8 +152,8 @@ func (p *pipe) Close() error {
 	cold := p.cold
 	p.mu.Unlock()
 	if cold {
-		// Ends what waits here; the other side must hear nothing of it.
 		return p.SetDeadline(time.Unix(1, 0))
 	}
-	return p.Conn.Close()
+	// What waits here ends now, what was said goes out first.
+	return p.SetReadDeadline(time.Unix(1, 0))
 }

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -190,7 +192,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.leave(c)
 	c.threshold = newThreshold(w, r)
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	under := &upgrade{ResponseWriter: w}
+	ws, err := websocket.Accept(under, r, &websocket.AcceptOptions{
 		// Origins protect cookies. Here every client proves who it is with a key,
 		// and agents in browsers come from anywhere.
 		InsecureSkipVerify: true,
@@ -201,7 +204,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ws.SetReadLimit(s.limits.FrameBytes)
-	c.serve(context.WithoutCancel(r.Context()), ws)
+	c.serve(context.WithoutCancel(r.Context()), ws, under.socket)
+}
+
+// upgrade keeps the connection that an upgrade takes over.
+type upgrade struct {
+	http.ResponseWriter
+	socket net.Conn
+}
+
+// Hijack implements http.Hijacker.
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	socket, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	u.socket = socket
+	return socket, rw, err
 }
 
 // enter counts a connection that has not yet said who it is.
