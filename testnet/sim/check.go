@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"amesh/node/api"
@@ -38,11 +39,20 @@ func DefaultSlack() Slack { return Slack{End: 10*time.Minute + grace, Heal: 12 *
 //	I6  accepted, relayed, delivered, leased and handled are said, and envelopes leave
 //	    and are acknowledged, only after the rows that make it true
 //	I10 only what an agent sealed is ever opened
+//	T19 a knock gets one final answer
+//	T20 a one-time key opens one knock, and goes with it
+//	T31 the epoch rises when a state was undone, and then only; no session of before
+//	    seals again
+//	T37 nothing but the knock leaves before the accept
+//
+// Where a state is undone, all of this is said of what the state holds: a message that
+// it does not know was never accepted there, one that it has not seen may come again.
 func Check(history []Event, slack Slack) []string {
 	j := &judge{
 		slack: slack, messages: make(map[string]*message), nodes: make(map[string]*node),
-		marks: make(map[string]string), sealed: make(map[string]bool), carried: make(map[string]bool),
+		marks: make(map[string]string), sealed: make(map[string]int), carried: make(map[string]bool),
 		promised: make(map[string]bool), opened: make(map[string]bool), lines: make(map[string]*line),
+		knocks: make(map[string]*knocked), spent: make(map[string]string),
 	}
 	for _, e := range history {
 		j.take(e)
@@ -60,8 +70,15 @@ type message struct {
 	due          time.Duration
 	state        string // the sender's durable row
 	ended        bool
+	gone         bool            // the sender lost the row with its state
 	envelopes    map[string]bool // that carried it or a part of it
 
+	atReceiver
+	ever map[string]bool // what the receiver's rows ever said of it
+}
+
+// atReceiver is what the receiver's state says of a message.
+type atReceiver struct {
 	seen    bool // in the receiver's dedup
 	refused string
 	shown   int
@@ -73,13 +90,24 @@ type message struct {
 type node struct {
 	started time.Duration
 	up      bool
+	epoch   uint32
+	undone  bool // since the epoch was told
+	life    int  // counts the states
 }
 
 // line is the order in which one agent was shown the messages of another.
 type line struct {
 	last  uint64
+	anew  bool       // the sender counts in a new epoch, of which nothing came yet
+	old   bool       // there was an epoch before this one
 	shown []*message // in the order of the inbox
 	bySeq map[uint64]*message
+}
+
+// knocked is what a history says about one knock.
+type knocked struct {
+	keys  []string // one-time keys of the receiver that it names
+	state string
 }
 
 type judge struct {
@@ -88,10 +116,12 @@ type judge struct {
 	nodes    map[string]*node
 	lines    map[string]*line  // by sender and receiver
 	marks    map[string]string // what it sealed
-	sealed   map[string]bool   // by node and envelope
+	sealed   map[string]int    // in which life, from 1; by node and envelope
 	carried  map[string]bool   // by receiver and envelope
 	promised map[string]bool
-	opened   map[string]bool // by node and envelope
+	opened   map[string]bool     // by node and envelope
+	knocks   map[string]*knocked // by receiver and hash
+	spent    map[string]string   // the knock, by receiver, life and one-time key
 	bad      []string
 	now      Event
 	healed   time.Duration // 0: never
@@ -106,7 +136,7 @@ func (j *judge) message(from, to, id string) *message {
 	key := from + ">" + to + ">" + id
 	m := j.messages[key]
 	if m == nil {
-		m = &message{from: from, to: to, id: id, envelopes: make(map[string]bool)}
+		m = &message{from: from, to: to, id: id, envelopes: make(map[string]bool), ever: make(map[string]bool)}
 		j.messages[key] = m
 	}
 	return m
@@ -121,15 +151,21 @@ func (j *judge) line(from, to string) *line {
 	return l
 }
 
+func (j *judge) node(name string) *node {
+	if j.nodes[name] == nil {
+		j.nodes[name] = &node{life: 1}
+	}
+	return j.nodes[name]
+}
+
 func (j *judge) take(e Event) {
 	j.now = e
-	if j.nodes[e.Who] == nil {
-		j.nodes[e.Who] = &node{}
-	}
-	n := j.nodes[e.Who]
+	n := j.node(e.Who)
 	switch e.Kind {
 	case Started:
 		n.started, n.up = e.At, true
+	case Runs:
+		j.runs(e)
 	case Crashed:
 		n.up, j.unkept = false, true
 	case Stopped:
@@ -137,14 +173,20 @@ func (j *judge) take(e Event) {
 		if e.Note != "" {
 			j.complain("the mailroom ended by itself: %s", e.Note)
 		}
+	case Undone:
+		j.undone(e)
 	case Healed:
 		j.healed = e.At
+	case Forgot:
+		j.unkept = true
 	case Accepted:
 		j.accepted(e)
 	case OutRow:
 		j.outRow(e)
 	case Sealed:
-		j.sealed[e.Who+e.Envelope] = true
+		if j.sealed[e.Who+e.Envelope] == 0 {
+			j.sealed[e.Who+e.Envelope] = n.life
+		}
 		if e.ID != "" {
 			j.message(e.Who, e.Peer, e.ID).envelopes[e.Envelope] = true
 		}
@@ -152,10 +194,9 @@ func (j *judge) take(e Event) {
 		j.leaves(e)
 	case Varied:
 		j.carried[e.Peer+e.Envelope] = true
-	case Forgot:
-		j.unkept = true
 	case Promised:
 		j.promised[e.Envelope] = true
+		j.promised[e.Tail] = true
 	case Acknowledged:
 		if e.Openable && !j.opened[e.Who+e.Envelope] {
 			j.complain("I6: %s acknowledged an envelope that is good, before it was on disk", e.Who)
@@ -165,9 +206,10 @@ func (j *judge) take(e Event) {
 		if !j.carried[e.Who+e.Envelope] {
 			j.complain("I10: %s opened an envelope that nobody sealed", e.Who)
 		}
+	case Knock:
+		j.answered(e)
 	case Seen:
-		m := j.message(e.Peer, e.Who, e.ID)
-		m.seen, m.refused = true, e.Reason
+		j.seen(e)
 	case InRow:
 		j.inRow(e)
 	case Leased:
@@ -181,179 +223,41 @@ func (j *judge) take(e Event) {
 	}
 }
 
-func (j *judge) accepted(e Event) {
-	m := j.message(e.Who, e.Peer, e.ID)
-	m.accepted, m.due = true, e.Due
-	if m.seq == 0 {
-		j.complain("I6: accepted without a row")
+// runs judges the epoch of a node that started.
+func (j *judge) runs(e Event) {
+	n := j.node(e.Who)
+	switch {
+	case n.undone && e.Epoch <= n.epoch:
+		j.complain("T31: the state was undone, and the epoch is %d as it was %d", e.Epoch, n.epoch)
+	case !n.undone && n.epoch != 0 && e.Epoch != n.epoch:
+		j.complain("T31: nothing was undone, and the epoch is %d after %d", e.Epoch, n.epoch)
 	}
+	n.epoch, n.undone = e.Epoch, false
 }
 
-// outRow judges a step of the sender's row by what is durable at the receiver.
-func (j *judge) outRow(e Event) {
-	m := j.message(e.Who, e.Peer, e.ID)
-	if m.seq == 0 {
-		l := j.line(e.Who, e.Peer)
-		if l.bySeq[e.Seq] != nil {
-			j.complain("I4: sequence %d was given twice", e.Seq)
-		}
-		l.bySeq[e.Seq] = m
-	} else if m.seq != e.Seq {
-		j.complain("I4: the sequence of a message changed from %d to %d", m.seq, e.Seq)
-	}
-	m.seq, m.digest = e.Seq, e.Digest
-	if m.ended && !terminal(e.State) {
-		j.complain("I1: %s had its end and is %s", m.state, e.State)
-	}
-	m.state = e.State
-	j.believed(e, m)
-	if !terminal(e.State) || m.ended {
-		return
-	}
-	m.ended = true
-	if m.accepted {
-		j.inTime(e, m)
-	}
-}
-
-// inTime judges the moment at which a message came to its end.
-func (j *judge) inTime(e Event, m *message) {
-	if limit := max(m.due+j.slack.End, j.nodes[e.Who].started+grace); e.At > limit {
-		j.complain("I1: the end came %s after the deadline", e.At-m.due)
-	}
-	timeOut := e.State == string(api.StateExpired) || e.State == string(api.StateDead) ||
-		(e.State == string(api.StateRefused) && e.Reason == "expired")
-	if timeOut && e.At < m.due-j.slack.Early {
-		j.complain("I1: given up %s before the deadline", m.due-e.At)
-	}
-	// The word that a message was handled is not sent until it is known to have arrived: a
-	// relay that forgets can lose it, and so can a node that dies while it holds it back.
-	lost := j.unkept && m.shown > 0
-	if timeOut && !lost && j.healed > 0 && m.due > j.healed+j.slack.Heal {
-		j.complain("I1: given up, and there were %s to bring it after the last trouble", m.due-j.healed)
-	}
-}
-
-// believed checks what the sender was told against the receiver's rows.
-func (j *judge) believed(e Event, m *message) {
-	missing := ""
-	switch api.State(e.State) {
-	case api.StateRelayed:
-		missing = "no envelope of it is at a relay"
-		for env := range m.envelopes {
-			if j.promised[env] {
-				missing = ""
-			}
-		}
-	case api.StateDelivered:
-		if !m.seen || m.refused != "" {
-			missing = "the receiver does not have it"
-		}
-	case api.StateLeased:
-		if !m.leased {
-			missing = "the receiver never leased it"
-		}
-	case api.StateHandled, api.StateFailed:
-		if m.in != e.State {
-			missing = "the receiver's row is " + m.in
-		}
-	case api.StateRefused:
-		if m.in != e.State && m.refused == "" && m.shown > 0 {
-			missing = "the receiver took it"
+// undone forgets what a state held; what the new one holds is told next.
+func (j *judge) undone(e Event) {
+	n := j.node(e.Who)
+	n.undone = true
+	n.life++
+	for key, k := range j.knocks {
+		if strings.HasPrefix(key, e.Who) {
+			k.state = ""
 		}
 	}
-	if missing != "" {
-		j.complain("I6: %s at the sender, but %s", e.State, missing)
-	}
-}
-
-// leaves judges an envelope that goes out.
-func (j *judge) leaves(e Event) {
-	j.carried[e.Peer+e.Envelope] = true
-	if !j.sealed[e.Who+e.Envelope] {
-		j.complain("I6: an envelope left that is not on disk")
-	}
-	if len(e.Marks) == 0 {
-		j.complain("I5: an envelope left whose header key is in no session on disk")
-	}
-	for _, mark := range e.Marks {
-		if first := j.marks[mark.Use]; first == "" {
-			j.marks[mark.Use] = mark.Box
-		} else if first != mark.Box {
-			j.complain("I5: %s sealed something else before", mark.Use)
+	for _, m := range j.messages {
+		if m.from == e.Who {
+			m.gone, m.seq, m.state, m.ended = true, 0, "", false
+			l := j.line(m.from, m.to)
+			l.anew, l.old = true, true
+			clear(l.bySeq)
+		}
+		if m.to == e.Who {
+			m.atReceiver = atReceiver{}
+			l := j.line(m.from, m.to)
+			l.last, l.shown = 0, nil
 		}
 	}
-}
-
-// inRow judges what an agent is shown.
-func (j *judge) inRow(e Event) {
-	m := j.message(e.Peer, e.Who, e.ID)
-	if m.in != "" && inboxEnd(m.in) && e.State != m.in {
-		j.complain("I3: the message was %s and is %s", m.in, e.State)
-	}
-	m.in = e.State
-	m.leased = m.leased || e.State != string(api.InboxNew)
-	if !e.Shown {
-		return
-	}
-	if m.shown++; m.shown > 1 {
-		j.complain("I2: the message entered the inbox %d times", m.shown)
-	}
-	if m.seq == 0 {
-		j.complain("I10: nobody sent this message")
-	}
-	if m.digest != e.Digest {
-		j.complain("I2: another body arrived")
-	}
-	l := j.line(e.Peer, e.Who)
-	l.shown = append(l.shown, m)
-	if e.Seq <= l.last {
-		if !e.Late {
-			j.complain("I4: shown after sequence %d, and not marked late", l.last)
-		}
-		return
-	}
-	missing := uint64(0)
-	for seq := l.last + 1; seq < e.Seq; seq++ {
-		if !excused(l.bySeq[seq]) {
-			missing++
-		}
-	}
-	l.last = e.Seq
-	if missing > e.Gap {
-		j.complain("I4: %d messages are missing before this one, %d were told", missing, e.Gap)
-	}
-}
-
-// leases judges what an agent is given to work on.
-func (j *judge) leases(e Event) {
-	m := j.message(e.Peer, e.Who, e.ID)
-	if m.settled {
-		j.complain("I3: %s was given a message again that it was told is done", e.Who)
-	}
-	for _, before := range j.line(e.Peer, e.Who).shown {
-		if before == m {
-			return
-		}
-		if !inboxEnd(before.in) {
-			j.complain("I4: sequence %d was given out before sequence %d was done", m.seq, before.seq)
-			return
-		}
-	}
-}
-
-// excused reports whether the receiver may go on without a message: it never was, the
-// sender ended it, the receiver refused it, or it was shown out of turn.
-func excused(m *message) bool {
-	return m == nil || m.refused != "" || m.shown > 0 || (m.ended && m.state != string(api.StateHandled))
-}
-
-func inboxEnd(state string) bool {
-	switch api.InboxState(state) {
-	case api.InboxHandled, api.InboxFailed, api.InboxRefused:
-		return true
-	}
-	return false
 }
 
 func (j *judge) end() {
@@ -362,7 +266,7 @@ func (j *judge) end() {
 		switch {
 		case m.seq != 0 && !m.accepted:
 			what = "was sent, but nobody was told so"
-		case m.accepted && !m.ended:
+		case m.accepted && !m.ended && !m.gone:
 			what = fmt.Sprintf("is %s at the end, due %s", m.state, m.due)
 		default:
 			continue
@@ -370,3 +274,6 @@ func (j *judge) end() {
 		j.bad = append(j.bad, fmt.Sprintf("I1: %s→%s message %s (sequence %d) %s", m.from, m.to, tail(m.id), m.seq, what))
 	}
 }
+
+// terminal reports whether an outgoing message has reached its end.
+func terminal(state string) bool { return api.State(state).Terminal() }

@@ -12,7 +12,14 @@ func goodHistory() []Event {
 	const day = 24 * time.Hour
 	return []Event{
 		{Kind: Started, Who: "ann"},
+		{Kind: Runs, Who: "ann", Epoch: 1},
 		{Kind: Started, Who: "bob"},
+		{Kind: Runs, Who: "bob", Epoch: 1},
+		{Kind: Sealed, Who: "ann", Peer: "bob", Envelope: "e0"},
+		{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e0", ID: "k1", OneTime: []string{"4-1"}, Marks: []Mark{{"key 0", "box 0"}, {"nonce 0", "box 0"}}},
+		{Kind: Opened, Who: "bob", Envelope: "e0"},
+		{Kind: Knock, Who: "bob", Peer: "ann", ID: "k1", State: "pending", OneTime: []string{"4-1"}},
+		{Kind: Knock, Who: "bob", Peer: "ann", ID: "k1", State: "accepted"},
 		{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "accepted", Digest: "d"},
 		{Kind: Accepted, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, Due: day},
 		{Kind: Sealed, Who: "ann", Peer: "bob", Envelope: "e1", ID: "m1"},
@@ -40,16 +47,45 @@ func and(more ...Event) func([]Event) []Event {
 	return func(h []Event) []Event { return append(h, more...) }
 }
 
+// undoneHistory is what is right after goodHistory: bob loses his state and is given the
+// message again, ann's is one of before she knew of the end.
+func undoneHistory() []Event {
+	return append(goodHistory(),
+		Event{Kind: Undone, Who: "bob", Note: "lost"},
+		Event{Kind: Runs, Who: "bob", Epoch: 2},
+		Event{Kind: Undone, Who: "ann", Note: "put back"},
+		Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "accepted", Digest: "d", Found: true},
+		Event{Kind: Runs, Who: "ann", Epoch: 2},
+		Event{Kind: Sealed, Who: "ann", Peer: "bob", Envelope: "e2", ID: "m1"},
+		Event{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e2", Marks: []Mark{{"key 2", "box 2"}, {"nonce 2", "box 2"}}},
+		Event{Kind: Opened, Who: "bob", Envelope: "e2"},
+		Event{Kind: Seen, Who: "bob", Peer: "ann", ID: "m1"},
+		Event{Kind: InRow, Who: "bob", Peer: "ann", ID: "m1", Seq: 1, State: "new", Shown: true, Digest: "d"},
+		Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "delivered", Digest: "d"},
+		Event{Kind: Leased, Who: "bob", Peer: "ann", ID: "m1"},
+		Event{Kind: InRow, Who: "bob", Peer: "ann", ID: "m1", Seq: 1, State: "handled", Digest: "d"},
+		Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "handled", Digest: "d"},
+	)
+}
+
 // Each promise is seen to be broken where it is broken, and nothing else is.
 func TestCheckSeesEveryBrokenPromise(t *testing.T) {
-	if bad := Check(goodHistory(), DefaultSlack()); len(bad) != 0 {
-		t.Fatalf("the good history: %q", bad)
+	for _, h := range [][]Event{goodHistory(), undoneHistory()} {
+		if bad := Check(h, DefaultSlack()); len(bad) != 0 {
+			t.Fatalf("a good history: %q", bad)
+		}
 	}
 	row := func(id string, seq uint64, state string) Event {
 		return Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: id, Seq: seq, State: state, Digest: "d"}
 	}
 	shown := func(id string, seq uint64) Event {
 		return Event{Kind: InRow, Who: "bob", Peer: "ann", ID: id, Seq: seq, State: "new", Shown: true, Digest: "d"}
+	}
+	knocked := func(hash string) Event {
+		return Event{
+			Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e0", ID: hash, OneTime: []string{"4-1"},
+			Marks: []Mark{{"key 0", "box 0"}, {"nonce 0", "box 0"}},
+		}
 	}
 	late := func(e Event, at time.Duration) Event { e.At = at; return e }
 	accepted := func(id string, due time.Duration) Event {
@@ -96,6 +132,25 @@ func TestCheckSeesEveryBrokenPromise(t *testing.T) {
 		{"acknowledged before it was on disk", "I6", and(Event{Kind: Acknowledged, Who: "bob", Envelope: "e9", Openable: true})},
 		{"opened what nobody sealed", "I10", and(Event{Kind: Opened, Who: "bob", Envelope: "e9"})},
 		{"shown what nobody sent", "I10", and(shown("m9", 9))},
+		{"sent before the yes", "T37", and(Event{Kind: Sealed, Who: "ann", Peer: "bob", Envelope: "e2"},
+			Event{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e2", Early: true, Marks: []Mark{{"key 2", "box 2"}}})},
+		{"answered again", "T19", and(Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k1", State: "rejected"})},
+		{"a knock of nobody", "I10", and(Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k9", State: "accepted"})},
+		{"a one-time key stays", "T20", and(knocked("k2"), Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k2", State: "accepted"})},
+		{"a one-time key opens two", "T20", and(knocked("k2"), Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k2", State: "accepted", OneTime: []string{"4-1"}})},
+		{"undone, and nobody noticed", "T31", and(Event{Kind: Undone, Who: "bob"}, Event{Kind: Runs, Who: "bob", Epoch: 1})},
+		{"noticed, and nothing was undone", "T31", and(Event{Kind: Runs, Who: "bob", Epoch: 2})},
+		{"an old session seals again", "T31", and(Event{Kind: Undone, Who: "ann"}, Event{Kind: Runs, Who: "ann", Epoch: 2},
+			Event{Kind: Sealed, Who: "ann", Peer: "bob", Envelope: "e2"},
+			Event{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e2", Old: true, Marks: []Mark{{"key 2", "box 2"}}})},
+		{"shown again, known to the older state", "I2", and(Event{Kind: Undone, Who: "bob"},
+			Event{Kind: InRow, Who: "bob", Peer: "ann", ID: "m1", Seq: 1, State: "new", Shown: true, Digest: "d", Found: true},
+			Event{Kind: InRow, Who: "bob", Peer: "ann", ID: "m1", Seq: 1, State: "new", Shown: true, Digest: "d"})},
+		{"given out again, done in the older state", "I3", and(Event{Kind: Undone, Who: "bob"},
+			Event{Kind: InRow, Who: "bob", Peer: "ann", ID: "m1", Seq: 1, State: "handled", Shown: true, Digest: "d", Found: true},
+			Event{Kind: Leased, Who: "bob", Peer: "ann", ID: "m1"})},
+		{"known to the older state, never ends", "I1", and(Event{Kind: Undone, Who: "ann"},
+			Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "relayed", Digest: "d", Found: true})},
 		{"ended by itself", "by itself", and(Event{Kind: Stopped, Who: "ann", Note: "storage failed"})},
 	} {
 		bad := Check(c.how(goodHistory()), DefaultSlack())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -41,9 +42,11 @@ func play(t *testing.T, s script, o Options) (crashes, points int) {
 	return crashes, points
 }
 
+func allScripts() []script { return slices.Concat(scripts, undoScripts) }
+
 // What people do comes out right when nothing goes wrong.
 func TestScripts(t *testing.T) {
-	for _, s := range scripts {
+	for _, s := range allScripts() {
 		t.Run(s.name, func(t *testing.T) { play(t, s, Options{}) })
 	}
 }
@@ -51,14 +54,14 @@ func TestScripts(t *testing.T) {
 // CP 1 to 8, 18 to 23, 26, 36: a process dies at every point of every script, some of
 // them here and all of them in the soak.
 func TestCrashAtPoints(t *testing.T) {
-	for _, s := range scripts {
+	for _, s := range allScripts() {
 		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 6) })
 	}
 }
 
 func TestSoakCrashAtEveryPoint(t *testing.T) {
 	soak(t)
-	for _, s := range scripts {
+	for _, s := range allScripts() {
 		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 0) })
 	}
 }
@@ -94,7 +97,7 @@ func soak(t *testing.T) {
 // The second crash comes when the first one's traces are still there.
 func TestSoakCrashTwice(t *testing.T) {
 	soak(t)
-	for _, s := range scripts {
+	for _, s := range allScripts() {
 		t.Run(s.name, func(t *testing.T) { crashTwice(t, s) })
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"amesh/node/api"
 )
 
 // Kind is what happened in an Event.
@@ -18,6 +16,8 @@ const (
 	Stopped Kind = "stopped" // in good order; Note: the error if it ended by itself
 	Stepped Kind = "stepped" // the wall clock was set; Note: by how much
 	Healed  Kind = "healed"  // from here on nothing is lost and nobody dies
+	Runs    Kind = "runs"    // the node is of Epoch
+	Undone  Kind = "undone"  // another state is on the disk, as Note says; Found events tell what is in it
 
 	Accepted Kind = "accepted" // the user was told that message ID will be sent, until Due
 	Leased   Kind = "leased"   // the user was given message ID
@@ -28,6 +28,7 @@ const (
 	Seen   Kind = "seen"    // durable: message ID is known for ever; Reason when it was refused
 	Opened Kind = "opened"  // durable: Envelope was opened
 	Sealed Kind = "sealed"  // durable: Envelope is to be sent; ID when it carries a message
+	Knock  Kind = "knock"   // durable: the knock with the hash ID is State; OneTime keys went with it
 
 	Carried      Kind = "carried"      // Envelope left the process; Marks are its keys and nonces
 	Varied       Kind = "varied"       // somebody put another tail behind a knock; it is Envelope now
@@ -53,6 +54,8 @@ type Event struct {
 	Gap      uint64
 	Digest   string // of the body
 	Note     string
+	Epoch    uint32
+	Found    bool // not new: it was on the disk when the state was undone
 
 	// Openable says of an acknowledged envelope that a session on the node's disk
 	// opens it: it was thrown away although it was good.
@@ -60,6 +63,13 @@ type Event struct {
 	// Marks name what must not be used twice. Empty when the wiretap knows no key that
 	// opens the header.
 	Marks []Mark
+	// Tail is the envelope behind a knock, OneTime are the receiver's keys that it names,
+	// or that went in the transaction which opened it.
+	Tail    string
+	OneTime []string
+	// Old says that a session sealed the envelope which was made before the sender's
+	// state was undone, Early that it is one whose knock has no yes yet.
+	Old, Early bool
 }
 
 // Mark is a message key, as far as its chain and number name it, or a nonce, and the
@@ -86,7 +96,10 @@ func (e Event) String() string {
 	for _, word := range []struct {
 		is  bool
 		say string
-	}{{e.Shown, " shown"}, {e.Late, " late"}, {e.Openable, " openable"}} {
+	}{
+		{e.Shown, " shown"}, {e.Late, " late"}, {e.Openable, " openable"},
+		{e.Found, " found"}, {e.Old, " old"}, {e.Early, " early"},
+	} {
 		if word.is {
 			b.WriteString(word.say)
 		}
@@ -94,6 +107,11 @@ func (e Event) String() string {
 	if e.Gap != 0 {
 		fmt.Fprintf(&b, " gap=%d", e.Gap)
 	}
+	if e.Epoch != 0 {
+		fmt.Fprintf(&b, " epoch=%d", e.Epoch)
+	}
+	add("tail", tail(e.Tail))
+	add("keys", strings.Join(e.OneTime, ","))
 	add("note", e.Note)
 	return b.String()
 }
@@ -104,6 +122,3 @@ func tail(id string) string {
 	}
 	return id
 }
-
-// terminal reports whether an outgoing message has reached its end.
-func terminal(state string) bool { return api.State(state).Terminal() }

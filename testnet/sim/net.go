@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/knock"
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/ratchet"
@@ -151,7 +152,7 @@ func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 	}
 	d := direction{e.From, e.To}
 	w.net.remember(e)
-	c.pr.p.note(Event{Kind: Carried, Peer: w.name(e.To), Envelope: e.ID.String(), Marks: w.tap.marks(d, e.Data)})
+	c.pr.p.left(e)
 	t := &trip{w: w, pr: c.pr, e: e, report: report}
 	if w.net.direct[d] && e.Via != api.PathRelayed {
 		t.direct()
@@ -159,6 +160,18 @@ func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 		t.relay()
 	}
 	w.point(c.pr, "after an envelope left")
+}
+
+// left notes an envelope that leaves a person's process; w.mu is held.
+func (p *Person) left(e agent.Envelope) {
+	w, d := p.w, direction{e.From, e.To}
+	seen := w.tap.look(d, e.Data)
+	s, known := p.rows.sessions[e.To][seen.sid]
+	p.note(Event{
+		Kind: Carried, Peer: w.name(e.To), Envelope: e.ID.String(), Marks: seen.marks, Tail: seen.tail, ID: seen.knock, OneTime: seen.names,
+		Old:   seen.sid != "" && w.tap.born[bornKey(d, seen.sid)] < p.life,
+		Early: seen.knock == "" && known && s.Asker && s.Ask != knock.AskAccepted,
+	})
 }
 
 // trip is one envelope on its way.
@@ -249,11 +262,20 @@ func (w *World) keep(e agent.Envelope) time.Time {
 	w.net.boxes[e.To] = append(w.net.boxes[e.To], m)
 	w.history = append(w.history, Event{
 		At: time.Since(w.began), Kind: Promised, Who: "relay", Peer: w.name(e.To), Envelope: e.ID.String(),
+		Tail: tailOf(e),
 	})
 	if to := w.byAMID[e.To]; to != nil && to.Up() {
 		w.handOut(to, m)
 	}
 	return m.until
+}
+
+// tailOf is the id of the envelope that travels behind a knock.
+func tailOf(e agent.Envelope) string {
+	if k, err := knock.ParseKnock(e.Data); err == nil && len(k.Tail) > 0 {
+		return ratchet.EnvelopeID(k.Tail).String()
+	}
+	return ""
 }
 
 // handOut gives one envelope to a node that is there; w.mu is held.

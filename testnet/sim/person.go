@@ -27,16 +27,22 @@ type Person struct {
 	Name   string
 	Policy knock.Policy
 
-	w      *World
-	key    identity.PrivateKey
-	mem    *store.Memory
-	proc   *process // nil while it is dead
-	offset atomic.Int64
-	luck   *mrand.Rand // of lookups, which run beside everything else
-	full   atomic.Bool // the disk has no room
-	off    bool        // not to be started again
-	rows   *ledger
-	sent   map[string]string // message ids by what was said
+	w       *World
+	key     identity.PrivateKey
+	mem     *store.Memory
+	state   *store.StateKey
+	mark    []byte   // the rollback mark
+	proc    *process // nil while it is dead
+	offset  atomic.Int64
+	luck    *mrand.Rand // of lookups, which run beside everything else
+	full    atomic.Bool // the disk has no room
+	off     bool        // not to be started again
+	starts  int         // of the node
+	life    int         // counts how often the state was undone
+	rows    *ledger
+	spent   []string          // one-time keys that go in the transaction at hand
+	finding bool              // the ledger is being read from the disk
+	sent    map[string]string // message ids by what was said
 }
 
 // process is one life of a node.
@@ -48,6 +54,17 @@ type process struct {
 	stop context.CancelFunc
 	done chan error  // of Run; nil if it never came to that
 	dead atomic.Bool // it has passed a point at which it dies
+	// begins is true while Run begins. A clerk that fails meanwhile would have Run look
+	// for it for ever, so that nobody comes to bury the process.
+	begins atomic.Bool
+}
+
+// lost is what the store of a dead process says.
+func (pr *process) lost() error {
+	if pr.begins.Load() {
+		return store.ErrNoSpace // for which clerks wait
+	}
+	return store.ErrCrashed
 }
 
 // Join brings a person into the world whose policy says strangers: accept, ask or
@@ -63,7 +80,7 @@ func (w *World) Join(name, strangers string) *Person {
 		w.t.Fatal(err)
 	}
 	p := &Person{
-		Name: name, Policy: policy, w: w, key: key, mem: store.NewMemory(), rows: newLedger(), sent: make(map[string]string),
+		Name: name, Policy: policy, w: w, key: key, mem: store.NewMemory(), state: w.StateKey, rows: newLedger(), sent: make(map[string]string),
 		luck: mrand.New(mrand.NewPCG(w.Seed, uint64(2+len(w.people)))),
 	}
 	w.people = append(w.people, p)
@@ -98,12 +115,13 @@ func (p *Person) start() {
 	if p.proc != nil || p.off {
 		return
 	}
+	p.starts++
 	pr := &process{p: p, born: time.Now()}
 	pr.ctx, pr.stop = context.WithCancel(context.Background())
 	p.proc = pr
 	a, err := agent.New(agent.Config{
-		Name: p.Name, Key: p.key, Store: &disk{pr: pr, mem: p.mem}, StateKey: p.w.StateKey,
-		Carrier: carrier{pr}, Directory: find{pr}, Policy: func() *knock.Policy { return &p.Policy },
+		Name: p.Name, Key: p.key, Store: &disk{pr: pr, mem: p.mem}, StateKey: p.state,
+		Carrier: carrier{pr}, Directory: find{pr}, KeySource: ask{pr}, Mark: markFile{pr}, Policy: func() *knock.Policy { return &p.Policy },
 		Limits: p.w.Limits, Clock: p.Clock, Uptime: func() time.Duration { return time.Since(pr.born) },
 		Logger: p.logger(),
 	})
@@ -116,9 +134,20 @@ func (p *Person) start() {
 	p.w.mu.Unlock()
 	if err := a.Start(pr.ctx); err != nil {
 		p.failed("start", err)
+		if !pr.dead.Load() { // there was no room
+			p.proc = nil
+			pr.end()
+			p.mem = p.mem.Reopen()
+			p.w.After(restartAfter, p.start)
+		}
 		return
 	}
+	p.w.mu.Lock()
+	p.note(Event{Kind: Runs, Epoch: a.Epoch()})
+	p.w.mu.Unlock()
 	pr.done = make(chan error, 1)
+	pr.begins.Store(true)
+	defer pr.begins.Store(false)
 	go func() { pr.done <- a.Run(pr.ctx) }()
 	select {
 	case <-a.Running():

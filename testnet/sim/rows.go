@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/content"
+	"amesh/internal/store"
 	"amesh/internal/wire"
 	"amesh/knock"
 	"amesh/node/api"
@@ -26,6 +30,8 @@ const (
 	kindSeen    = 'm'
 	kindIn      = 'i'
 	kindKnock   = 'k'
+	kindReceipt = 'R'
+	kindOneTime = 'Y'
 )
 
 type outRow struct {
@@ -51,6 +57,11 @@ type inRow struct {
 type flightRow struct {
 	ID  ratchet.ID `json:"id"`
 	Msg uuid.UUID  `json:"msg"`
+}
+
+type receiptRow struct {
+	Peer identity.AMID `json:"peer"`
+	Sid  string        `json:"sid"`
 }
 
 type seenRow struct {
@@ -95,6 +106,15 @@ func newLedger() *ledger {
 
 // committed turns the rows of a transaction into events; w.mu is held.
 func (p *Person) committed(writes []write) {
+	p.spent = nil
+	for _, row := range writes {
+		if len(row.key) == identity.AMIDSize+1+5 && row.key[identity.AMIDSize] == kindOneTime && row.value == nil {
+			name := row.key[identity.AMIDSize+1:]
+			p.spent = append(p.spent, keyName(knock.KeyName{
+				Kind: identity.KeyKind(name[0]), ID: binary.BigEndian.Uint32(name[1:]),
+			}))
+		}
+	}
 	for _, row := range writes {
 		if len(row.key) <= identity.AMIDSize {
 			continue
@@ -135,6 +155,14 @@ func (p *Person) wrote(kind byte, rest []byte, row write) error {
 			p.rows.opened[id] = true
 			p.note(Event{Kind: Opened, Envelope: id.String()})
 		}
+	case kindReceipt:
+		var r receiptRow
+		if err := json.Unmarshal(row.value, &r); err != nil {
+			return err
+		}
+		if r.Sid == "" { // a renew, which is in no other row
+			p.note(Event{Kind: Sealed, Peer: p.w.name(r.Peer), Envelope: ratchet.ID(rest).String()})
+		}
 	case kindSealed:
 		to := identity.AMID(rest[:identity.AMIDSize])
 		p.note(Event{Kind: Sealed, Peer: p.w.name(to), Envelope: ratchet.EnvelopeID(row.value).String()})
@@ -160,7 +188,13 @@ func (p *Person) wrote(kind byte, rest []byte, row write) error {
 		if err := json.Unmarshal(row.value, &k); err != nil {
 			return err
 		}
+		before, known := p.rows.knocks[k.Hash]
 		p.rows.knocks[k.Hash] = k
+		if !k.Out && (!known || before.State != k.State) {
+			p.note(Event{
+				Kind: Knock, Peer: p.w.name(k.Peer), ID: hex.EncodeToString(k.Hash[:]), State: k.State, OneTime: p.spent,
+			})
+		}
 	}
 	return nil
 }
@@ -199,7 +233,10 @@ func (p *Person) wroteIn(arrival string, value []byte) error {
 }
 
 func (p *Person) wroteSession(rest []byte, row write) error {
-	plain, err := p.w.StateKey.Open(row.key, row.value)
+	plain, err := p.state.Open(row.key, row.value)
+	if p.finding && errors.Is(err, store.ErrSealed) {
+		return nil // its key is lost
+	}
 	if err != nil {
 		return err
 	}
@@ -217,8 +254,9 @@ func (p *Person) wroteSession(rest []byte, row write) error {
 	if p.rows.sessions[peer] == nil {
 		p.rows.sessions[peer] = make(map[string]sessionRow)
 	}
-	p.rows.sessions[peer][string(rest[identity.AMIDSize:])] = s
-	return p.w.tap.learn(direction{p.AMID(), peer}, stored)
+	sid := string(rest[identity.AMIDSize:])
+	p.rows.sessions[peer][sid] = s
+	return p.w.tap.learn(direction{p.AMID(), peer}, sid, p.life, stored)
 }
 
 // openable reports whether one of the sessions, which were on this person's disk when

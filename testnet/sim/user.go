@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 
@@ -138,6 +139,22 @@ func (w *World) TryCancel(p *Person, name string) error {
 		_, err := a.Cancel(ctx, p.sent[name])
 		return err
 	})
+}
+
+// Kill closes the sessions of a person with a peer, if there are any open. What they
+// have granted each other stays.
+func (w *World) Kill(p, peer *Person) {
+	w.t.Helper()
+	err := w.do(p, "kill", func(ctx context.Context, a *agent.Agent) error {
+		_, err := a.Kill(ctx, peer.AMID().String())
+		if problem := (*api.Problem)(nil); errors.As(err, &problem) && problem.Code == api.CodeNotFound {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatalf("%s closes its sessions: %v", p.Name, err)
+	}
 }
 
 // Work has a user lease messages one by one and acknowledge them, until n are

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -21,7 +19,7 @@ import (
 // Options say what a world is like. The zero value, with a StateKey, has a perfect
 // network and nobody crashes.
 type Options struct {
-	StateKey *store.StateKey // seals the sessions of everybody
+	StateKey *store.StateKey // seals the sessions of everybody, until a state is restored
 	Limits   agent.Limits    // zero: agent.DefaultLimits(), with few one-time keys
 	Seed     uint64          // of every dice
 
@@ -92,7 +90,7 @@ func NewWorld(t testing.TB, o Options) *World {
 	return &World{
 		Options: o, Slack: DefaultSlack(), t: t, began: time.Now(), poke: make(chan struct{}, 1),
 		byAMID: make(map[identity.AMID]*Person), dice: rand.New(rand.NewPCG(o.Seed, 1)),
-		tap: wiretap{keys: make(map[direction][][32]byte)}, net: newNetwork(), book: make(map[identity.AMID][]byte),
+		tap: newWiretap(), net: newNetwork(), book: make(map[identity.AMID][]byte),
 	}
 }
 
@@ -220,6 +218,12 @@ func (w *World) point(pr *process, label string) bool {
 
 // note adds an event to the history; w.mu is held.
 func (p *Person) note(e Event) {
+	if p.finding {
+		if e.Kind != OutRow && e.Kind != InRow && e.Kind != Seen {
+			return
+		}
+		e.Found = true
+	}
 	e.At, e.Who = time.Since(p.w.began), p.Name
 	p.w.history = append(p.w.history, e)
 }
@@ -306,21 +310,4 @@ func (w *World) report(bad []string) {
 		}
 	}
 	w.t.Log(b.String())
-}
-
-// find is the Directory of everybody.
-type find struct{ pr *process }
-
-var errNotFound = errors.New("no record")
-
-func (f find) Find(ctx context.Context, peer identity.AMID) (*identity.AgentRecord, error) {
-	w := f.pr.p.w
-	w.mu.Lock()
-	raw := w.book[peer]
-	lost := f.pr.p.luck.Float64() < w.Weather.NotFound
-	w.mu.Unlock()
-	if err := ctx.Err(); err != nil || raw == nil || lost {
-		return nil, errors.Join(err, errNotFound)
-	}
-	return identity.ParseAgentRecord(raw)
 }

@@ -1,0 +1,235 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"amesh/node/api"
+)
+
+// What people do whose nodes lose their state or get an older one (session.md §8.6,
+// §8.7, §9.4), who use keys once, and who write before they are answered.
+var undoScripts = []script{
+	{"a backup is restored, the peer writes on", restoredReceiver},
+	{"a backup is restored with mail under way", restoredSender},
+	{"the state folder is deleted", stateLost},
+	{"the state key is deleted", keyLost},
+	{"the sender's state is put back", senderPutBack},
+	{"the receiver's state is put back", receiverPutBack},
+	{"the first message behind a knock", tailOfKnock},
+	{"keys are used once", usedOnce},
+	{"a knock on keys that are gone", renewed},
+}
+
+// saw counts what happened, where nobody died and everything went its way.
+func saw(t *testing.T, w *World, what string, is func(Event) bool) {
+	t.Helper()
+	for _, e := range w.History() {
+		if is(e) {
+			return
+		}
+	}
+	if w.Crashes() == 0 {
+		t.Errorf("this run was to have %s", what)
+	}
+}
+
+func withTail(e Event) bool { return e.Kind == Carried && e.Tail != "" }
+
+func aRenew(e Event) bool {
+	return e.Kind == Carried && len(e.Marks) > 0 && strings.HasPrefix(e.Marks[0].Use, "renew ")
+}
+
+// talked is two people who have written to each other.
+func talked(w *World) (ann, bob *Person) {
+	ann, bob = w.Join("ann", "ask"), w.Join("bob", "accept")
+	w.Say(ann, bob, "first", 0)
+	w.Work(bob, 1)
+	w.Say(bob, ann, "answer", 0)
+	w.Work(ann, 1)
+	w.Reaches(bob, "answer", api.StateHandled, time.Hour)
+	w.Reaches(ann, "first", api.StateHandled, time.Hour)
+	w.Pass(time.Minute)
+	return ann, bob
+}
+
+// CP 29, T29: what came after the backup comes again, and what the peer sends on
+// sessions that are gone comes after a resume. No session and no key is in a backup.
+func restoredReceiver(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	b := bob.Backup()
+	for _, row := range b.rows {
+		if bytes.IndexByte([]byte{kindSession, 'y', kindOneTime, 'a', kindFlight, kindSealed}, row[0][0]) >= 0 {
+			t.Errorf("a row %q is in the backup", row[0][0])
+		}
+	}
+	w.Say(ann, bob, "after the backup", 0)
+	w.Reaches(ann, "after the backup", api.StateDelivered, time.Hour)
+	w.Restore(bob, b)
+	w.Say(ann, bob, "on the old session", 0)
+	w.Work(bob, 3)
+	w.Finish()
+	want(t, ann, map[string]api.State{"after the backup": api.StateHandled, "on the old session": api.StateHandled})
+	wantShown(t, bob, ann, "first", "after the backup", "on the old session")
+}
+
+// CP 28: what was unfinished in the backup is sealed again, under its ids.
+func restoredSender(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(ann, bob, "1", 0)
+	w.Say(ann, bob, "2", 0)
+	w.Reaches(ann, "2", api.StateRelayed, time.Hour)
+	b := ann.Backup()
+	w.Say(ann, bob, "forgotten", 0)
+	w.Reaches(ann, "forgotten", api.StateRelayed, time.Hour)
+	w.Restore(ann, b)
+	w.Forget()
+	w.Cut(bob, false)
+	w.Say(ann, bob, "3", 0)
+	w.Work(bob, 4)
+	w.Finish()
+	want(t, ann, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled, "3": api.StateHandled})
+	wantShown(t, bob, ann, "first", "1", "2", "3")
+}
+
+// CP 31: all but the identity and the mark is gone. The peer's mail arrives as soon as
+// the node has written to it.
+func stateLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Lose(bob)
+	w.Say(ann, bob, "on the old session", 0)
+	w.Pass(time.Minute)
+	w.Say(bob, ann, "who are you", 0)
+	w.Work(bob, 1)
+	w.Work(ann, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"first": api.StateHandled, "on the old session": api.StateHandled})
+	want(t, bob, map[string]api.State{"who are you": api.StateHandled})
+	wantShown(t, bob, ann, "on the old session")
+	wantShown(t, ann, bob, "answer", "who are you")
+}
+
+// CP 31, T29: only the sessions and the prekeys are gone. The node asks for new
+// sessions as soon as it is written to.
+func keyLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(bob, ann, "under way", 0)
+	w.LoseKey(bob)
+	w.Cut(bob, false)
+	w.Say(ann, bob, "on the old session", 0)
+	w.Work(bob, 2)
+	w.Work(ann, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"on the old session": api.StateHandled})
+	want(t, bob, map[string]api.State{"under way": api.StateHandled})
+	wantShown(t, bob, ann, "first", "on the old session")
+	wantShown(t, ann, bob, "answer", "under way")
+}
+
+// CP 28, T31: the sender does not know any more that "under way" has arrived, nor that
+// there ever was "forgotten". The receiver knows.
+func senderPutBack(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(ann, bob, "under way", 0)
+	w.Reaches(ann, "under way", api.StateRelayed, time.Hour)
+	c := ann.Copy()
+	ann.Stop()
+	ann.Start()
+	w.Cut(bob, false)
+	w.Say(ann, bob, "forgotten", 0)
+	w.Work(bob, 3)
+	w.Reaches(ann, "forgotten", api.StateHandled, time.Hour)
+	w.PutBack(ann, c)
+	w.Say(ann, bob, "after", 0)
+	w.Work(bob, 4)
+	w.Finish()
+	want(t, ann, map[string]api.State{"under way": api.StateHandled, "after": api.StateHandled, "forgotten": ""})
+	wantShown(t, bob, ann, "first", "under way", "forgotten", "after")
+}
+
+// CP 29, T31: the receiver does not know any more what came after the copy.
+func receiverPutBack(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	c := bob.Copy()
+	bob.Stop()
+	bob.Start()
+	w.Say(ann, bob, "handled", 0)
+	w.Work(bob, 2)
+	w.Reaches(ann, "handled", api.StateHandled, time.Hour)
+	w.Say(ann, bob, "delivered", 0)
+	w.Reaches(ann, "delivered", api.StateDelivered, time.Hour)
+	w.PutBack(bob, c)
+	w.Say(ann, bob, "after", 0)
+	w.Say(bob, ann, "back", 0)
+	w.Work(ann, 2)
+	w.Work(bob, 3)
+	w.Finish()
+	want(t, ann, map[string]api.State{"handled": api.StateHandled, "delivered": api.StateHandled, "after": api.StateHandled})
+	want(t, bob, map[string]api.State{"back": api.StateHandled})
+}
+
+// session.md §5.2, §8.1: who holds a grant does not wait for the answer. The message is
+// taken with the knock or, where that is answered from memory, alone.
+func tailOfKnock(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Kill(ann, bob)
+	w.Say(ann, bob, "behind the knock", 0)
+	w.Say(ann, bob, "after it", 0)
+	w.Work(bob, 3)
+	w.Kill(bob, ann)
+	w.Say(bob, ann, "behind another", 0)
+	w.Work(ann, 2)
+	w.Finish()
+	saw(t, w, "a message behind a knock", withTail)
+	want(t, ann, map[string]api.State{"behind the knock": api.StateHandled, "after it": api.StateHandled})
+	want(t, bob, map[string]api.State{"behind another": api.StateHandled})
+	wantShown(t, bob, ann, "first", "behind the knock", "after it")
+	wantShown(t, ann, bob, "answer", "behind another")
+}
+
+// CP 23, T20: the private parts of keys that are used once go with the message 0 that
+// names them, whenever the node dies.
+func usedOnce(t *testing.T, w *World) {
+	ann, bob, cid := w.Join("ann", "ask"), w.Join("bob", "ask"), w.Join("cid", "ask")
+	w.Direct(ann, bob, true)
+	w.Direct(cid, bob, true)
+	w.Say(ann, bob, "1", 0)
+	w.Decide(bob, true)
+	w.Say(cid, bob, "1", 0)
+	w.Decide(bob, false)
+	w.Work(bob, 1)
+	w.Kill(ann, bob)
+	w.Say(ann, bob, "2", 0)
+	w.Work(bob, 2)
+	w.Finish()
+	saw(t, w, "a knock with two keys", func(e Event) bool { return e.Kind == Knock && len(e.OneTime) == 2 })
+	want(t, ann, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled})
+	want(t, cid, map[string]api.State{"1": api.StateRefused})
+	wantShown(t, bob, ann, "1", "2")
+}
+
+// session.md §8.5: the knock waits at the relay, and the keys that it names are gone when
+// it is read. What was behind it waits for the next one.
+func renewed(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Kill(ann, bob)
+	w.Pass(time.Minute)
+	bob.Stop()
+	w.Say(ann, bob, "on old keys", 0)
+	w.Until("the knock is at the relay", time.Hour, func() bool {
+		return slices.ContainsFunc(w.history, func(e Event) bool { return e.Kind == Promised && e.Tail != "" })
+	})
+	w.Lose(bob)
+	bob.Start()
+	w.Work(bob, 1)
+	w.Finish()
+	saw(t, w, "a renew", aRenew)
+	want(t, ann, map[string]api.State{"on old keys": api.StateHandled})
+	wantShown(t, bob, ann, "on old keys")
+}
