@@ -13,7 +13,7 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak lint bench bench-session fuzz clean
+.PHONY: help build demo test test-all soak lint bench bench-session bench-relay fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,9 @@ bench: ## run the benchmarks (BENCH=Seal PKGS=./ratchet for some of them)
 
 bench-session: ## measure the session protocol against its floor; fails below a bar (BENCHARGS='--rounds 9 --json')
 	@$(GO) run ./testnet/lab/benchsession $(BENCHARGS)
+
+bench-relay: ## measure the relay against its peers; fails below a bar (BENCHARGS='--only forward')
+	@cd testnet/lab/benchrelay && $(GO) run -mod=mod . $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" scripts/fuzz $(FUZZTIME)
