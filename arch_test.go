@@ -49,6 +49,7 @@ var rooms = []room{
 	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
 	// Apart from relay, so that a node, which uses relay's client, does not carry it.
 	{dir: "relay/metrics", may: []string{"relay", "internal/..."}},
+	{dir: "relay/mailbox/boxtest", may: []string{"identity", "relay/mailbox", "internal/..."}, testing: true},
 	{dir: "registry", may: []string{"identity", "internal/..."}},
 
 	{dir: "node/api", may: []string{"identity"}},
@@ -74,10 +75,10 @@ var rooms = []room{
 }
 
 // forTests is what any _test file may import on top of its room's line.
-var forTests = []string{"identity", "internal/...", "testnet/..."}
+var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "relay/mailbox/boxtest"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless

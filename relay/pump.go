@@ -27,8 +27,11 @@ func (c *conn) pump() {
 		}
 		for i := range rows {
 			row := &rows[i]
-			c.credit.hold(row)
 			cursor = row.Cursor
+			if row.Notice != nil {
+				continue // no frame of the wire carries it yet
+			}
+			c.credit.hold(row)
 			if !c.queue.push(encode(receiveOf(row, row.ID.String()))) {
 				return
 			}

@@ -132,7 +132,9 @@ func TestLegacyReceiverGetsEverythingOnce(t *testing.T) {
 
 // Scenario (e): one error for each limit, also across a reconnect (T50).
 func TestLegacyLimits(t *testing.T) {
-	h, _ := startRelay(t, Limits{})
+	l := DefaultLimits()
+	l.Mailbox.LegacyShare = l.Mailbox.LegacyBox
+	h, _ := startRelay(t, l)
 	alice, _ := h.join(1)
 	bob := testKey(t, 2).AMID()
 	knock := sendFrame{Type: typeSend, To: bob.String(), Payload: "k", Kind: KindKnock}
@@ -259,6 +261,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	l := DefaultLimits()
 	l.WriteWait, l.CloseWait = 100*time.Millisecond, 50*time.Millisecond
 	l.Credit = Size{Messages: 1000, Bytes: 64 << 20}
+	l.Mailbox.Share = l.Mailbox.Box
 	h, _ := startRelay(t, l)
 	alice, _ := h.join(1, ExtensionAck)
 	slow, _ := h.join(2, ExtensionAck)

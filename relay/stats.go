@@ -35,9 +35,8 @@ func (s *Server) Stats(ctx context.Context) Stats {
 		Shed: n.shed.Load(), Crowded: n.crowded.Load(), SlowCut: n.slow.Load(),
 		Commits: n.commits.read(), Expired: n.expired.Load(), Repeated: n.repeated.Load(), ClockJumps: n.jumps.Load(),
 	}
-	if total, ok := s.box.total(ctx); ok {
-		st.Stored = &total
-	}
+	total := s.box.total()
+	st.Stored = &total
 	s.mu.Lock()
 	for _, c := range s.online {
 		if c.ack {

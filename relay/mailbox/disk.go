@@ -2,28 +2,52 @@ package mailbox
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"amesh/identity"
 	"amesh/internal/store"
 )
 
-// Disk is a Mailbox in a store.Store, which the caller opens and closes.
+// Disk is a Mailbox in a store.Store, which the caller opens and closes. A call is
+// one transaction; what waits at the same time shares its sync.
+//
+// The ledger in memory is the store's 'i' rows. It is changed inside Update, where
+// functions run one after the other, and before the commit is known to succeed:
+// the next function must see what this one did. So a mailbox whose transaction
+// failed is stale, and is read again before it is used again.
 type Disk struct {
 	store  store.Store
 	limits Limits
-	clock  clock
-	// highest is the greatest cursor given out by this process. Only functions
-	// running inside Update touch it, and these run one after the other.
-	highest Cursor
+	clock  *clock
+
+	loading sync.Mutex
+	loaded  atomic.Bool
+
+	mu      sync.Mutex
+	ledger  ledger
+	stale   map[identity.AMID]bool
+	touched []identity.AMID // by the function that runs
+	repairs []place         // 'i' rows that were lost
+	kept    int             // 'q' rows
+
+	expired, dropped, quarantined uint64
 }
 
 var _ Mailbox = (*Disk)(nil)
 
-// NewDisk keeps mailboxes in s, which it does not yet touch.
+// The most that one commit holds, so that it fits into the store's (store.Tx).
+const (
+	commitMessages = 512
+	commitBytes    = 4 << 20
+	commitDeletes  = 2000
+)
+
+// NewDisk keeps mailboxes in s, which it does not yet touch. The store's schema
+// is Schema.
 func NewDisk(s store.Store, l Limits) (*Disk, error) {
 	if s == nil {
 		return nil, errors.New("mailbox needs a store")
@@ -32,289 +56,352 @@ func NewDisk(s store.Store, l Limits) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Disk{store: s, limits: l, clock: clock{store: s, jump: l.ClockJump}}, nil
+	return &Disk{
+		store: s, limits: l, clock: newClock(l),
+		ledger: newLedger(l), stale: map[identity.AMID]bool{},
+	}, nil
+}
+
+// ready reads the store before the first call.
+func (m *Disk) ready(ctx context.Context) error {
+	if m.loaded.Load() {
+		return nil
+	}
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	if m.loaded.Load() {
+		return nil
+	}
+	if err := m.convert(ctx); err != nil {
+		return storageError(err)
+	}
+	if err := m.load(); err != nil {
+		return storageError(err)
+	}
+	m.loaded.Store(true)
+	return nil
+}
+
+// update runs f in a transaction, with the ledger in its hands.
+func (m *Disk) update(ctx context.Context, f func(store.Tx) error) error {
+	var touched []identity.AMID
+	err := m.store.Update(ctx, func(tx store.Tx) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.touched = nil
+		defer func() { touched = m.touched }()
+		return f(tx)
+	})
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, owner := range touched {
+			m.stale[owner] = true
+		}
+	}
+	return storageError(err)
+}
+
+// settle comes before every use of a mailbox in a transaction.
+func (m *Disk) settle(tx store.Tx, owner identity.AMID) error {
+	if n := len(m.touched); n == 0 || m.touched[n-1] != owner {
+		m.touched = append(m.touched, owner)
+	}
+	if !m.stale[owner] {
+		return nil
+	}
+	return m.reload(tx, owner)
 }
 
 // Open implements Mailbox.
 func (m *Disk) Open(ctx context.Context, owner identity.AMID, wide bool) (int, error) {
-	now, err := m.clock.now()
-	if err != nil {
-		return 0, storageError(err)
+	if err := m.ready(ctx); err != nil {
+		return 0, err
 	}
-	var b box
-	err = m.store.View(func(r store.Reader) error {
-		b, err = readBox(r, owner)
-		return err
-	})
-	if err != nil {
-		return 0, storageError(err)
-	}
+	now := m.clock.now()
+	m.mu.Lock()
+	b := m.ledger.of(owner)
 	// Connecting should not cost a commit each time: the row is written when
 	// something changes, and once a while to keep it from being forgotten.
-	stale := wide && now-b.seen > m.limits.ForgetBox.Microseconds()/8
-	if b.wide == wide && !stale {
+	old := wide && now-b.seen > m.limits.ForgetBox.Microseconds()/8
+	same := b.wide == wide && !old && !m.stale[owner]
+	m.mu.Unlock()
+	if same {
 		return b.used.Messages, nil
 	}
-	err = m.store.Update(ctx, func(tx store.Tx) error {
-		if b, err = readBox(tx, owner); err != nil {
+	pending := 0
+	err := m.update(ctx, func(tx store.Tx) error {
+		if err := m.settle(tx, owner); err != nil {
 			return err
 		}
-		b.wide = wide
-		if wide {
-			b.seen = now
-		}
-		return writeBox(tx, owner, b)
-	})
-	return b.used.Messages, storageError(err)
-}
-
-// Put implements Mailbox.
-func (m *Disk) Put(ctx context.Context, messages []Message) ([]Stored, error) {
-	now, err := m.clock.now()
-	if err != nil {
-		return nil, storageError(err)
-	}
-	at := time.Now().UTC().Truncate(time.Microsecond)
-	answers := make([]Stored, len(messages))
-	err = m.store.Update(ctx, func(tx store.Tx) error {
-		total, err := readTotal(tx)
-		if err != nil {
-			return err
-		}
-		before := total
-		for i := range messages {
-			row := storedRow{Row: Row{Message: messages[i], At: at, Expires: at.Add(m.limits.TTL)}}
-			row.due = now + m.limits.TTL.Microseconds()
-			if answers[i], err = m.put(tx, &row, &total, now); err != nil {
-				return err
-			}
-		}
-		if total == before {
+		b := m.ledger.of(owner)
+		pending = b.used.Messages
+		if wide && !m.ledger.mayRemember(owner) {
 			return nil
 		}
-		return tx.Set([]byte{keyTotal}, total.encode())
+		row := b.boxRow
+		row.wide = wide
+		if wide {
+			row.seen = now
+		}
+		return m.remember(tx, owner, row)
 	})
-	if err != nil {
-		return nil, storageError(err)
+	return pending, err
+}
+
+func (m *Disk) remember(tx store.Tx, owner identity.AMID, row boxRow) error {
+	if row == m.ledger.of(owner).boxRow {
+		return nil
+	}
+	m.ledger.remember(owner, row)
+	return writeBoxRow(tx, owner, row)
+}
+
+// Allow implements Mailbox.
+func (m *Disk) Allow(ctx context.Context, owner identity.AMID, list *AllowList) error {
+	if err := m.ready(ctx); err != nil {
+		return err
+	}
+	now := m.clock.now()
+	m.mu.Lock()
+	err := m.ledger.allow(owner, list)
+	known := m.ledger.of(owner).listed == (list != nil) && !m.stale[owner]
+	m.mu.Unlock()
+	if err != nil || known {
+		return err
+	}
+	return m.update(ctx, func(tx store.Tx) error {
+		if err := m.settle(tx, owner); err != nil {
+			return err
+		}
+		row := m.ledger.of(owner).boxRow
+		if row.listed = list != nil; row.listed {
+			row.seen = now
+		}
+		return m.remember(tx, owner, row)
+	})
+}
+
+// Put implements Mailbox. All messages are stored or none, unless there are more
+// than one commit holds.
+func (m *Disk) Put(ctx context.Context, messages []Message) ([]Stored, error) {
+	if err := m.ready(ctx); err != nil {
+		return nil, err
+	}
+	answers := make([]Stored, len(messages))
+	for done := 0; done < len(messages); {
+		n := commitLength(messages[done:])
+		if err := m.putSome(ctx, messages[done:done+n], answers[done:]); err != nil {
+			return nil, err
+		}
+		done += n
 	}
 	return answers, nil
 }
 
-func (m *Disk) put(tx store.Tx, row *storedRow, total *Size, now int64) (Stored, error) {
-	if row.Once {
-		old, err := m.named(tx, row, now)
-		if err != nil || old != nil {
-			return Stored{Expires: old.expires(), Repeated: true}, err
+func commitLength(messages []Message) int {
+	var bytes int64
+	for i := range messages {
+		bytes += messages[i].Size()
+		if i > 0 && (i == commitMessages || bytes > commitBytes) {
+			return i
 		}
 	}
-	b, err := readBox(tx, row.To)
-	if err != nil {
+	return len(messages)
+}
+
+func (m *Disk) putSome(ctx context.Context, messages []Message, answers []Stored) error {
+	now := m.clock.now()
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	return m.update(ctx, func(tx store.Tx) (err error) {
+		for i := range messages {
+			if answers[i], err = m.put(tx, &messages[i], at, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (m *Disk) put(tx store.Tx, message *Message, at time.Time, now int64) (Stored, error) {
+	owner := message.To
+	if err := m.settle(tx, owner); err != nil {
 		return Stored{}, err
 	}
-	room := m.limits.LegacyBox
-	if b.wide {
-		room = m.limits.Box
+	v := m.ledger.judge(message, now)
+	if v.repeats(now) {
+		first, err := m.first(tx, place{owner, v.old.cursor})
+		if err == nil {
+			return Stored{Expires: first.expires, Repeated: true}, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return Stored{}, err
+		}
+		// The transaction that stored it failed, and its caller has not yet said
+		// so. It must not be taken for stored.
+		if err := m.reload(tx, owner); err != nil {
+			return Stored{}, err
+		}
+		v = m.ledger.judge(message, now)
 	}
-	if !b.used.Fits(row.Size(), room) || !total.Fits(row.Size(), m.limits.Total) {
-		return Stored{Err: ErrFull}, nil
+	if v.err != nil {
+		return Stored{Err: v.err}, nil
 	}
-	row.Cursor = max(m.highest+1, b.last+1, Cursor(now))
-	m.highest = row.Cursor
-	b.last = row.Cursor
-	b.used = b.used.Plus(1, row.Size())
-	*total = total.Plus(1, row.Size())
-	if row.Once {
-		name := nameKey(row.To, row.From, row.ID)
-		if err := tx.Set(name, binary.BigEndian.AppendUint64(nil, uint64(row.Cursor))); err != nil {
+	if v.named {
+		if err := m.remove(tx, owner, []Cursor{v.old.cursor}); err != nil {
 			return Stored{}, err
 		}
 	}
-	if err := tx.Set(messageKey(row.To, row.Cursor), row.encode()); err != nil {
-		return Stored{}, err
+	row := stored{
+		entry: entry{
+			cursor: m.ledger.next(now), due: now + m.limits.TTL.Microseconds(),
+			from: message.From, id: message.ID, size: uint32(message.Size()), flags: v.flags,
+		},
+		at: at, expires: at.Add(m.limits.TTL), row: Row{Message: *message},
 	}
-	return Stored{Expires: row.Expires}, writeBox(tx, row.To, b)
+	m.ledger.add(owner, row.entry)
+	return Stored{Expires: row.expires}, row.write(tx, owner)
 }
 
-// named finds the unexpired message stored under the name of row, or nil.
-func (m *Disk) named(tx store.Tx, row *storedRow, now int64) (*storedRow, error) {
-	v, err := tx.Get(nameKey(row.To, row.From, row.ID))
-	if err != nil || len(v) != 8 {
-		return nil, ignoreMissing(err)
-	}
-	key := messageKey(row.To, Cursor(binary.BigEndian.Uint64(v)))
-	v, err = tx.Get(key)
+// first reads how a message was stored the first time.
+func (m *Disk) first(tx store.Tx, p place) (stored, error) {
+	key := rowKey(keyIndex, p.owner, p.cursor)
+	v, err := tx.Get(key)
 	if err != nil {
-		return nil, ignoreMissing(err)
+		return stored{}, err
 	}
-	old, err := decodeMessage(row.To, key, v)
-	if err != nil || old.due <= now {
-		return nil, err
+	s, err := decodeIndex(p, key, v)
+	if isDamage(err) {
+		return getMessage(tx, p)
 	}
-	return &old, nil
+	return s, err
 }
 
-func (m *storedRow) expires() time.Time {
-	if m == nil {
-		return time.Time{}
-	}
-	return m.Expires
-}
-
-// List implements Mailbox.
-func (m *Disk) List(_ context.Context, owner identity.AMID, after Cursor, max Size) ([]Row, error) {
-	now, err := m.clock.now()
-	if err != nil {
-		return nil, storageError(err)
-	}
-	var rows []Row
-	var bytes int64
-	err = m.store.View(func(r store.Reader) error {
-		return scanBox(r, owner, after+1, func(row storedRow) bool {
-			if row.due <= now {
-				return true
+// remove deletes rows of one mailbox and their entries.
+func (m *Disk) remove(tx store.Tx, owner identity.AMID, cursors []Cursor) error {
+	for _, e := range m.ledger.remove(owner, cursors) {
+		for _, kind := range []byte{keyIndex, keyMessage} {
+			if err := tx.Delete(rowKey(kind, owner, e.cursor)); err != nil {
+				return err
 			}
-			bytes += row.Size()
-			if len(rows) > 0 && bytes > max.Bytes {
-				return false
-			}
-			rows = append(rows, row.Row)
-			return len(rows) < max.Messages
-		})
-	})
-	return rows, storageError(err)
+		}
+	}
+	return nil
 }
 
 // Take implements Mailbox.
 func (m *Disk) Take(ctx context.Context, owner identity.AMID, n int) ([]Row, error) {
-	now, err := m.clock.now()
-	if err != nil {
-		return nil, storageError(err)
-	}
-	// Looking first costs nothing; an Update of nothing would cost a commit.
-	if rest, err := m.List(ctx, owner, 0, Size{Messages: 1}); err != nil || len(rest) == 0 {
+	if err := m.ready(ctx); err != nil {
 		return nil, err
 	}
 	var taken []Row
-	err = m.store.Update(ctx, func(tx store.Tx) error {
-		taken = nil
-		var rows []storedRow
-		err := scanBox(tx, owner, 0, func(row storedRow) bool {
-			rows = append(rows, row)
-			return len(rows) < n
+	bad := map[Cursor]bool{}
+	for {
+		now := m.clock.now()
+		m.mu.Lock()
+		b := m.ledger.of(owner)
+		// Looking first costs nothing; an Update would cost a commit's turn.
+		empty := !m.stale[owner] && len(b.oldest(1, now, bad)) == 0
+		m.mu.Unlock()
+		if empty {
+			break
+		}
+		var damaged []Cursor
+		err := m.update(ctx, func(tx store.Tx) (err error) {
+			taken, damaged, err = m.take(tx, owner, min(n, commitMessages), now, bad)
+			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, row := range rows {
-			if row.due > now {
-				taken = append(taken, row.Row)
-			}
+		for _, c := range damaged {
+			bad[c] = true
 		}
-		return remove(tx, owner, rows)
-	})
-	if err != nil {
-		return nil, storageError(err)
+		m.giveUpDamaged(ctx, owner, damaged)
+		if len(taken) > 0 || len(damaged) == 0 {
+			break
+		}
 	}
 	return taken, nil
 }
 
-// Delete implements Mailbox.
-func (m *Disk) Delete(ctx context.Context, owner identity.AMID, cursors []Cursor) (int, error) {
-	var n int
-	err := m.store.Update(ctx, func(tx store.Tx) error {
-		rows, err := readRows(tx, owner, cursors)
-		n = len(rows)
-		if err != nil || n == 0 {
-			return err
-		}
-		return remove(tx, owner, rows)
-	})
-	return n, storageError(err)
-}
-
-// Usage implements Mailbox.
-func (m *Disk) Usage(_ context.Context, owner identity.AMID) (Size, error) {
-	var b box
-	err := m.store.View(func(r store.Reader) (err error) {
-		b, err = readBox(r, owner)
-		return err
-	})
-	return b.used, storageError(err)
-}
-
-func readRows(tx store.Tx, owner identity.AMID, cursors []Cursor) ([]storedRow, error) {
-	rows := make([]storedRow, 0, len(cursors))
-	for _, c := range cursors {
-		key := messageKey(owner, c)
-		v, err := tx.Get(key)
-		if errors.Is(err, store.ErrNotFound) {
+func (m *Disk) take(tx store.Tx, owner identity.AMID, n int, now int64, not map[Cursor]bool) ([]Row, []Cursor, error) {
+	if err := m.settle(tx, owner); err != nil {
+		return nil, nil, err
+	}
+	b := m.ledger.of(owner)
+	var taken []Row
+	var cursors, damaged []Cursor
+	for _, c := range b.oldest(n, now, not) {
+		s, err := getMessage(tx, place{owner, c})
+		if isDamage(err) {
+			damaged = append(damaged, c)
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		row, err := decodeMessage(owner, key, v)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, row)
+		taken, cursors = append(taken, s.row), append(cursors, c)
 	}
-	return rows, nil
+	return taken, damaged, m.remove(tx, owner, cursors)
 }
 
-// remove deletes rows of one mailbox with their names and their share of the
-// counters.
-func remove(tx store.Tx, owner identity.AMID, rows []storedRow) error {
-	b, err := readBox(tx, owner)
-	if err != nil {
-		return err
+// Delete implements Mailbox.
+func (m *Disk) Delete(ctx context.Context, owner identity.AMID, cursors []Cursor) (int, error) {
+	if err := m.ready(ctx); err != nil {
+		return 0, err
 	}
-	total, err := readTotal(tx)
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		row := &rows[i]
-		if err := removeName(tx, row); err != nil {
+	deleted := 0
+	for len(cursors) > 0 {
+		some := cursors[:min(len(cursors), commitDeletes)]
+		cursors = cursors[len(some):]
+		n := 0
+		err := m.update(ctx, func(tx store.Tx) error {
+			if err := m.settle(tx, owner); err != nil {
+				return err
+			}
+			b := m.ledger.of(owner)
+			before := len(b.entries)
+			err := m.remove(tx, owner, some)
+			b = m.ledger.of(owner)
+			n = before - len(b.entries)
 			return err
-		}
-		if err := tx.Delete(messageKey(owner, row.Cursor)); err != nil {
-			return err
-		}
-		b.used = b.used.Plus(-1, -row.Size())
-		total = total.Plus(-1, -row.Size())
-	}
-	if err := writeBox(tx, owner, b); err != nil {
-		return err
-	}
-	return tx.Set([]byte{keyTotal}, total.encode())
-}
-
-// removeName removes the name of a row, unless a later row has it by now.
-func removeName(tx store.Tx, row *storedRow) error {
-	if !row.Once {
-		return nil
-	}
-	name := nameKey(row.To, row.From, row.ID)
-	v, err := tx.Get(name)
-	if err != nil || len(v) != 8 || Cursor(binary.BigEndian.Uint64(v)) != row.Cursor {
-		return ignoreMissing(err)
-	}
-	return tx.Delete(name)
-}
-
-// scanBox calls f for the rows of owner from a cursor on, until it returns false.
-func scanBox(r store.Reader, owner identity.AMID, from Cursor, f func(storedRow) bool) error {
-	var bad error
-	err := r.Scan(messagePrefix(owner), messageKey(owner, from), func(key, value []byte) bool {
-		row, err := decodeMessage(owner, key, value)
+		})
 		if err != nil {
-			bad = err
-			return false
+			return deleted, err
 		}
-		return f(row)
+		deleted += n
+	}
+	return deleted, nil
+}
+
+// Usage implements Mailbox.
+func (m *Disk) Usage(ctx context.Context, owner identity.AMID) (Size, error) {
+	if err := m.ready(ctx); err != nil {
+		return Size{}, err
+	}
+	m.mu.Lock()
+	used, stale := m.ledger.of(owner).used, m.stale[owner]
+	m.mu.Unlock()
+	if !stale {
+		return used, nil
+	}
+	err := m.update(ctx, func(tx store.Tx) error {
+		err := m.settle(tx, owner)
+		used = m.ledger.of(owner).used
+		return err
 	})
-	return errors.Join(err, bad)
+	return used, err
+}
+
+// Stats implements Mailbox.
+func (m *Disk) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.ledger.stats()
+	s.Expired, s.NoticesDropped, s.Quarantined = m.expired, m.dropped, m.quarantined
+	s.ClockJumps = m.clock.jumped()
+	return s
 }
 
 func ignoreMissing(err error) error {
@@ -327,8 +414,8 @@ func ignoreMissing(err error) error {
 // storageError keeps the store's words and adds what the relay decides by.
 func storageError(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, ErrStorage), errors.Is(err, ErrBroken):
+		return err
 	case errors.Is(err, store.ErrPoisoned):
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}

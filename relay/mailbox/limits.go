@@ -9,25 +9,52 @@ import (
 // Limits are the numbers of a mailbox. Start from DefaultLimits and change what
 // differs. The zero Limits stands for the defaults.
 type Limits struct {
-	// TTL is how long a message waits for its receiver. Default 72 h.
+	// TTL is how long a message waits for its receiver, and a notice for its
+	// sender. Default 72 h.
 	TTL time.Duration
 	// LegacyBox bounds the mailbox of an agent that last connected without
 	// "ack", or never. Default 100 messages and 16 MiB.
 	LegacyBox Size
+	// LegacyShare is how much of such a mailbox one sender may have. Default
+	// 25 messages and 4 MiB.
+	LegacyShare Size
 	// Box bounds the mailbox of an agent that last connected with "ack".
 	// Default 1,000 messages and 64 MiB.
 	Box Size
+	// Share is how much of such a mailbox one sender may have. A quarter, as in
+	// the small one, and no less than what a sender may have in flight, or a good
+	// peer with a long outbox would stumble over it. Default 256 messages and
+	// 16 MiB, which is 256 times the longest payload.
+	Share Size
 	// Total bounds all mailboxes together. Default 1,000,000 messages and 8 GiB.
 	Total Size
-	// SweepRows is how many expired messages are removed in one commit.
-	// Default 256.
+	// Strangers is how many messages senders who are not on the allow list may
+	// have in one mailbox, all together; StrangerEach is how many each of them.
+	// Default 20 and 4.
+	Strangers    int
+	StrangerEach int
+	// Notices is how many notices wait for one owner. Default 256.
+	Notices int
+	// AllowEntries is the longest allow list. Default 4,096 agents.
+	AllowEntries int
+	// AllowTotal bounds all allow lists together, counting one for each list and
+	// one for each of its entries, which has 16 bytes. Default 4,000,000.
+	AllowTotal int
+	// Boxes is how many mailboxes are known at a time. Beyond it an agent without
+	// mail is not remembered when it connects, and has the small mailbox. Default
+	// 1,000,000.
+	Boxes int
+	// SweepRows is how many expired rows are removed in one commit. Default 256.
 	SweepRows int
 	// ClockJump is the most that may count as time passed while the relay was
 	// not running; more looks like a wrong clock and expires nothing. Default 1 h.
 	ClockJump time.Duration
 	// ForgetBox is how long an empty mailbox remembers that its agent speaks
-	// "ack". Default 30 days.
+	// "ack" or has an allow list. Default 30 days.
 	ForgetBox time.Duration
+	// Quarantine is how many damaged rows are kept, for TTL, to be looked at.
+	// Default 1,000.
+	Quarantine int
 }
 
 // Size is a number of messages together with their bytes.
@@ -54,19 +81,25 @@ func (s Size) Check(name string) error {
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
 	return Limits{
-		TTL:       72 * time.Hour,
-		LegacyBox: Size{Messages: 100, Bytes: 16 << 20},
-		Box:       Size{Messages: 1000, Bytes: 64 << 20},
-		Total:     Size{Messages: 1_000_000, Bytes: 8 << 30},
-		SweepRows: 256,
-		ClockJump: time.Hour, ForgetBox: 30 * 24 * time.Hour,
+		TTL:         72 * time.Hour,
+		LegacyBox:   Size{Messages: 100, Bytes: 16 << 20},
+		LegacyShare: Size{Messages: 25, Bytes: 4 << 20},
+		Box:         Size{Messages: 1000, Bytes: 64 << 20},
+		Share:       Size{Messages: 256, Bytes: 16 << 20},
+		Total:       Size{Messages: 1_000_000, Bytes: 8 << 30},
+		Strangers:   20, StrangerEach: 4, Notices: 256,
+		AllowEntries: 4096, AllowTotal: 4_000_000, Boxes: 1_000_000,
+		SweepRows: 256, ClockJump: time.Hour, ForgetBox: 30 * 24 * time.Hour, Quarantine: 1000,
 	}
 }
 
 // Check refuses limits that cannot work.
 func (l Limits) Check() error {
 	return errors.Join(
-		positive("TTL", l.TTL), l.LegacyBox.Check("LegacyBox"), l.Box.Check("Box"), l.Total.Check("Total"),
+		positive("TTL", l.TTL), l.LegacyBox.Check("LegacyBox"), l.LegacyShare.Check("LegacyShare"),
+		l.Box.Check("Box"), l.Share.Check("Share"), l.Total.Check("Total"),
+		positive("StrangerEach", int64(l.StrangerEach)), positive("AllowEntries", int64(l.AllowEntries)),
+		positive("AllowTotal", int64(l.AllowTotal)), positive("Boxes", int64(l.Boxes)),
 		positive("SweepRows", int64(l.SweepRows)),
 	)
 }
@@ -79,7 +112,7 @@ func (l Limits) orDefault() (Limits, error) {
 	return l, l.Check()
 }
 
-func positive[N int64 | float64 | time.Duration](name string, n N) error {
+func positive[N int64 | time.Duration](name string, n N) error {
 	if n <= 0 {
 		return fmt.Errorf("limit %s must be positive", name)
 	}

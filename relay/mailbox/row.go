@@ -2,7 +2,9 @@ package mailbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"amesh/identity"
@@ -12,141 +14,222 @@ import (
 
 // Keys of the mailbox. Numbers are big-endian, so byte order is age.
 //
-//	'b' owner                    the mailbox: last cursor, usage, who its owner is
-//	'm' owner cursor             a message
-//	'd' owner sender message-id  cursor of the message stored under this name
-//	't'                          usage of all mailboxes
-//	'c'                          the relay's own clock
+//	'b' owner             what is remembered of an owner
+//	'i' owner cursor      a row without its payload: all of these are in memory
+//	'm' owner cursor      the same row with it
+//	'q' due owner cursor  a row that could not be read, as it was found
+//	'c'                   the relay's own clock
+//
+// A value is version ‖ fields ‖ CRC-32C of key, version and fields. The sum finds
+// what rotted where the store has no sum of its own, and rows that changed places.
 const (
-	keyBox     = 'b'
-	keyMessage = 'm'
-	keyName    = 'd'
-	keyTotal   = 't'
-	keyClock   = 'c'
+	keyBox        = 'b'
+	keyIndex      = 'i'
+	keyMessage    = 'm'
+	keyQuarantine = 'q'
+	keyClock      = 'c'
 )
 
 // rowVersion is the first byte of every value.
-const rowVersion = 1
-
-// Schema names the rows above, for opening the store of a Disk.
-func Schema() store.Schema { return store.Schema{Name: "relay", Version: 1} }
-
-func boxKey(owner identity.AMID) []byte { return append([]byte{keyBox}, owner[:]...) }
-
-func messagePrefix(owner identity.AMID) []byte { return append([]byte{keyMessage}, owner[:]...) }
-
-func messageKey(owner identity.AMID, c Cursor) []byte {
-	return binary.BigEndian.AppendUint64(messagePrefix(owner), uint64(c))
-}
-
-func nameKey(owner, from identity.AMID, id MessageID) []byte {
-	k := append([]byte{keyName}, owner[:]...)
-	k = append(k, from[:]...)
-	return append(k, id[:]...)
-}
-
-// box is the row of one mailbox.
-type box struct {
-	last Cursor
-	used Size
-	wide bool
-	// seen is when the owner last connected with "ack", by the relay's clock.
-	seen int64
-}
-
-func (b box) encode() []byte {
-	w := wire.NewWriter(34)
-	w.U8(rowVersion)
-	w.U64(uint64(b.last))
-	w.U64(uint64(b.used.Messages))
-	w.I64(b.used.Bytes)
-	w.Bool(b.wide)
-	w.I64(b.seen)
-	return w.Bytes()
-}
-
-func decodeBox(v []byte) (box, error) {
-	r := wire.NewReader(v)
-	checkVersion(r)
-	b := box{
-		last: Cursor(r.U64()), used: Size{Messages: int(r.U64()), Bytes: r.I64()},
-		wide: r.Bool(), seen: r.I64(),
-	}
-	return b, r.Done()
-}
-
-func (s Size) encode() []byte {
-	w := wire.NewWriter(17)
-	w.U8(rowVersion)
-	w.U64(uint64(s.Messages))
-	w.I64(s.Bytes)
-	return w.Bytes()
-}
-
-func decodeSize(v []byte) (Size, error) {
-	r := wire.NewReader(v)
-	checkVersion(r)
-	s := Size{Messages: int(r.U64()), Bytes: r.I64()}
-	return s, r.Done()
-}
-
-// storedRow is a Row with the moment it is due by the relay's own clock.
-type storedRow struct {
-	Row
-	due int64
-}
-
-func (m *storedRow) encode() []byte {
-	w := wire.NewWriter(80 + len(m.Payload) + len(m.Candidates))
-	w.U8(rowVersion)
-	w.Fixed(m.From[:])
-	w.Fixed(m.ID[:])
-	w.Bool(m.Once)
-	w.U8(kindNumber(m.Kind))
-	w.I64(m.At.UnixMicro())
-	w.I64(m.Expires.UnixMicro())
-	w.I64(m.due)
-	w.LP32(m.Candidates)
-	w.LP32([]byte(m.Payload))
-	return w.Bytes()
-}
-
-// decodeMessage reads a message row; the result shares no memory with it.
-func decodeMessage(owner identity.AMID, key, value []byte) (storedRow, error) {
-	var m storedRow
-	if len(key) != 1+identity.AMIDSize+8 {
-		return m, fmt.Errorf("%w: key of %d bytes", wire.ErrMalformed, len(key))
-	}
-	m.To = owner
-	m.Cursor = Cursor(binary.BigEndian.Uint64(key[1+identity.AMIDSize:]))
-	r := wire.NewReader(value)
-	checkVersion(r)
-	r.Into(m.From[:])
-	r.Into(m.ID[:])
-	m.Once = r.Bool()
-	n := int(r.U8())
-	if n >= len(kinds) {
-		r.Fail("kind %d", n)
-		return m, r.Done()
-	}
-	m.Kind = kinds[n]
-	m.At = time.UnixMicro(r.I64()).UTC()
-	m.Expires = time.UnixMicro(r.I64()).UTC()
-	m.due = r.I64()
-	if c := r.LP32(maxField); len(c) > 0 {
-		m.Candidates = append([]byte(nil), c...)
-	}
-	m.Payload = string(r.LP32(maxField))
-	return m, r.Done()
-}
+const rowVersion = 2
 
 // maxField is the longest field of a row: what the store takes as a value.
 const maxField = 2 << 20
 
-func checkVersion(r *wire.Reader) {
-	if v := r.U8(); r.Err() == nil && v != rowVersion {
-		r.Fail("row version %d", v)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errRotten reports a row that is not as it was written.
+var errRotten = errors.New("damaged row")
+
+func boxKey(owner identity.AMID) []byte { return append([]byte{keyBox}, owner[:]...) }
+
+func rowPrefix(kind byte, owner identity.AMID) []byte {
+	return append(append(make([]byte, 0, 1+identity.AMIDSize+8), kind), owner[:]...)
+}
+
+func rowKey(kind byte, owner identity.AMID, c Cursor) []byte {
+	return binary.BigEndian.AppendUint64(rowPrefix(kind, owner), uint64(c))
+}
+
+// placeOf reads the key of an 'i' or 'm' row.
+func placeOf(key []byte) (place, bool) {
+	if len(key) != 1+identity.AMIDSize+8 {
+		return place{}, false
 	}
+	return place{
+		owner:  identity.AMID(key[1 : 1+identity.AMIDSize]),
+		cursor: Cursor(binary.BigEndian.Uint64(key[1+identity.AMIDSize:])),
+	}, true
+}
+
+// seal ends a value with the sum that belongs to its key.
+func seal(key, value []byte) []byte {
+	return binary.BigEndian.AppendUint32(value, sumOf(key, value))
+}
+
+// unseal checks the sum and the version, and reads what is between them.
+func unseal(key, value []byte) (*wire.Reader, error) {
+	n := len(value) - 4
+	if n < 1 || sumOf(key, value[:n]) != binary.BigEndian.Uint32(value[n:]) {
+		return nil, fmt.Errorf("%w: wrong sum", errRotten)
+	}
+	if value[0] != rowVersion {
+		return nil, fmt.Errorf("%w: version %d", errRotten, value[0])
+	}
+	return wire.NewReader(value[1:n]), nil
+}
+
+func sumOf(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+// done is what a reader found wrong, as damage.
+func done(r *wire.Reader) error {
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("%w: %w", errRotten, err)
+	}
+	return nil
+}
+
+func (b boxRow) encode(key []byte) []byte {
+	w := wire.NewWriter(15)
+	w.U8(rowVersion)
+	w.Bool(b.wide)
+	w.Bool(b.listed)
+	w.I64(b.seen)
+	return seal(key, w.Bytes())
+}
+
+func decodeBoxRow(key, value []byte) (boxRow, error) {
+	r, err := unseal(key, value)
+	if err != nil {
+		return boxRow{}, err
+	}
+	b := boxRow{wide: r.Bool(), listed: r.Bool(), seen: r.I64()}
+	return b, done(r)
+}
+
+// writeBoxRow stores the row, or removes it when it says nothing that a missing
+// row does not say.
+func writeBoxRow(tx store.Tx, owner identity.AMID, b boxRow) error {
+	key := boxKey(owner)
+	if b.empty() {
+		return tx.Delete(key)
+	}
+	return tx.Set(key, b.encode(key))
+}
+
+// stored is a row as the store has it: an entry with what only the disk needs.
+type stored struct {
+	entry
+	at, expires time.Time
+	row         Row // complete only if read from an 'm' row
+}
+
+// headSize is the length of version, head and sum.
+const headSize = 1 + 1 + identity.AMIDSize + 16 + 4 + 3*8 + 4
+
+func (s *stored) head(w *wire.Writer) {
+	w.U8(rowVersion)
+	w.U8(uint8(s.flags))
+	w.Fixed(s.from[:])
+	w.Fixed(s.id[:])
+	w.U32(s.size)
+	w.I64(s.due)
+	w.I64(s.at.UnixMicro())
+	w.I64(s.expires.UnixMicro())
+}
+
+func (s *stored) readHead(r *wire.Reader) {
+	s.flags = flags(r.U8())
+	r.Into(s.from[:])
+	r.Into(s.id[:])
+	s.size = r.U32()
+	s.due = r.I64()
+	s.at = time.UnixMicro(r.I64()).UTC()
+	s.expires = time.UnixMicro(r.I64()).UTC()
+}
+
+// write stores both rows.
+func (s *stored) write(tx store.Tx, owner identity.AMID) error {
+	if err := s.writeIndex(tx, owner); err != nil {
+		return err
+	}
+	key := rowKey(keyMessage, owner, s.cursor)
+	return tx.Set(key, s.encodeMessage(key))
+}
+
+func (s *stored) writeIndex(tx store.Tx, owner identity.AMID) error {
+	key := rowKey(keyIndex, owner, s.cursor)
+	w := wire.NewWriter(headSize)
+	s.head(w)
+	return tx.Set(key, seal(key, w.Bytes()))
+}
+
+func (s *stored) encodeMessage(key []byte) []byte {
+	m := &s.row
+	w := wire.NewWriter(headSize + 48 + len(m.Candidates) + len(m.Payload))
+	s.head(w)
+	if n := m.Notice; n != nil {
+		w.U8(uint8(n.Reason))
+		w.Fixed(n.To[:])
+		w.I64(n.Taken.UnixMicro())
+		return seal(key, w.Bytes())
+	}
+	w.U8(kindNumber(m.Kind))
+	w.LP32(m.Candidates)
+	w.U32(uint32(len(m.Payload)))
+	return seal(key, append(w.Bytes(), m.Payload...))
+}
+
+// decodeIndex reads the value of an 'i' row.
+func decodeIndex(p place, key, value []byte) (stored, error) {
+	s := stored{entry: entry{cursor: p.cursor}}
+	r, err := unseal(key, value)
+	if err != nil {
+		return s, err
+	}
+	s.readHead(r)
+	return s, done(r)
+}
+
+// decodeMessage reads the value of an 'm' row; the result shares no memory with it.
+func decodeMessage(p place, key, value []byte) (stored, error) {
+	if len(value) > 0 && value[0] == firstVersion {
+		return decodeFirst(p, value)
+	}
+	s := stored{entry: entry{cursor: p.cursor}}
+	r, err := unseal(key, value)
+	if err != nil {
+		return s, err
+	}
+	s.readHead(r)
+	m := &s.row
+	m.To, m.ID = p.owner, s.id
+	m.Cursor, m.At, m.Expires = p.cursor, s.at, s.expires
+	if s.flags.has(flagNotice) {
+		n := &Notice{Reason: Reason(r.U8()), ID: s.id, At: s.at}
+		r.Into(n.To[:])
+		n.Taken = time.UnixMicro(r.I64()).UTC()
+		m.Notice = n
+		return s, done(r)
+	}
+	m.From, m.Once, m.Binary = s.from, s.flags.has(flagOnce), s.flags.has(flagBinary)
+	m.Kind = readKind(r)
+	if c := r.LP32(maxField); len(c) > 0 {
+		m.Candidates = append([]byte(nil), c...)
+	}
+	m.Payload = string(r.LP32(maxField))
+	return s, done(r)
+}
+
+func readKind(r *wire.Reader) Kind {
+	n := int(r.U8())
+	if n >= len(kinds) {
+		r.Fail("kind %d", n)
+		return ""
+	}
+	return kinds[n]
 }
 
 func kindNumber(k Kind) uint8 {
@@ -159,27 +242,21 @@ func kindNumber(k Kind) uint8 {
 	return 0xFF
 }
 
-func readBox(r store.Reader, owner identity.AMID) (box, error) {
-	v, err := r.Get(boxKey(owner))
-	if err != nil {
-		return box{}, ignoreMissing(err)
+// getMessage reads one row. A row that is missing, though it should be there, is
+// damage like any other.
+func getMessage(r store.Reader, p place) (stored, error) {
+	key := rowKey(keyMessage, p.owner, p.cursor)
+	v, err := r.Get(key)
+	if isDamage(err) || errors.Is(err, store.ErrNotFound) {
+		return stored{}, fmt.Errorf("%w: %w", errRotten, err)
 	}
-	return decodeBox(v)
+	if err != nil {
+		return stored{}, err
+	}
+	return decodeMessage(p, key, v)
 }
 
-// writeBox stores the row, or removes it when it says nothing that a missing row
-// does not say.
-func writeBox(tx store.Tx, owner identity.AMID, b box) error {
-	if b.used.Messages == 0 && !b.wide {
-		return tx.Delete(boxKey(owner))
-	}
-	return tx.Set(boxKey(owner), b.encode())
-}
-
-func readTotal(r store.Reader) (Size, error) {
-	v, err := r.Get([]byte{keyTotal})
-	if err != nil {
-		return Size{}, ignoreMissing(err)
-	}
-	return decodeSize(v)
+// isDamage reports that one value is lost or rotten, while others are not.
+func isDamage(err error) bool {
+	return errors.Is(err, errRotten) || errors.Is(err, store.ErrDamaged)
 }

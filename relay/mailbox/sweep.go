@@ -8,103 +8,95 @@ import (
 )
 
 // Expire implements Mailbox. It also forgets mailboxes that are empty and were
-// not used for ForgetBox, and writes down the relay's clock.
+// not used for ForgetBox, repairs what was found damaged, and writes down the
+// relay's clock.
 func (m *Disk) Expire(ctx context.Context) (int, error) {
-	now, err := m.clock.now()
-	if err != nil {
-		return 0, storageError(err)
+	if err := m.ready(ctx); err != nil {
+		return 0, err
 	}
-	if err := m.store.Update(ctx, func(tx store.Tx) error { return m.clock.save(tx, now) }); err != nil {
-		return 0, storageError(err)
+	if err := m.update(ctx, func(tx store.Tx) error { return m.clock.save(tx) }); err != nil {
+		return 0, err
 	}
-	removed := 0
-	for {
-		due, stale, err := m.overdue(now)
+	if err := m.repair(ctx); err != nil {
+		return 0, err
+	}
+	now := m.clock.now()
+	m.mu.Lock()
+	due, stale := m.ledger.overdue(now), m.ledger.forgotten(now)
+	m.mu.Unlock()
+	expired := 0
+	for len(due) > 0 {
+		some := due[:min(len(due), m.limits.SweepRows)]
+		due = due[len(some):]
+		n, err := m.expire(ctx, some, now)
+		expired += n
 		if err != nil {
-			return removed, storageError(err)
-		}
-		if len(due) == 0 && len(stale) == 0 {
-			return removed, nil
-		}
-		for owner, cursors := range due {
-			n, err := m.Delete(ctx, owner, cursors)
-			removed += n
-			if err != nil {
-				return removed, err
-			}
-		}
-		if err := m.forget(ctx, stale, now); err != nil {
-			return removed, err
+			return expired, err
 		}
 	}
+	for len(stale) > 0 {
+		some := stale[:min(len(stale), m.limits.SweepRows)]
+		stale = stale[len(some):]
+		if err := m.forget(ctx, some, now); err != nil {
+			return expired, err
+		}
+	}
+	return expired, m.dropAside(ctx, now)
 }
 
-// overdue finds some expired messages and some forgotten mailboxes. Messages of
-// one mailbox expire in its order, so the first that is not due ends the search.
-func (m *Disk) overdue(now int64) (due map[identity.AMID][]Cursor, stale []identity.AMID, err error) {
-	due = map[identity.AMID][]Cursor{}
-	var boxes []identity.AMID
-	found := 0
-	err = m.store.View(func(r store.Reader) error {
-		boxes, stale, found = nil, nil, 0
-		err := r.Scan([]byte{keyBox}, nil, func(key, value []byte) bool {
-			if len(key) != 1+identity.AMIDSize {
-				return true
+// expire gives up rows that were due when they were found, in one commit.
+func (m *Disk) expire(ctx context.Context, due []place, now int64) (int, error) {
+	n := 0
+	err := m.update(ctx, func(tx store.Tx) error {
+		n = 0
+		for len(due) > 0 {
+			owner := due[0].owner
+			if err := m.settle(tx, owner); err != nil {
+				return err
 			}
-			owner := identity.AMID(key[1:])
-			b, err := decodeBox(value)
-			if err == nil && b.used.Messages > 0 {
-				boxes = append(boxes, owner)
-			}
-			if err == nil && m.forgotten(b, now) {
-				stale = append(stale, owner)
-			}
-			return len(stale) < m.limits.SweepRows
-		})
-		if err != nil {
-			return err
-		}
-		for _, owner := range boxes {
-			err := scanBox(r, owner, 0, func(row storedRow) bool {
-				if row.due > now || found >= m.limits.SweepRows {
-					return false
+			var cursors []Cursor
+			b := m.ledger.of(owner)
+			for ; len(due) > 0 && due[0].owner == owner; due = due[1:] {
+				// It may have been acknowledged since it was found.
+				e, there := b.find(due[0].cursor)
+				if !there || e.due > now {
+					continue
 				}
-				due[owner] = append(due[owner], row.Cursor)
-				found++
-				return true
-			})
-			if err != nil {
+				cursors = append(cursors, e.cursor)
+				if !e.flags.has(flagNotice) {
+					n++
+				}
+			}
+			if err := m.giveUp(tx, owner, cursors, Expired); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return due, stale, err
-}
-
-func (m *Disk) forgotten(b box, now int64) bool {
-	return b.used.Messages == 0 && now-b.seen > m.limits.ForgetBox.Microseconds()
+	if err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	m.expired += uint64(n)
+	m.mu.Unlock()
+	return n, nil
 }
 
 func (m *Disk) forget(ctx context.Context, owners []identity.AMID, now int64) error {
-	if len(owners) == 0 {
-		return nil
-	}
-	err := m.store.Update(ctx, func(tx store.Tx) error {
+	return m.update(ctx, func(tx store.Tx) error {
 		for _, owner := range owners {
-			b, err := readBox(tx, owner)
-			if err != nil {
+			if err := m.settle(tx, owner); err != nil {
 				return err
 			}
 			// Its owner may have come, or mail for it, since it was found.
-			if !m.forgotten(b, now) {
+			if b := m.ledger.of(owner); !m.ledger.isForgotten(&b, now) {
 				continue
 			}
-			if err := tx.Delete(boxKey(owner)); err != nil {
+			m.ledger.lists.drop(owner)
+			if err := m.remember(tx, owner, boxRow{}); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return storageError(err)
 }
