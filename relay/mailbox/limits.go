@@ -15,16 +15,16 @@ type Limits struct {
 	// LegacyBox bounds the mailbox of an agent that last connected without
 	// "ack", or never. Default 100 messages and 16 MiB.
 	LegacyBox Size
-	// LegacyShare is how much of such a mailbox one sender may have. Default
-	// 25 messages and 4 MiB.
+	// LegacyShare is how much of such a mailbox one sender may have. By default all of
+	// it, as a 0.2 sender expects: its hundred messages are what a minute allows, and
+	// names cost nothing, so a smaller share would keep out nobody who means harm.
 	LegacyShare Size
 	// Box bounds the mailbox of an agent that last connected with "ack".
 	// Default 1,000 messages and 64 MiB.
 	Box Size
-	// Share is how much of such a mailbox one sender may have. A quarter, as in
-	// the small one, and no less than what a sender may have in flight, or a good
-	// peer with a long outbox would stumble over it. Default 256 messages and
-	// 16 MiB, which is 256 times the longest payload.
+	// Share is how much of such a mailbox one sender may have, so that one who writes
+	// much leaves room for the others. Default 500 messages and 32 MiB, which is more
+	// than a node has unconfirmed in a chain.
 	Share Size
 	// Total bounds all mailboxes together. Default 1,000,000 messages and 8 GiB.
 	Total Size
@@ -83,9 +83,9 @@ func DefaultLimits() Limits {
 	return Limits{
 		TTL:         72 * time.Hour,
 		LegacyBox:   Size{Messages: 100, Bytes: 16 << 20},
-		LegacyShare: Size{Messages: 25, Bytes: 4 << 20},
+		LegacyShare: Size{Messages: 100, Bytes: 16 << 20},
 		Box:         Size{Messages: 1000, Bytes: 64 << 20},
-		Share:       Size{Messages: 256, Bytes: 16 << 20},
+		Share:       Size{Messages: 500, Bytes: 32 << 20},
 		Total:       Size{Messages: 1_000_000, Bytes: 8 << 30},
 		Strangers:   20, StrangerEach: 4, Notices: 256,
 		AllowEntries: 4096, AllowTotal: 4_000_000, Boxes: 1_000_000,

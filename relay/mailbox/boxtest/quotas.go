@@ -85,15 +85,15 @@ func full(t *testing.T, mk Maker) {
 func share(t *testing.T, mk Maker) {
 	m := mk.New(t, mailbox.Limits{})
 	b, greedy, friend := who(1), who(2), who(3)
-	if n := stored(put(t, m, notes(greedy, b, "x", 40)...)); n != 25 {
-		t.Errorf("one sender has %d of a small mailbox, want 25", n)
+	if n := stored(put(t, m, notes(greedy, b, "x", 140)...)); n != 100 {
+		t.Errorf("one sender has %d of a small mailbox, want all of it", n)
 	}
 	open(t, m, b, true)
-	if n := stored(put(t, m, notes(greedy, b, "y", 400)...)); n != 231 {
-		t.Errorf("one sender has 25 and %d of a wide mailbox, want 256", n)
+	if n := stored(put(t, m, notes(greedy, b, "y", 600)...)); n != 400 {
+		t.Errorf("one sender has 100 and %d of a wide mailbox, want 500", n)
 	}
-	if n := stored(put(t, m, notes(friend, b, "z", 300)...)); n != 256 {
-		t.Errorf("a friend with a long outbox has %d, want 256", n)
+	if n := stored(put(t, m, notes(friend, b, "z", 600)...)); n != 500 {
+		t.Errorf("a friend with a long outbox has %d, want 500", n)
 	}
 	l := mailbox.DefaultLimits()
 	l.LegacyShare = mailbox.Size{Messages: 9, Bytes: 10}

@@ -34,8 +34,8 @@ func restart(t *testing.T, mk Maker) {
 	if again := put(t, m, note(a, b, "x5"))[0]; !again.Repeated || !again.Expires.Equal(before[5].Expires) {
 		t.Errorf("repeat: %+v, stored %+v", again, before[5])
 	}
-	if n := stored(put(t, m, notes(a, b, "z", 300)...)); n != 228 {
-		t.Errorf("%d more of one sender, want 228: a wide mailbox with 28 of it", n)
+	if n := stored(put(t, m, notes(a, b, "z", 600)...)); n != 472 {
+		t.Errorf("%d more of one sender, want 472: a wide mailbox with 28 of it", n)
 	}
 	last := list(t, m, b, before[59].Cursor)
 	if diff := cmp.Diff("z0", last[0].Payload); diff != "" {
