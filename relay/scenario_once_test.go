@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ import (
 // byte, newer connections beside older ones, and crashes of the relay on either side
 // of any commit (CP 9 to 13 without "ack").
 func TestLegacyFrameIsNeverGivenTwice(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { misfortune(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
@@ -111,7 +112,7 @@ func (m *mishap) round() {
 	}
 }
 
-// reliable and brittle are how many bytes a connection carries in each direction.
+// budget is how many bytes a connection carries in each direction.
 type budget struct{ in, out int }
 
 var reliable = budget{in: 1 << 30, out: 1 << 30}
@@ -135,7 +136,7 @@ func (m *mishap) join(n byte, b budget) *actor {
 		if err != nil {
 			return nil, err
 		}
-		return &cutConn{Conn: c, left: b}, nil
+		return newCutConn(c, b), nil
 	}
 	a := m.stage.tryOpen(dial)
 	if a == nil {
@@ -184,22 +185,31 @@ func (m *mishap) hear(a *actor) {
 // written by then and was not read is lost, as in the buffers of a dead route.
 type cutConn struct {
 	net.Conn
-	left budget
+	in, out atomic.Int64 // bytes left; net/http writes from goroutines of its own
+}
+
+func newCutConn(c net.Conn, b budget) *cutConn {
+	cut := &cutConn{Conn: c}
+	cut.in.Store(int64(b.in))
+	cut.out.Store(int64(b.out))
+	return cut
 }
 
 func (c *cutConn) Read(b []byte) (int, error) {
-	if c.left.in <= 0 {
+	left := c.in.Load()
+	if left <= 0 {
 		_ = c.Close()
 		return 0, io.ErrUnexpectedEOF
 	}
-	n, err := c.Conn.Read(b[:min(len(b), c.left.in)])
-	c.left.in -= n
+	n, err := c.Conn.Read(b[:min(int64(len(b)), left)])
+	c.in.Add(int64(-n))
 	return n, err
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b[:min(len(b), c.left.out)])
-	if c.left.out -= n; err == nil && n < len(b) {
+	n, err := c.Conn.Write(b[:min(int64(len(b)), max(0, c.out.Load()))])
+	c.out.Add(int64(-n))
+	if err == nil && n < len(b) {
 		_ = c.Close()
 		err = io.ErrClosedPipe
 	}
