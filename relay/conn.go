@@ -36,6 +36,7 @@ type conn struct {
 	who       identity.AMID
 	agreed    []Extension
 	ack       bool
+	binary    bool
 	guest     *guest // nil for a bare handler's connection
 	// named and pinged belong to the server's mutex.
 	named  bool
@@ -152,6 +153,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	c.who = who
 	c.agreed = agree(f.Extensions, c.s.extensions())
 	c.ack = slices.Contains(c.agreed, ExtensionAck)
+	c.binary = slices.Contains(c.agreed, ExtensionBinary)
 	c.status, c.seen = statusOnline, time.Now()
 	pending, err := c.s.box.Open(c.ctx, who, c.ack)
 	if err != nil {
@@ -202,10 +204,7 @@ func (c *conn) read(frames chan<- any) {
 			c.s.log.Debug("connection ended", "peer", c.who, "err", ended(err))
 			return
 		}
-		if typ != websocket.MessageText {
-			continue
-		}
-		frame, err := parseClientFrame(data, c.s.limits)
+		frame, err := c.parse(typ, data)
 		c.got(frame, len(data))
 		if err != nil {
 			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
@@ -228,7 +227,7 @@ func (c *conn) write() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.WriteWait)
-		err := c.ws.Write(ctx, websocket.MessageText, frame)
+		err := c.ws.Write(ctx, messageType(frame), frame)
 		cancel()
 		if err != nil {
 			c.unwritten(err)

@@ -169,8 +169,16 @@ func typeIn(frame any) string {
 	return other
 }
 
+// binaryTypes are the types of the binary frames that a relay writes.
+var binaryTypes = map[byte][]byte{
+	binaryReceive: []byte(typeReceive), binaryRelayed: []byte(typeRelayed), binaryRefused: []byte(typeRefused),
+}
+
 // typeOut takes the type out of a frame of ours, which stands in front.
 func typeOut(frame []byte) []byte {
+	if len(frame) > 1 && frame[0] == binaryVersion {
+		return binaryTypes[frame[1]]
+	}
 	rest, _ := bytes.CutPrefix(frame, []byte(`{"type":"`))
 	name, _, _ := bytes.Cut(rest, []byte(`"`))
 	return name

@@ -14,6 +14,8 @@ const (
 	ExtensionChallenge Extension = "challenge"
 	// ExtensionAck makes sends answered and receives acknowledged (relay.md §4).
 	ExtensionAck Extension = "ack"
+	// ExtensionBinary carries envelopes without base64 (relay.md §8).
+	ExtensionBinary Extension = "binary"
 )
 
 // extensions lists all, in the order of the confirmation, each with what it is
@@ -23,6 +25,7 @@ var extensions = []struct {
 }{
 	{name: ExtensionChallenge},
 	{name: ExtensionAck},
+	{name: ExtensionBinary, needs: ExtensionAck},
 }
 
 // agree is what both sides speak.
@@ -39,5 +42,5 @@ func agree(offered, ours []Extension) []Extension {
 
 // extensions are what this relay speaks.
 func (s *Server) extensions() []Extension {
-	return []Extension{ExtensionChallenge, ExtensionAck}
+	return []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary}
 }

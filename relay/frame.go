@@ -3,6 +3,8 @@ package relay
 import (
 	"bytes"
 	"encoding/json"
+
+	"amesh/identity"
 )
 
 // The frame types of AgentMesh §2.2 and of the extensions.
@@ -101,6 +103,9 @@ type sendFrame struct {
 	ClientID   string          `json:"client_id,omitempty"`
 	// second is the message of a knock_with_message frame.
 	second *sendFrame
+	// binary says that the receiver is to and the payload an envelope's bytes.
+	binary bool
+	to     identity.AMID
 	// broken says that a send with a usable client_id was otherwise malformed:
 	// its sender waits for an answer.
 	broken bool

@@ -22,9 +22,9 @@ var (
 
 // link is one admitted connection of a Client.
 type link struct {
-	c   *Client
-	ws  *websocket.Conn
-	ack bool
+	c           *Client
+	ws          *websocket.Conn
+	ack, binary bool
 	// session is the relay's name for the connection.
 	session string
 
@@ -44,7 +44,8 @@ type link struct {
 
 func newLink(c *Client, ws *websocket.Conn, s State) *link {
 	return &link{
-		c: c, ws: ws, ack: s.Speaks(ExtensionAck), session: s.Session,
+		c: c, ws: ws, session: s.Session,
+		ack: s.Speaks(ExtensionAck), binary: s.Speaks(ExtensionBinary),
 		wake: make(chan struct{}, 1), inbox: make(chan Delivery, c.limits.Inbox),
 		waiting: map[string]*pending{},
 	}
@@ -76,10 +77,7 @@ func (l *link) read(ctx context.Context) error {
 			}
 			return fmt.Errorf("read: %w", err)
 		}
-		if typ != websocket.MessageText {
-			continue
-		}
-		frame, err := parseRelayFrame(data)
+		frame, err := l.parse(typ, data)
 		if err != nil {
 			if !errors.Is(err, errUnknownType) {
 				l.c.log.Debug("frame ignored", "err", err)
@@ -90,30 +88,47 @@ func (l *link) read(ctx context.Context) error {
 	}
 }
 
-func (l *link) take(ctx context.Context, frame any) {
+// parse reads a message of either form.
+func (l *link) parse(typ websocket.MessageType, data []byte) (any, error) {
+	if typ == websocket.MessageText {
+		frame, err := parseRelayFrame(data)
+		if err != nil {
+			return nil, err
+		}
+		return meaning(frame)
+	}
+	if l.binary {
+		return parseRelayBinary(data)
+	}
+	return nil, errUnknownType
+}
+
+// meaning is what a frame that came as text says.
+func meaning(frame any) (any, error) {
 	switch f := frame.(type) {
 	case receiveFrame:
-		d, err := deliveryOf(f)
-		if err != nil {
-			l.c.log.Debug("frame ignored", "err", err)
-			return
-		}
+		return deliveryOf(f)
+	case relayedFrame:
+		expires, err := parseStamp(f.Expires)
+		return settled{f.ClientID, Result{Expires: expires}}, err
+	case refusedFrame:
+		after := time.Duration(max(f.RetryAfter, 0)) * time.Second
+		return settled{f.ClientID, Result{Err: &RefusedError{Code: f.Code, RetryAfter: after}}}, nil
+	}
+	return frame, nil
+}
+
+func (l *link) take(ctx context.Context, frame any) {
+	switch f := frame.(type) {
+	case Delivery:
 		l.blocked.Store(true)
 		select {
-		case l.inbox <- d:
+		case l.inbox <- f:
 		case <-ctx.Done():
 		}
 		l.blocked.Store(false)
-	case relayedFrame:
-		expires, err := parseStamp(f.Expires)
-		if err != nil {
-			l.c.log.Debug("frame ignored", "err", err)
-			return
-		}
-		l.answer(f.ClientID, Result{Expires: expires})
-	case refusedFrame:
-		after := time.Duration(max(f.RetryAfter, 0)) * time.Second
-		l.answer(f.ClientID, Result{Err: &RefusedError{Code: f.Code, RetryAfter: after}})
+	case settled:
+		l.answer(f.key, f.result)
 	case errorFrame:
 		// It names no message, so nothing can be told to anybody.
 		l.c.log.Debug("relay reports an error", "code", f.Code, "message", f.Message)
@@ -138,22 +153,26 @@ func (l *link) write(ctx context.Context) error {
 			return ctx.Err()
 		}
 		bounded, cancel := context.WithTimeout(ctx, l.c.limits.WriteWait)
-		err := l.ws.Write(bounded, websocket.MessageText, encode(frame))
+		err := l.ws.Write(bounded, messageType(frame), frame)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 		if p != nil && !l.ack {
-			l.answer(p.frame.ClientID, Result{Unconfirmed: true})
+			l.answer(p.key, Result{Unconfirmed: true})
 		}
 	}
 }
 
 // nextFrame waits for something to write: acknowledgements first, because they
 // make room in the relay. It is nil when ctx ends.
-func (l *link) nextFrame(ctx context.Context) (any, *pending) {
+func (l *link) nextFrame(ctx context.Context) ([]byte, *pending) {
 	for {
-		if frame, p := l.takeFrame(); frame != nil {
+		frame, p := l.takeFrame()
+		if p != nil {
+			frame = p.encode(l.ack, l.binary)
+		}
+		if frame != nil {
 			return frame, p
 		}
 		select {
@@ -164,13 +183,17 @@ func (l *link) nextFrame(ctx context.Context) (any, *pending) {
 	}
 }
 
-func (l *link) takeFrame() (any, *pending) {
+// takeFrame takes what is next: a frame, or a send that is to be encoded.
+func (l *link) takeFrame() ([]byte, *pending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := min(len(l.acks), l.c.limits.AckBatch); n > 0 {
 		ids := l.acks[:n:n]
 		l.acks = l.acks[n:]
-		return ackFrame{Type: typeAck, IDs: ids}, nil
+		if l.binary {
+			return binaryAckFrame(ids), nil
+		}
+		return encode(ackFrame{Type: typeAck, IDs: ids}), nil
 	}
 	if len(l.queue) == 0 {
 		return nil, nil
@@ -179,15 +202,10 @@ func (l *link) takeFrame() (any, *pending) {
 	l.queue[0] = nil
 	l.queue = l.queue[1:]
 	l.next++
-	key := strconv.FormatUint(l.next, 10)
-	p.number, p.frame.ClientID = l.next, key
+	p.number, p.key = l.next, strconv.FormatUint(l.next, 10)
 	p.sent = time.Now()
-	l.waiting[key] = p
-	frame := p.frame
-	if !l.ack {
-		frame.ClientID = ""
-	}
-	return frame, p
+	l.waiting[p.key] = p
+	return nil, p
 }
 
 // send takes a message, or says why not.

@@ -32,7 +32,7 @@ func (c *conn) pump() {
 				continue // no frame of the wire carries it yet
 			}
 			c.credit.hold(row)
-			if !c.queue.push(encode(receiveOf(row, row.ID.String()))) {
+			if !c.queue.push(c.receiveFrame(row)) {
 				return
 			}
 		}

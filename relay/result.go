@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -58,8 +59,8 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("relay refused the me
 type Outgoing struct {
 	To   identity.AMID
 	Kind Kind
-	// Payload is an envelope, which travels in base64; with Text it is UTF-8 that
-	// travels as it is, for 0.2 peers.
+	// Payload is an envelope, which travels in base64 or as it is; with Text it is
+	// UTF-8 for 0.2 peers.
 	Payload []byte
 	Text    bool
 	// Session, if not empty, binds the message to one connection: on any other it
@@ -117,34 +118,57 @@ func (s State) Speaks(e Extension) bool { return slices.Contains(s.Extensions, e
 
 // pending is a Send that was not answered yet.
 type pending struct {
-	frame  sendFrame
+	Outgoing
 	id     string
 	size   int64
+	key    string // client_id
 	number uint64 // the order in which it left
 	sent   time.Time
 	done   func(Result)
 }
 
+// prepare takes a copy of the payload, which is encoded only once it is known what
+// the relay speaks.
 func prepare(o Outgoing, l Limits) (*pending, error) {
-	p := &pending{id: EnvelopeID(o.Payload).String()}
-	payload := ""
+	p := &pending{Outgoing: o, id: EnvelopeID(o.Payload).String()}
+	size := base64.StdEncoding.EncodedLen(len(o.Payload))
 	switch {
 	case !o.Kind.Valid() || o.To.IsZero() || o.Text && !utf8.Valid(o.Payload):
 		return p, &RefusedError{Code: RefusedInvalid}
 	case o.Text:
-		payload = string(o.Payload)
-		p.id = mailbox.PayloadID(payload).String()
-	default:
-		payload = mailbox.EnvelopeText(o.Payload)
+		size = len(o.Payload)
+		p.id = mailbox.PayloadID(string(o.Payload)).String()
+	case !isEnvelope(o.Payload):
 		// Bytes without the magic travel as well, but their id is the text's.
-		p.id = mailbox.PayloadID(payload).String()
+		p.id = mailbox.PayloadID(mailbox.EnvelopeText(o.Payload)).String()
 	}
-	if len(payload) > l.PayloadBytes {
+	if size > l.PayloadBytes {
 		return p, &RefusedError{Code: RefusedTooLarge}
 	}
-	p.frame = sendFrame{Type: typeSend, To: o.To.String(), Payload: payload, Kind: o.Kind}
-	p.size = int64(len(payload))
+	p.Payload = bytes.Clone(o.Payload)
+	p.size = int64(size)
 	return p, nil
+}
+
+// encode writes the send frame for a relay that speaks "ack" and "binary", or not.
+func (p *pending) encode(ack, binary bool) []byte {
+	if binary && !p.Text && isEnvelope(p.Payload) {
+		return binarySendFrame(p.To, p.Kind, p.key, p.Payload)
+	}
+	f := sendFrame{Type: typeSend, To: p.To.String(), Payload: string(p.Payload), Kind: p.Kind}
+	if !p.Text {
+		f.Payload = mailbox.EnvelopeText(p.Payload)
+	}
+	if ack {
+		f.ClientID = p.key
+	}
+	return encode(f)
+}
+
+// settled is the relay's answer to one Send.
+type settled struct {
+	key    string
+	result Result
 }
 
 func deliveryOf(f receiveFrame) (Delivery, error) {

@@ -73,19 +73,20 @@ func (c *conn) put(messages []mailbox.Message) ([]mailbox.Stored, error) {
 // check turns a frame into messages.
 func (c *conn) check(f *sendFrame) delivery {
 	d := delivery{clientID: f.ClientID}
-	to, err := identity.ParseAMID(f.To)
+	to, err := f.receiver()
 	if f.broken || err != nil {
 		d.refused = RefusedInvalid
 		return d
 	}
 	for part := f; part != nil; part = part.second {
-		if len(part.Payload)+len(part.Candidates) > c.s.limits.PayloadBytes {
+		payload := part.text()
+		if len(payload)+len(part.Candidates) > c.s.limits.PayloadBytes {
 			d.refused = RefusedTooLarge
 			return d
 		}
 		d.messages = append(d.messages, mailbox.Message{
-			From: c.who, To: to, ID: mailbox.PayloadID(part.Payload), Kind: part.Kind,
-			Payload: part.Payload, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
+			From: c.who, To: to, ID: mailbox.PayloadID(payload), Kind: part.Kind,
+			Payload: payload, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
 		})
 	}
 	return d
@@ -128,19 +129,14 @@ func (c *conn) answer(d *delivery, stored []mailbox.Stored) {
 	if d.clientID == "" || !c.ack {
 		return
 	}
-	c.queue.push(encode(relayedFrame{
-		Type: typeRelayed, ClientID: d.clientID,
-		ID: d.messages[0].ID.String(), Expires: wireStamp(stored[0].Expires),
-	}))
+	c.queue.push(c.relayedFrame(d.clientID, d.messages[0].ID, stored[0].Expires))
 }
 
 func (c *conn) answerRefused(d *delivery) {
 	c.s.counts.refused.add(string(d.refused), 0)
 	c.s.log.Debug("send refused", "peer", c.who, "code", d.refused)
 	if c.ack && d.clientID != "" {
-		c.queue.push(encode(refusedFrame{
-			Type: typeRefused, ClientID: d.clientID, Code: d.refused, RetryAfter: seconds(d.retry),
-		}))
+		c.queue.push(c.refusedFrame(d.clientID, d.refused, d.retry))
 		return
 	}
 	c.queue.push(encode(legacyError(d.refused, d.retry)))

@@ -91,7 +91,8 @@ func TestExtensionsAreNegotiatedAsASet(t *testing.T) {
 	}{
 		{nil, nil},
 		{[]Extension{"teleport"}, nil},
-		{[]Extension{"teleport", "ack", "binary"}, []any{"ack"}},
+		{[]Extension{"teleport", "binary", "ack"}, []any{"ack", "binary"}},
+		{[]Extension{"binary"}, nil}, // it is nothing without ack
 	} {
 		_, got := h.join(1, c.offer...)
 		if diff := cmp.Diff(c.want, got["extensions"]); diff != "" {
