@@ -160,7 +160,7 @@ func (a *app) checkRelay(o *relayOptions) error {
 
 // openRelay opens the parts; those that were opened when it fails are closed by close.
 func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
-	p.data, err = store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Logger: p.log})
+	p.data, err = store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Lossy: true, Logger: p.log})
 	if err != nil {
 		return err
 	}

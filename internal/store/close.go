@@ -66,7 +66,7 @@ func (d *disk) poisoned() error {
 func (d *disk) writable() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.poison != nil {
+	if d.poison != nil || d.lossy {
 		return d.poison
 	}
 	return d.damage

@@ -214,7 +214,14 @@ func damagef(format string, args ...any) error {
 // the error of a value log that cannot be read, and returns none.
 func lost(item *badger.Item, value []byte) bool { return len(value) == 0 && item.ValueSize() > 0 }
 
-// damaged ends writing: who acts on rows of which one is missing makes it worse.
+func (d *disk) isDamaged() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.damage != nil
+}
+
+// damaged ends writing, unless the store is lossy: who acts on rows of which one
+// is missing makes it worse.
 func (d *disk) damaged(item *badger.Item) error {
 	err := damagef("the value of %q is lost", item.Key())
 	d.mu.Lock()

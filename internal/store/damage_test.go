@@ -277,6 +277,29 @@ func TestUpdateThatFindsALostValue(t *testing.T) {
 	}
 }
 
+// Where every row stands for itself, the others can still be changed.
+func TestLossyStoreGoesOnAfterALostValue(t *testing.T) {
+	dir, db := lived(t)
+	must(t, os.Truncate(matching(t, db, "*.vlog")[0], 20))
+	opt := testOptions()
+	opt.Lossy = true
+	s, err := store.Open(dir, opt)
+	must(t, err)
+	for range 2 {
+		must(t, s.Update(t.Context(), func(tx store.Tx) error {
+			if _, err := tx.Get([]byte("big/1")); !errors.Is(err, store.ErrDamaged) {
+				t.Errorf("get: %v, want ErrDamaged", err)
+			}
+			return tx.Set([]byte("k"), []byte("v2"))
+		}))
+	}
+	must(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.Delete([]byte("big/1")) }))
+	if get(t, s, "big/2") != big || get(t, s, "k") != "v2" {
+		t.Error("the other values are not there any more")
+	}
+	must(t, s.Close())
+}
+
 // A process that was killed in the middle of making or removing a log leaves one of no
 // length, which holds nothing (CP 15).
 func TestEmptyLogsAreNoDamage(t *testing.T) {

@@ -24,6 +24,10 @@ type Options struct {
 	// ErrNoSpace, except for Updates that delete and write next to nothing. 0 is
 	// 64 MiB.
 	Reserve int64
+	// Lossy says that every row stands for itself, so that writing goes on after a
+	// value was lost. Then space is not given back until the next start: Badger
+	// would drop what stands behind the damage in the same file.
+	Lossy bool
 
 	// free is freeSpace, or what a test has in its place.
 	free func(dir string) (int64, error)
@@ -88,6 +92,7 @@ func (opt *Options) check() error {
 type disk struct {
 	log     *slog.Logger
 	reserve int64
+	lossy   bool
 	db      *badger.DB
 	lock    *os.File
 	// names belongs to the committer, squeezed to the garbage collector: the newest
@@ -213,6 +218,7 @@ func openBadger(data string, opt Options) (*disk, error) {
 	d := &disk{
 		log:     opt.Logger,
 		reserve: opt.Reserve,
+		lossy:   opt.Lossy,
 		names:   logNames{dir: data},
 		queue:   make(chan *request, queueLength),
 		quit:    make(chan struct{}),

@@ -42,7 +42,7 @@ func (d *disk) collect() {
 			return
 		default:
 		}
-		if free, err := d.free(); err != nil || free < d.reserve || d.writable() != nil {
+		if free, err := d.free(); err != nil || free < d.reserve || d.writable() != nil || d.isDamaged() {
 			return
 		}
 		err := d.attempt(nil, func() error { return d.db.RunValueLogGC(collectRatio) })

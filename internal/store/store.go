@@ -30,7 +30,7 @@ var (
 	// ErrDamaged is returned by Open when files are missing or damaged that were
 	// there before, and by Get and Scan for a value that is lost. Open leaves
 	// what is there to be looked at; after a lost value all Updates return
-	// ErrPoisoned while reads go on.
+	// ErrPoisoned while reads go on, unless Options.Lossy says otherwise.
 	ErrDamaged = errors.New("state is damaged")
 	// ErrTooNew is returned by Open, before anything is touched, when the state
 	// was written by a newer schema than this program knows.

@@ -98,7 +98,10 @@ func readClock(r store.Reader) (stopped, then int64, known bool, err error) {
 		return 0, 0, false, err
 	}
 	stopped, then = row.I64(), row.I64()
-	return stopped, then, true, done(row)
+	if err := done(row); err != nil {
+		return 0, 0, false, err
+	}
+	return stopped, then, true, nil
 }
 
 // save writes where the clock stands beside the wall clock of the same moment.

@@ -105,11 +105,14 @@ func (m *Disk) scanIndex(r store.Reader, prefix []byte, f func(place, entry)) er
 	return errors.Join(err, rotten)
 }
 
-// startClock starts the clock where it stopped. If that is lost, then with the
+// startClock starts the clock where it stopped. If nobody knows where, then at the
 // time of the youngest row, since it was not earlier.
 func (m *Disk) startClock(r store.Reader, entries map[identity.AMID][]entry) error {
 	stopped, then, known, err := readClock(r)
-	if isDamage(err) {
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	if !known {
 		for _, list := range entries {
 			for i := range list {
 				if due := list[i].due; due != math.MaxInt64 {
@@ -117,10 +120,8 @@ func (m *Disk) startClock(r store.Reader, entries map[identity.AMID][]entry) err
 				}
 			}
 		}
-		then, known, err = m.clock.wall().UnixMicro(), stopped != 0, nil
+		then, known = m.clock.wall().UnixMicro(), stopped != 0
 	}
-	if err == nil {
-		m.clock.start(stopped, then, known)
-	}
-	return err
+	m.clock.start(stopped, then, known)
+	return nil
 }
