@@ -96,7 +96,7 @@ func TestLeakOnTheWire(t *testing.T) {
 			d.proxy.conns = d.wire("", "")
 			c.change(d)
 			var data searched
-			hits, err := d.searchWire(mustSearcher(t, d.said...), mustSearcher(t, d.names()...), &data)
+			hits, err := d.searchWire(mustSearcher(t, d.said...), mustSearcher(t, names(d.alice, d.bob)...), &data)
 			if err == nil {
 				err = leak(hits)
 			}

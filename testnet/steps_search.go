@@ -33,7 +33,7 @@ func (d *demo) search(ctx context.Context) (any, error) {
 	if err := secret.control(); err != nil {
 		return nil, err
 	}
-	names, err := newSearcher(d.names())
+	known, err := newSearcher(names(d.alice, d.bob))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (d *demo) search(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	wire, err := d.searchWire(secret, names, &data)
+	wire, err := d.searchWire(secret, known, &data)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +65,12 @@ func (d *demo) stopAll() error {
 	return errors.Join(err, d.proxyEnds())
 }
 
-// names are what a relay does see: to whom mail goes. A search that does not find
-// them is blind.
-func (d *demo) names() []needle {
+// names are what a relay does see: to whom mail goes, in words or, in binary frames, in
+// bytes. A search that does not find them is blind.
+func names(agents ...*agent) []needle {
 	var all []needle
-	for _, a := range []*agent{d.alice, d.bob} {
-		all = append(all, needle{a.name, []byte(a.amid())})
+	for _, a := range agents {
+		all = append(all, needle{a.name, []byte(a.amid())}, needle{a.name, a.id.AMID[:]})
 	}
 	return all
 }
@@ -81,12 +81,11 @@ func (d *demo) searchMailbox() error {
 	if err != nil {
 		return err
 	}
-	bob := d.bob.id.AMID
-	names, err := newSearcher([]needle{{"bob", []byte(bob.String())}, {"bob", bob[:]}})
+	known, err := newSearcher(names(d.bob))
 	if err != nil {
 		return err
 	}
-	seen, _, _, err := names.scanFolder("relay", d.relay.data, d.limits.ChunkBytes)
+	seen, _, _, err := known.scanFolder("relay", d.relay.data, d.limits.ChunkBytes)
 	if err != nil {
 		return err
 	}
@@ -119,7 +118,7 @@ func (d *demo) searchRelay(secret *searcher, data *searched) ([]hit, error) {
 }
 
 // searchWire searches the recording, as it passed and as its receivers saw it.
-func (d *demo) searchWire(secret, names *searcher, data *searched) ([]hit, error) {
+func (d *demo) searchWire(secret, known *searcher, data *searched) ([]hit, error) {
 	conns, err := d.proxy.recording()
 	if err != nil {
 		return nil, err
@@ -144,7 +143,7 @@ func (d *demo) searchWire(secret, names *searcher, data *searched) ([]hit, error
 				return nil, err
 			}
 			hits = append(append(hits, raw...), read...)
-			for _, h := range names.find(where, clear, len(clear), 0) {
+			for _, h := range known.find(where, clear, len(clear), 0) {
 				present[h.needle.what+" "+direction] = true
 			}
 		}
