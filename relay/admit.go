@@ -2,11 +2,13 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"amesh/internal/prefix"
@@ -98,6 +100,14 @@ func (g *guest) Close() error {
 	g.a.forget(g)
 	g.a.mu.Unlock()
 	return g.Conn.Close()
+}
+
+// SyscallConn implements syscall.Conn, for writes that wait for nothing.
+func (g *guest) SyscallConn() (syscall.RawConn, error) {
+	if under, ok := g.Conn.(syscall.Conn); ok {
+		return under.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // drop closes without a goodbye, so that the kernel keeps nothing of it either.

@@ -11,6 +11,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/wire"
 	"amesh/relay/mailbox"
+	"amesh/relay/socket"
 
 	"github.com/coder/websocket"
 )
@@ -206,9 +207,9 @@ func malformedBy(err error) error {
 }
 
 // parse reads a message of either form. Without "binary" a binary one says nothing.
-func (c *conn) parse(typ websocket.MessageType, data []byte) (any, error) {
+func (c *conn) parse(op socket.Op, data []byte) (any, error) {
 	switch {
-	case typ == websocket.MessageText:
+	case op == socket.Text:
 		return parseClientFrame(data, c.s.limits)
 	case c.binary:
 		return parseClientBinary(data, c.s.limits)

@@ -2,12 +2,16 @@ package relay
 
 import (
 	"context"
-	"io"
+	"errors"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"amesh/identity"
+	"amesh/relay/mailbox"
+	"amesh/relay/socket"
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
@@ -15,20 +19,19 @@ import (
 
 // conn is one connection. Its life:
 //
-//	serve ── greet ──> register ──> read ──frames──> handle ──> queue ──> write
-//	                                   mailbox ──> pump ────────┘
+//	greet ──> register ──> read ──frames──> handle ──> queue ──> socket
+//	                          mailbox ──> pump ──────────┘
 //
-// stop may be called by anybody, any number of times; the first call says why.
+// At rest it has one goroutine, the one that reads. Pumping and writing last as long
+// as there is something to pump or write. stop may be called by anybody, any number
+// of times; the first call says why.
 type conn struct {
 	s      *Server
-	ws     *websocket.Conn
-	socket io.Closer // under ws
+	ws     *socket.Conn
 	ctx    context.Context
 	cancel context.CancelFunc
 	queue  *queue
 	credit *credit
-	wake   chan struct{} // there may be something for pump to do
-	done   chan struct{} // closed by stop
 	once   sync.Once
 	wg     sync.WaitGroup
 
@@ -41,54 +44,46 @@ type conn struct {
 	// named and pinged belong to the server's mutex.
 	named  bool
 	pinged time.Time
+	pong   atomic.Bool // the last ping was answered
+	// goodbye says that the peer has sent a close frame; it and direct belong to the
+	// goroutine that reads.
+	goodbye bool
+	direct  direct
 
-	mu     sync.Mutex
-	closed bool
-	status string
-	seen   time.Time
+	mu      sync.Mutex
+	closed  bool
+	late    *time.Timer // takes the socket away from a peer who answers no close frame
+	status  string
+	seen    time.Time
+	pumping pumping
+
+	cursor mailbox.Cursor // what was handed out; belongs to the goroutine that pumps
 }
 
 func newConn(s *Server) *conn {
-	return &conn{
-		s:      s,
-		queue:  newQueue(s.limits.QueueFrames, s.limits.QueueBytes),
-		credit: newCredit(s.limits.Credit),
-		wake:   make(chan struct{}, 1),
-		done:   make(chan struct{}),
-	}
+	c := &conn{s: s, credit: newCredit(s.limits.Credit)}
+	c.queue = newQueue(s.limits, c.wrote, func(err error) {
+		c.unwritten(err)
+		c.stop(websocket.StatusTryAgainLater, "too slow")
+	})
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.pong.Store(true)
+	return c
 }
 
-// serve runs the connection to its end.
-func (c *conn) serve(ctx context.Context, ws *websocket.Conn, socket io.Closer) {
-	c.attach(ctx, ws, socket)
-	late := time.AfterFunc(c.s.limits.AuthWait, func() {
-		c.stop(websocket.StatusPolicyViolation, "no connect frame in time")
-	})
-	ok := c.greet()
-	if !late.Stop() || !ok {
-		c.stop(websocket.StatusPolicyViolation, "not connected")
-		c.wg.Wait()
-		return
-	}
-	frames := make(chan any, c.s.limits.ReadAhead)
-	c.wg.Go(c.write)
-	c.wg.Go(func() { c.handleAll(frames) })
-	if c.ack {
-		c.wg.Go(c.pump)
-	} else {
-		c.wg.Go(c.pumpOnce)
-	}
-	c.read(frames)
-	c.stop(websocket.StatusNormalClosure, "")
-	c.wg.Wait()
+// serve runs an accepted connection to its end.
+func (c *conn) serve() {
+	c.nudge()
+	c.read()
+	c.finish()
 }
 
 // attach gives the connection its socket; stop may have come before it.
-func (c *conn) attach(ctx context.Context, ws *websocket.Conn, socket io.Closer) {
+func (c *conn) attach(ws *socket.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ctx, c.cancel = context.WithCancel(ctx)
-	c.ws, c.socket = ws, socket
+	c.ws = ws
+	c.queue.open(ws)
 	if c.closed {
 		c.hangUp(websocket.StatusGoingAway, "relay is stopping")
 	}
@@ -97,7 +92,7 @@ func (c *conn) attach(ctx context.Context, ws *websocket.Conn, socket io.Closer)
 // stop ends the connection with a close frame. It does not wait.
 func (c *conn) stop(code websocket.StatusCode, reason string) {
 	c.once.Do(func() {
-		close(c.done)
+		c.cancel()
 		c.queue.close()
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -108,29 +103,52 @@ func (c *conn) stop(code websocket.StatusCode, reason string) {
 	})
 }
 
-// hangUp says goodbye beside everything else, because the peer may be deaf; then the
-// socket is taken away. Cancelling the context would not do: after a frame that was
-// too long the library reads on to its end, however far that is.
+// hangUp says goodbye beside everything else, because the peer may be deaf. If it
+// does not answer either its socket is taken away, which ends whoever reads.
 func (c *conn) hangUp(code websocket.StatusCode, reason string) {
+	wait := c.s.limits.CloseWait
+	c.late = time.AfterFunc(wait, func() { _ = c.ws.Close() })
 	c.wg.Go(func() {
-		late := time.AfterFunc(c.s.limits.CloseWait, func() { _ = c.socket.Close() })
-		_ = c.ws.Close(code, reason)
-		late.Stop()
-		c.cancel()
+		// Whoever is writing has so long to end: the goodbye must not stand in the
+		// middle of a frame.
+		_ = c.ws.SetWriteDeadline(time.Now().Add(wait))
+		c.queue.idle()
+		if c.ws.Write(socket.AppendClose(nil, int(code), reason), 0, wait) != nil {
+			_ = c.ws.Close()
+		}
 	})
+}
+
+// finish waits for the peer's goodbye and for everybody who works here.
+func (c *conn) finish() {
+	c.stop(websocket.StatusNormalClosure, "")
+	for !c.goodbye {
+		op, _, err := c.ws.Next()
+		if mistake := new(socket.PeerError); errors.As(err, &mistake) {
+			c.ws.Discard()
+		}
+		c.goodbye = op == socket.Close || err != nil
+	}
+	c.wg.Wait()
+	c.mu.Lock()
+	c.late.Stop()
+	c.mu.Unlock()
+	_ = c.ws.Close()
 }
 
 // greet takes the connect frame and answers it. It is false when the connection
 // is to end; the peer was told why.
 func (c *conn) greet() bool {
-	typ, data, err := c.ws.Read(c.ctx)
-	if err != nil {
+	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.limits.AuthWait))
+	op, data, ok := c.next()
+	_ = c.ws.SetReadDeadline(time.Time{})
+	if !ok {
 		return false
 	}
 	frame, err := parseClientFrame(data, c.s.limits)
 	c.got(frame, len(data))
 	f, ok := frame.(connectFrame)
-	if typ != websocket.MessageText || err != nil || !ok {
+	if op != socket.Text || err != nil || !ok {
 		c.s.counts.auth.add(CodeInvalidMessage, 0)
 		c.refuse(refusal{CodeInvalidMessage, "the first frame must be connect"}, websocket.StatusPolicyViolation)
 		return false
@@ -180,9 +198,8 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 
 // refuse writes an error frame, really, before the close frame.
 func (c *conn) refuse(no refusal, code websocket.StatusCode) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.WriteWait)
-	defer cancel()
-	if c.ws.Write(ctx, websocket.MessageText, encode(errorOf(no.code, no.text, 0))) == nil {
+	c.queue.push(encode(errorOf(no.code, no.text, 0)))
+	if c.queue.drained() {
 		c.stop(code, no.text)
 	}
 }
@@ -194,63 +211,84 @@ func errorOf(code, text string, retry time.Duration) errorFrame {
 // seconds rounds up: a client that comes back a moment too early is refused again.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
-// read parses what comes until the socket ends. Frames that are unknown or
-// malformed are ignored (AgentMesh §2.2).
-func (c *conn) read(frames chan<- any) {
-	defer close(frames)
+// read handles what comes until the connection ends. Frames that came together are
+// handled together, so that they share commits and writes.
+func (c *conn) read() {
+	var batch []any
 	for {
-		typ, data, err := c.ws.Read(c.ctx)
-		if err != nil {
-			c.s.log.Debug("connection ended", "peer", c.who, "err", ended(err))
+		if !c.ws.Ready() || len(batch) >= c.s.limits.BatchFrames {
+			c.direct.flush()
+			c.handleBatch(batch)
+			batch = nil
+		}
+		op, data, ok := c.next()
+		if !ok {
+			c.direct.flush()
+			c.handleBatch(batch)
 			return
 		}
-		frame, err := c.parse(typ, data)
+		// What follows a frame that waits waits as well.
+		if op == socket.Text && len(batch) == 0 && c.passOn(data) {
+			continue
+		}
+		// Frames that are unknown or malformed are ignored (AgentMesh §2.2).
+		frame, err := c.parse(op, data)
 		c.got(frame, len(data))
 		if err != nil {
 			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
 			continue
 		}
-		select {
-		case frames <- frame:
-		case <-c.done:
-			return
-		}
+		batch = append(batch, frame)
 	}
 }
 
-// write sends the queue. A frame that does not leave in time means a reader who
-// does not read: it is cut, and what was not written stays in its mailbox.
-func (c *conn) write() {
-	for {
-		frame, ok := c.queue.pop()
-		if !ok {
-			return
-		}
-		ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.WriteWait)
-		err := c.ws.Write(ctx, messageType(frame), frame)
-		cancel()
+// next is the next message; ok is false when the connection is to end. Control frames
+// are dealt with here.
+func (c *conn) next() (op socket.Op, data []byte, ok bool) {
+	for c.ctx.Err() == nil {
+		op, data, err := c.ws.Next()
 		if err != nil {
-			c.unwritten(err)
-			c.stop(websocket.StatusTryAgainLater, "too slow")
-			return
+			c.readFailed(err)
+			return 0, nil, false
 		}
-		c.wrote(frame)
+		switch op {
+		case socket.Ping:
+			c.queue.control(socket.Pong, data)
+		case socket.Pong:
+			c.pong.Store(true)
+		case socket.Close:
+			c.peerClosed(data)
+			return 0, nil, false
+		default:
+			return op, data, true
+		}
 	}
+	return 0, nil, false
 }
 
-// ping ends a connection whose peer does not answer.
-func (c *conn) ping() {
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.limits.PongWait)
-	defer cancel()
-	if c.ws.Ping(ctx) != nil {
-		c.stop(websocket.StatusPolicyViolation, "no pong")
+func (c *conn) readFailed(err error) {
+	c.s.log.Debug("connection ended", "peer", c.who, "err", ended(err))
+	var mistake *socket.PeerError
+	switch {
+	case errors.As(err, &mistake):
+		c.stop(websocket.StatusCode(mistake.Code), mistake.Reason)
+		c.ws.Discard()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.stop(websocket.StatusPolicyViolation, "no connect frame in time")
+		return
 	}
+	c.goodbye = true
 }
 
-// nudge tells pump to look again.
-func (c *conn) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
+// peerClosed answers a close frame with its own code.
+func (c *conn) peerClosed(payload []byte) {
+	c.goodbye = true
+	code, _, err := socket.ParseClose(payload)
+	if err != nil {
+		code = socket.CodeProtocol
+	} else if code == int(websocket.StatusNoStatusRcvd) {
+		code = int(websocket.StatusNormalClosure)
 	}
+	c.s.log.Debug("connection ended", "peer", c.who, "err", ended(websocket.CloseError{Code: websocket.StatusCode(code)}))
+	c.stop(websocket.StatusCode(code), "")
 }

@@ -2,8 +2,8 @@ package relay
 
 import (
 	"bytes"
-	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -123,7 +123,7 @@ func (c *conn) got(frame any, size int) {
 	c.s.counts.in.add(typeIn(frame), size)
 }
 
-// wrote counts a frame that was written.
+// wrote counts a frame that is to be written.
 func (c *conn) wrote(frame []byte) {
 	out := c.s.counts.out
 	out.count(out[string(typeOut(frame))], len(frame))
@@ -132,7 +132,7 @@ func (c *conn) wrote(frame []byte) {
 // unwritten counts a reader that was too slow, which is one reason why a frame
 // cannot be written.
 func (c *conn) unwritten(err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.s.counts.slow.Add(1)
 	}
 }

@@ -22,7 +22,7 @@ type holding struct {
 }
 
 func newCredit(max Size) *credit {
-	return &credit{max: max, held: map[string][]holding{}}
+	return &credit{max: max}
 }
 
 // room is what may still be handed out; without room Messages is zero.
@@ -39,6 +39,9 @@ func (c *credit) hold(row *mailbox.Row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := row.ID.String()
+	if c.held == nil {
+		c.held = map[string][]holding{}
+	}
 	c.held[id] = append(c.held[id], holding{row.Cursor, row.Size()})
 	c.used = c.used.Plus(1, row.Size())
 }

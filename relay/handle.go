@@ -9,25 +9,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// handleAll works through the frames of one connection in their order. What was
-// read meanwhile is taken together, so that it shares commits.
-func (c *conn) handleAll(frames <-chan any) {
-	for frame := range frames {
-		batch := []any{frame}
-		for more := true; more && len(batch) < c.s.limits.BatchFrames; {
-			select {
-			case next, ok := <-frames:
-				if more = ok; ok {
-					batch = append(batch, next)
-				}
-			default:
-				more = false
-			}
-		}
-		c.handleBatch(batch)
-	}
-}
-
+// handleBatch works through frames of one connection in their order.
 func (c *conn) handleBatch(batch []any) {
 	var sends []sendFrame
 	var acks []string
@@ -138,6 +120,6 @@ func (c *conn) hold(d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-c.done:
+	case <-c.ctx.Done():
 	}
 }

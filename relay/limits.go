@@ -48,9 +48,6 @@ type Limits struct {
 	// connection. Default 64 frames and 1 MiB.
 	QueueFrames int
 	QueueBytes  int
-	// ReadAhead is how many frames of one connection are read before the
-	// first of them is handled. Default 8.
-	ReadAhead int
 	// BatchFrames is how many frames of one connection share a commit. Default 64.
 	BatchFrames int
 
@@ -137,7 +134,7 @@ func DefaultLimits() Limits {
 		AuthWait: 10 * time.Second, StampPast: 5 * time.Minute, StampFuture: time.Minute,
 		WriteWait: 10 * time.Second, CloseWait: 2 * time.Second,
 		PingEvery: 25 * time.Second, PongWait: 20 * time.Second,
-		QueueFrames: 64, QueueBytes: 1 << 20, ReadAhead: 8, BatchFrames: 64,
+		QueueFrames: 64, QueueBytes: 1 << 20, BatchFrames: 64,
 
 		LegacySends: 100, LegacyKnocks: 30, LegacyWindow: time.Minute,
 		SendRate: 1000, SendBurst: 1000, QueryRate: 50, QueryBurst: 200,
@@ -170,7 +167,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("WriteWait", l.WriteWait), positive("CloseWait", l.CloseWait),
 		positive("PingEvery", l.PingEvery), positive("PongWait", l.PongWait),
 		positive("QueueFrames", int64(l.QueueFrames)), positive("QueueBytes", int64(l.QueueBytes)),
-		positive("ReadAhead", int64(l.ReadAhead)), positive("BatchFrames", int64(l.BatchFrames)),
+		positive("BatchFrames", int64(l.BatchFrames)),
 		positive("LegacyWindow", l.LegacyWindow),
 		positive("SendRate", l.SendRate), positive("SendBurst", int64(l.SendBurst)),
 		positive("QueryRate", l.QueryRate), positive("QueryBurst", int64(l.QueryBurst)),

@@ -1,89 +1,108 @@
 package relay
 
-import (
-	"time"
+import "amesh/relay/mailbox"
 
-	"amesh/relay/mailbox"
-)
+// pumping says who hands out the mailbox of a connection. It belongs to the
+// connection's mutex.
+type pumping struct {
+	running bool // a goroutine is at it
+	again   bool // there may be something that it has not seen
+	// caughtUp says that everything in the mailbox was handed out, or that there is
+	// no credit for more.
+	caughtUp bool
+}
 
-// pump hands the mailbox to a receiver with "ack", within its credit. Rows stay
-// until they are acknowledged, so nothing is lost whatever happens here.
+// nudge says that there may be something in the mailbox.
+func (c *conn) nudge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.pumping.again, c.pumping.caughtUp = true, false
+	if !c.pumping.running {
+		c.pumping.running = true
+		c.wg.Go(c.pump)
+	}
+}
+
+// lookAgain reports whether pump has to go on, having found nothing.
+func (c *conn) lookAgain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pumping.again && !c.closed {
+		c.pumping.again = false
+		return true
+	}
+	c.pumping.running, c.pumping.caughtUp = false, true
+	return false
+}
+
+// pump hands out the mailbox until nothing is left of it.
 func (c *conn) pump() {
-	var cursor mailbox.Cursor
-	for {
-		room := c.credit.room()
-		if room.Messages == 0 {
-			if !c.sleep(nil) {
-				return
-			}
-			continue
-		}
-		rows, err := c.s.box.List(c.ctx, c.who, cursor, room)
-		if err != nil || len(rows) == 0 {
-			if !c.sleep(err) {
-				return
-			}
-			continue
-		}
-		for i := range rows {
-			row := &rows[i]
-			cursor = row.Cursor
-			if row.Notice != nil {
-				continue // no frame of the wire carries it yet
-			}
-			c.credit.hold(row)
-			if !c.queue.push(c.receiveFrame(row)) {
-				return
+	some := c.handOnce
+	if c.ack {
+		some = c.handOut
+	}
+	for c.lookAgain() {
+		for more := true; more && c.ctx.Err() == nil; {
+			var err error
+			if more, err = some(); err != nil {
+				c.pauseAfter(err)
+				more = true
 			}
 		}
 	}
 }
 
-// pumpOnce hands the mailbox to a receiver without "ack". A frame that may have
-// reached it must never come again, so rows are removed first and written then,
-// few at a time, because these are lost if the connection ends in between.
-func (c *conn) pumpOnce() {
-	for {
-		rows, err := c.s.box.Take(c.ctx, c.who, c.s.limits.LegacyBatch)
-		if err != nil || len(rows) == 0 {
-			if !c.sleep(err) {
-				return
-			}
-			continue
+// handOut hands some messages to a receiver with "ack", within its credit. Rows stay
+// until they are acknowledged, so nothing is lost whatever happens here.
+func (c *conn) handOut() (more bool, err error) {
+	room := c.credit.room()
+	if room.Messages == 0 {
+		return false, nil
+	}
+	rows, err := c.s.box.List(c.ctx, c.who, c.cursor, room)
+	if err != nil {
+		return false, err
+	}
+	defer c.queue.flush()
+	for i := range rows {
+		row := &rows[i]
+		c.cursor = row.Cursor
+		if row.Notice != nil {
+			continue // no frame of the wire carries it yet
 		}
-		for i := range rows {
-			if !c.queue.push(encode(receiveOf(&rows[i], ""))) {
-				return
-			}
-		}
-		if !c.queue.drained() {
-			return
+		c.credit.hold(row)
+		if !c.queue.put(c.receiveFrame(row)) {
+			return false, nil
 		}
 	}
+	return len(rows) > 0, nil
 }
 
-// sleep waits for a nudge; after a failure of the mailbox it tries again by
-// itself. It is false when the connection ends.
-func (c *conn) sleep(failed error) bool {
-	if failed == nil {
-		select {
-		case <-c.wake:
-			return true
-		case <-c.done:
-			return false
+// handOnce hands some messages to a receiver without "ack". A frame that may have
+// reached it must never come again, so rows are removed first and written then, few
+// at a time, because these are lost if the connection ends in between.
+func (c *conn) handOnce() (more bool, err error) {
+	rows, err := c.s.box.Take(c.ctx, c.who, c.s.limits.LegacyBatch)
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	for i := range rows {
+		if !c.queue.put(encode(receiveOf(&rows[i], ""))) {
+			return false, nil
 		}
 	}
+	return c.queue.drained(), nil
+}
+
+// pauseAfter waits after a failure of the mailbox, before it is tried again.
+func (c *conn) pauseAfter(failed error) {
 	if c.ctx.Err() == nil {
 		c.s.storageResult(failed)
 	}
-	t := time.NewTimer(c.s.limits.StorageRetry)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-c.done:
-		return false
-	}
+	c.hold(c.s.limits.StorageRetry)
 }
 
 func receiveOf(row *mailbox.Row, id string) receiveFrame {

@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"amesh/identity"
 	"amesh/relay/mailbox"
+	"amesh/relay/socket"
 
 	"github.com/coder/websocket"
 )
@@ -67,7 +66,7 @@ type Server struct {
 	pending  int // connections without a name
 	open     map[*conn]struct{}
 	online   map[identity.AMID]*conn
-	wg       sync.WaitGroup // one for every connection and ping
+	wg       sync.WaitGroup // one for every connection
 }
 
 // NewServer checks the configuration. It starts nothing.
@@ -120,7 +119,7 @@ func (s *Server) watch(ctx context.Context) error {
 	defer sweep.Stop()
 	// Each connection has its own beat, found on a finer one, so that they are
 	// not all pinged in one moment.
-	ping := time.NewTicker(max(s.limits.PingEvery/5, time.Millisecond))
+	ping := time.NewTicker(max(min(s.limits.PingEvery, s.limits.PongWait)/5, time.Millisecond))
 	defer ping.Stop()
 	for {
 		select {
@@ -148,15 +147,30 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
+// ping pings those whose turn it is, and ends connections that owe a pong.
 func (s *Server) ping(now time.Time) {
+	var due, dead []*conn
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, c := range s.online {
-		if now.Sub(c.pinged) < s.limits.PingEvery {
-			continue
+		passed := now.Sub(c.pinged)
+		switch {
+		case !c.pong.Load() && passed >= s.limits.PongWait:
+			dead = append(dead, c)
+		case c.pong.Load() && passed >= s.limits.PingEvery:
+			c.pinged = now
+			c.pong.Store(false)
+			due = append(due, c)
 		}
-		c.pinged = now
-		s.wg.Go(c.ping)
+	}
+	s.mu.Unlock()
+	for _, c := range dead {
+		c.stop(websocket.StatusPolicyViolation, "no pong")
+	}
+	for _, c := range due {
+		if !c.queue.control(socket.Ping, nil) {
+			// There is no room: the write that is stuck has a deadline of its own.
+			c.pong.Store(true)
+		}
 	}
 }
 
@@ -177,7 +191,8 @@ func (s *Server) storageResult(err error) {
 }
 
 // ServeHTTP upgrades any path to a relay connection, as 0.2 clients expect, and
-// serves it until it ends. Without an upgrade it says how and what the relay is.
+// returns when the client is accepted or gone; Run ends what goes on then. Without an
+// upgrade it says how and what the relay is.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		s.servePlain(w, r)
@@ -190,34 +205,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "relay is full or stopping, or has enough connections from this address", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.leave(c)
 	c.threshold = newThreshold(w, r)
-	under := &upgrade{ResponseWriter: w}
-	ws, err := websocket.Accept(under, r, &websocket.AcceptOptions{
-		// Origins protect cookies. Here every client proves who it is with a key,
-		// and agents in browsers come from anywhere.
-		InsecureSkipVerify: true,
-		CompressionMode:    websocket.CompressionDisabled,
-	})
+	ws, err := socket.Upgrade(w, r, int(s.limits.FrameBytes))
 	if err != nil {
 		s.log.Debug("upgrade refused", "addr", r.RemoteAddr, "err", err)
+		s.leave(c)
 		return
 	}
-	ws.SetReadLimit(s.limits.FrameBytes)
-	c.serve(context.WithoutCancel(r.Context()), ws, under.socket)
-}
-
-// upgrade keeps the connection that an upgrade takes over.
-type upgrade struct {
-	http.ResponseWriter
-	socket net.Conn
-}
-
-// Hijack implements http.Hijacker.
-func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	socket, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
-	u.socket = socket
-	return socket, rw, err
+	c.attach(ws)
+	if !c.greet() {
+		c.finish()
+		s.leave(c)
+		return
+	}
+	// On a new goroutine, for this one is net/http's, with its buffers, and has a
+	// stack that greeting made deep. Ten thousand of them would be felt.
+	go func() {
+		c.serve()
+		s.leave(c)
+	}()
 }
 
 // enter counts a connection that has not yet said who it is.

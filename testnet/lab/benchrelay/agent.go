@@ -19,7 +19,7 @@ const frameSize = 1 << 10
 
 // agent is a client of the relay: an identity and a connection.
 type agent struct {
-	*socket
+	*client
 	key  identity.PrivateKey
 	name string
 }
@@ -43,14 +43,14 @@ func join(addr string, extensions ...string) (*agent, error) {
 
 func (a *agent) join(addr string, extensions ...string) (err error) {
 	hello := a.hello(extensions...)
-	if a.socket, err = dial(addr, readBuffer); err != nil {
+	if a.client, err = dial(addr, readBuffer); err != nil {
 		return err
 	}
-	return a.socket.join(hello)
+	return a.client.join(hello)
 }
 
 // join says hello and waits until the relay has accepted it.
-func (s *socket) join(hello []byte) error {
+func (s *client) join(hello []byte) error {
 	if err := s.send(hello); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (h *house) idleOnce() (bytes int, err error) {
 		return 0, err
 	}
 	var mu sync.Mutex
-	var sockets []*socket
+	var sockets []*client
 	defer func() {
 		for _, s := range sockets {
 			s.leave()

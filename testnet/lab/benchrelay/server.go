@@ -18,10 +18,9 @@ import (
 	"amesh/internal/store"
 	"amesh/relay"
 	"amesh/relay/mailbox"
+	"amesh/relay/socket"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
-
-	"github.com/coder/websocket"
 )
 
 // server is a server in a process of its own.
@@ -133,18 +132,20 @@ func serveRelay(ctx context.Context, args []string, ready func(string)) (err err
 	return errors.Join(err, <-ran)
 }
 
-// plain upgrades with the library that the relay uses, and nothing more.
+// plain upgrades as the relay does, and nothing more.
 func plain(w http.ResponseWriter, r *http.Request) {
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	ws, err := socket.Upgrade(w, r, 1<<20)
 	if err != nil {
 		return
 	}
-	defer ws.CloseNow()
-	for {
-		if _, _, err := ws.Read(context.Background()); err != nil {
-			return
+	go func() {
+		defer ws.Close()
+		for {
+			if _, _, err := ws.Next(); err != nil {
+				return
+			}
 		}
-	}
+	}()
 }
 
 func serveHTTP(ctx context.Context, handler http.Handler, ready func(string)) error {

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// socket is the leanest WebSocket client that is still an honest one: it masks
+// client is the leanest WebSocket client that is still an honest one: it masks
 // every frame with a key of its own. Several frames may share a write.
-type socket struct {
+type client struct {
 	net.Conn
 	in  *bufio.Reader
 	out []byte
@@ -34,7 +34,7 @@ const (
 // 28,000 connections only, and a relay may count connections by address.
 var places atomic.Uint32
 
-func dial(addr string, buffer int) (*socket, error) {
+func dial(addr string, buffer int) (*client, error) {
 	n := places.Add(1)
 	from := net.IPv4(127, byte(1+n>>16%200), byte(n>>8), byte(1+n%250))
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from}, Timeout: patience}
@@ -42,7 +42,7 @@ func dial(addr string, buffer int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{Conn: conn, in: bufio.NewReaderSize(conn, buffer)}
+	s := &client{Conn: conn, in: bufio.NewReaderSize(conn, buffer)}
 	if err := s.upgrade(addr); err != nil {
 		conn.Close()
 		return nil, err
@@ -50,7 +50,7 @@ func dial(addr string, buffer int) (*socket, error) {
 	return s, nil
 }
 
-func (s *socket) upgrade(addr string) error {
+func (s *client) upgrade(addr string) error {
 	key := make([]byte, 16)
 	rand.Read(key)
 	_, err := fmt.Fprintf(s, "GET /v1/connect HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
@@ -69,7 +69,7 @@ func (s *socket) upgrade(addr string) error {
 }
 
 // add puts a frame behind those that wait for flush.
-func (s *socket) add(text []byte) {
+func (s *client) add(text []byte) {
 	s.out = append(s.out, textFrame)
 	switch n := len(text); {
 	case n < 126:
@@ -89,20 +89,20 @@ func (s *socket) add(text []byte) {
 	}
 }
 
-func (s *socket) flush() error {
+func (s *client) flush() error {
 	_, err := s.Write(s.out)
 	s.out = s.out[:0]
 	return err
 }
 
-func (s *socket) send(text []byte) error {
+func (s *client) send(text []byte) error {
 	s.add(text)
 	return s.flush()
 }
 
 // next is the next text frame; it is valid until the one after. Servers of a
 // benchmark send no pings.
-func (s *socket) next() ([]byte, error) {
+func (s *client) next() ([]byte, error) {
 	head, err := s.in.Peek(2)
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (s *socket) next() ([]byte, error) {
 }
 
 // leave closes without leaving a port in TIME_WAIT.
-func (s *socket) leave() {
+func (s *client) leave() {
 	_ = s.Conn.(*net.TCPConn).SetLinger(0)
 	_ = s.Close()
 }
