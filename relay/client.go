@@ -64,7 +64,8 @@ type Client struct {
 	mu     sync.Mutex
 	link   *link
 	pinned bool
-	stamp  time.Time // of the last connect frame
+	allow  map[identity.AMID]struct{} // nil: no list
+	stamp  time.Time                  // of the last connect frame
 }
 
 // NewClient checks the configuration. It starts nothing.
@@ -198,6 +199,9 @@ func (c *Client) setLink(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.link = l
+	if l != nil && c.allow != nil {
+		l.setAllow(c.allow)
+	}
 }
 
 // Send hands a message to the relay. It never blocks. Messages leave in the

@@ -31,8 +31,15 @@ func startAgent(t *testing.T, n byte, url string, l Limits) *agent {
 	return startAgentWith(t, ClientConfig{URL: url, Key: testKey(t, n), Limits: l})
 }
 
-// startAgentWith sets the callbacks of cfg, which tests read as channels.
 func startAgentWith(t *testing.T, cfg ClientConfig) *agent {
+	t.Helper()
+	a := newAgent(t, cfg)
+	a.run()
+	return a
+}
+
+// newAgent sets the callbacks of cfg, which tests read as channels.
+func newAgent(t *testing.T, cfg ClientConfig) *agent {
 	t.Helper()
 	a := &agent{t: t, mail: make(chan Delivery, 10_000), states: make(chan State, 10_000)}
 	cfg.Deliver = func(d Delivery) { a.mail <- d }
@@ -42,6 +49,11 @@ func startAgentWith(t *testing.T, cfg ClientConfig) *agent {
 		t.Fatal(err)
 	}
 	a.Client = c
+	return a
+}
+
+func (a *agent) run() {
+	t, c := a.t, a.Client
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -57,7 +69,6 @@ func startAgentWith(t *testing.T, cfg ClientConfig) *agent {
 		}
 	})
 	t.Cleanup(a.stop)
-	return a
 }
 
 // state waits for a state that f accepts.

@@ -40,7 +40,8 @@ type conn struct {
 	agreed    []Extension
 	ack       bool
 	binary    bool
-	guest     *guest // nil for a bare handler's connection
+	allowing  allowing // belongs to handleAll
+	guest     *guest   // nil for a bare handler's connection
 	// named and pinged belong to the server's mutex.
 	named  bool
 	pinged time.Time

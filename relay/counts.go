@@ -26,12 +26,12 @@ type counts struct {
 func newCounts() *counts {
 	return &counts{
 		in: newTally(typeConnect, typeSend, typeKnockMessage, typePresence, typePresenceQuery, typeICEOffer, typeICEAnswer,
-			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, malformed),
+			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, typeAllow, malformed),
 		out: newTally(typeConnected, typeReceive, typePresenceReply, typeICEOffer, typeICEAnswer, typeP2P, typeError,
-			typePong, typePending, typeRelayed, typeRefused),
-		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedTooLarge),
+			typePong, typePending, typeRelayed, typeRefused, typeAllowed),
+		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedNotAllowed), string(RefusedTooLarge),
 			string(RefusedInvalid), string(RefusedStorage)),
-		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited),
+		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited, CodeWrongRelay),
 	}
 }
 
@@ -151,6 +151,8 @@ func typeIn(frame any) string {
 		return typeSend
 	case ackFrame:
 		return typeAck
+	case allowFrame:
+		return typeAllow
 	case pingFrame:
 		return typePing
 	case presenceFrame:

@@ -16,6 +16,8 @@ const (
 	ExtensionAck Extension = "ack"
 	// ExtensionBinary carries envelopes without base64 (relay.md §8).
 	ExtensionBinary Extension = "binary"
+	// ExtensionAllow keeps strangers from filling a mailbox (relay.md §9).
+	ExtensionAllow Extension = "allow"
 )
 
 // extensions lists all, in the order of the confirmation, each with what it is
@@ -26,6 +28,7 @@ var extensions = []struct {
 	{name: ExtensionChallenge},
 	{name: ExtensionAck},
 	{name: ExtensionBinary, needs: ExtensionAck},
+	{name: ExtensionAllow, needs: ExtensionAck},
 }
 
 // agree is what both sides speak.
@@ -42,5 +45,5 @@ func agree(offered, ours []Extension) []Extension {
 
 // extensions are what this relay speaks.
 func (s *Server) extensions() []Extension {
-	return []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary}
+	return []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}
 }

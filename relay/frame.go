@@ -32,6 +32,8 @@ const (
 	typeAck          = "ack"
 	typeRelayed      = "relayed"
 	typeRefused      = "refused"
+	typeAllow        = "allow"
+	typeAllowed      = "allowed"
 )
 
 // The protocol strings in use; we send the first.
@@ -65,10 +67,13 @@ const (
 // closed and only ever grows.
 type RefusalCode string
 
-// The refusal codes of relay.md §4.2.
+// The refusal codes of relay.md §4.2, §9 and §10.
 const (
 	RefusedRateLimited RefusalCode = "rate_limited"
 	RefusedMailboxFull RefusalCode = "mailbox_full"
+	RefusedNotAllowed  RefusalCode = "not_allowed"
+	RefusedTooMany     RefusalCode = "too_many"
+	RefusedOutOfOrder  RefusalCode = "out_of_order"
 	RefusedTooLarge    RefusalCode = "too_large"
 	RefusedInvalid     RefusalCode = "invalid"
 	RefusedStorage     RefusalCode = "storage_unavailable"

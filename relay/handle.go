@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"amesh/identity"
@@ -31,9 +32,14 @@ func (c *conn) handleBatch(batch []any) {
 }
 
 func (c *conn) handle(frame any) {
-	wait, ok := c.s.rates.query(c.who, time.Now())
+	cost := 1
+	if f, is := frame.(allowFrame); is {
+		cost = c.allowing.cost(f)
+	}
+	wait, ok := c.s.rates.query(c.who, cost, time.Now())
 	if !ok {
 		c.s.log.Debug("frame dropped", "peer", c.who, "reason", "rate")
+		c.tooOften(frame)
 		return
 	}
 	c.hold(wait)
@@ -42,6 +48,8 @@ func (c *conn) handle(frame any) {
 		if t, err := parseStamp(f.Timestamp); err == nil {
 			c.queue.push(encode(pingFrame{Type: typePong, Timestamp: wireStamp(t)}))
 		}
+	case allowFrame:
+		c.allow(f)
 	case presenceFrame:
 		c.mu.Lock()
 		c.status, c.seen = f.Status, time.Now()
@@ -57,6 +65,13 @@ func (c *conn) handle(frame any) {
 		c.queue.push(encode(pendingFrame{Type: typePending, Messages: []struct{}{}}))
 	case disconnectFrame:
 		c.stop(websocket.StatusNormalClosure, "")
+	}
+}
+
+// tooOften answers the frames beyond the rate whose senders wait for an answer.
+func (c *conn) tooOften(frame any) {
+	if f, is := frame.(allowFrame); is && slices.Contains(c.agreed, ExtensionAllow) {
+		c.queue.push(encode(allowedFrame{Type: typeAllowed, Version: f.version, Code: RefusedRateLimited}))
 	}
 }
 

@@ -69,7 +69,9 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 }
 
 // extensions are what this client speaks on every relay.
-func (c *Client) extensions() []Extension { return []Extension{ExtensionAck, ExtensionBinary} }
+func (c *Client) extensions() []Extension {
+	return []Extension{ExtensionAck, ExtensionBinary, ExtensionAllow}
+}
 
 // admitted reads what the relay says of the connection. Only what we named counts.
 func (c *Client) admitted(hello connectFrame, f connectedFrame) (State, error) {

@@ -25,6 +25,8 @@ type link struct {
 	c           *Client
 	ws          *websocket.Conn
 	ack, binary bool
+	allows      bool
+	salt        []byte // of the allow list
 	// session is the relay's name for the connection.
 	session string
 
@@ -40,12 +42,19 @@ type link struct {
 	waiting map[string]*pending // written, by client_id
 	used    Size                // both together
 	acks    []string
+
+	listed   bool // the relay was told of a list
+	unset    bool // and did not take it
+	version  int64
+	change   *listChange // not yet written
+	changing *listChange // written, not yet answered
 }
 
 func newLink(c *Client, ws *websocket.Conn, s State) *link {
 	return &link{
 		c: c, ws: ws, session: s.Session,
 		ack: s.Speaks(ExtensionAck), binary: s.Speaks(ExtensionBinary),
+		allows: s.Speaks(ExtensionAllow), salt: newSalt(),
 		wake: make(chan struct{}, 1), inbox: make(chan Delivery, c.limits.Inbox),
 		waiting: map[string]*pending{},
 	}
@@ -129,6 +138,8 @@ func (l *link) take(ctx context.Context, frame any) {
 		l.blocked.Store(false)
 	case settled:
 		l.answer(f.key, f.result)
+	case allowedFrame:
+		l.allowed(f)
 	case errorFrame:
 		// It names no message, so nothing can be told to anybody.
 		l.c.log.Debug("relay reports an error", "code", f.Code, "message", f.Message)
@@ -187,6 +198,9 @@ func (l *link) nextFrame(ctx context.Context) ([]byte, *pending) {
 func (l *link) takeFrame() ([]byte, *pending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if frame := l.takeChange(); frame != nil {
+		return frame, nil
+	}
 	if n := min(len(l.acks), l.c.limits.AckBatch); n > 0 {
 		ids := l.acks[:n:n]
 		l.acks = l.acks[n:]
@@ -266,7 +280,14 @@ func (l *link) settle() {
 	slices.SortFunc(open, func(a, b *pending) int { return cmp.Compare(a.number, b.number) })
 	open = append(open, l.queue...)
 	l.queue, l.waiting = nil, nil
+	changes := []*listChange{l.changing, l.change}
+	l.changing, l.change = nil, nil
 	l.mu.Unlock()
+	for _, ch := range changes {
+		if ch != nil {
+			ch.report(ErrDisconnected)
+		}
+	}
 	for _, p := range open {
 		p.done(Result{ID: p.id, Err: ErrDisconnected})
 	}
@@ -279,6 +300,7 @@ func (l *link) ping(ctx context.Context) error {
 		if l.overdue() {
 			return errNoAnswer
 		}
+		l.c.setAgain(l)
 		if l.blocked.Load() {
 			continue
 		}
@@ -298,6 +320,9 @@ func (l *link) overdue() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.changing != nil && time.Since(l.changing.sent) > l.c.limits.AnswerWait {
+		return true
+	}
 	for _, p := range l.waiting {
 		if time.Since(p.sent) > l.c.limits.AnswerWait {
 			return true

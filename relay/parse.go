@@ -82,6 +82,8 @@ func (m members) clientFrame(typ string, ok *bool, l Limits) any {
 		return m.knockWithMessage(ok)
 	case typeAck:
 		return ackFrame{Type: typ, IDs: m.ids()}
+	case typeAllow:
+		return m.allow(ok)
 	case typePresence:
 		f := presenceFrame{Type: typ, Status: m.text("status", ok)}
 		*ok = *ok && slices.Contains(statuses, f.Status)
@@ -223,6 +225,10 @@ func (m members) relayFrame(typ string, ok *bool) any {
 	case typeRefused:
 		f := refusedFrame{Type: typ, ClientID: m.text("client_id", ok), Code: RefusalCode(m.text("code", ok))}
 		m.number("retry_after_s", &f.RetryAfter)
+		return f
+	case typeAllowed:
+		f := allowedFrame{Type: typ, Code: RefusalCode(m.optional("code"))}
+		*ok = *ok && json.Unmarshal(m["version"], &f.Version) == nil
 		return f
 	}
 	return nil

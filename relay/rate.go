@@ -68,18 +68,18 @@ func (r *rates) legacy(who identity.AMID, sends, knocks int, now time.Time) (ret
 func (r *rates) message(who identity.AMID, now time.Time) (wait time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.spend(r.of(who, now).relay, now)
+	return r.spend(r.of(who, now).relay, 1, now)
 }
 
-// query takes a token for any other frame.
-func (r *rates) query(who identity.AMID, now time.Time) (wait time.Duration, ok bool) {
+// query takes n tokens for any other frame.
+func (r *rates) query(who identity.AMID, n int, now time.Time) (wait time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.spend(r.of(who, now).queries, now)
+	return r.spend(r.of(who, now).queries, min(n, r.limits.QueryBurst), now)
 }
 
-func (r *rates) spend(b *rate.Limiter, now time.Time) (time.Duration, bool) {
-	token := b.ReserveN(now, 1)
+func (r *rates) spend(b *rate.Limiter, n int, now time.Time) (time.Duration, bool) {
+	token := b.ReserveN(now, n)
 	wait := token.DelayFrom(now)
 	if wait > r.limits.MaxDelay {
 		token.CancelAt(now)

@@ -120,6 +120,11 @@ func (c *conn) spend(d *delivery) (wait, retry time.Duration, no RefusalCode) {
 // client_id hears of trouble only: the JavaScript SDK knows no other frame.
 func (c *conn) answer(d *delivery, stored []mailbox.Stored) {
 	for i := range stored {
+		if errors.Is(stored[i].Err, mailbox.ErrStranger) {
+			d.refused = RefusedNotAllowed
+			c.answerRefused(d)
+			return
+		}
 		if errors.Is(stored[i].Err, mailbox.ErrFull) {
 			d.refused, d.retry = RefusedMailboxFull, c.s.limits.FullRetry
 			c.answerRefused(d)
@@ -149,6 +154,8 @@ func legacyError(code RefusalCode, retry time.Duration) errorFrame {
 		return errorOf(CodeRateLimited, "Rate limit exceeded", retry)
 	case RefusedMailboxFull:
 		return errorOf(CodeRecipientOffline, "recipient's message queue is full", retry)
+	case RefusedNotAllowed:
+		return errorOf(CodeRecipientOffline, "recipient takes only knocks from agents that it does not know", 0)
 	case RefusedTooLarge:
 		return errorOf(CodeMessageTooLarge, "message is too large", 0)
 	case RefusedInvalid:

@@ -66,6 +66,7 @@ type Server struct {
 	pending  int // connections without a name
 	open     map[*conn]struct{}
 	online   map[identity.AMID]*conn
+	allowing locks
 	wg       sync.WaitGroup // one for every connection
 }
 
