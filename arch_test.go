@@ -45,8 +45,10 @@ var rooms = []room{
 	{dir: "knock", may: []string{"ratchet", "identity", "internal/..."}, pure: true},
 
 	{dir: "dht", may: []string{"identity", "internal/..."}, libp2p: true},
-	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "internal/..."}, libp2p: true},
+	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "relay/ban", "internal/..."}, libp2p: true},
 	{dir: "relay/socket"},
+	{dir: "relay/ban", may: []string{"identity"}},
+	{dir: "relay/admin", may: []string{"identity", "relay/...", "internal/..."}},
 	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
 	// Apart from relay, so that a node, which uses relay's client, does not carry it.
 	{dir: "relay/metrics", may: []string{"relay", "internal/..."}},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/internal/prefix"
+	"amesh/relay/ban"
 )
 
 // admission counts the connections of a Server from the moment they are accepted,
@@ -25,9 +26,11 @@ type admission struct {
 	limits  AdmissionLimits
 	exempt  []netip.Prefix
 	proxies []netip.Prefix
+	bans    *ban.List
 	rate    *prefix.Rate
 	checks  chan struct{}
 	counts  *counts
+	books   *books
 
 	mu      sync.Mutex
 	size    int
@@ -35,9 +38,9 @@ type admission struct {
 	named   map[netip.Prefix]int
 }
 
-func newAdmission(cfg ServerConfig, l Limits, n *counts) *admission {
+func newAdmission(cfg ServerConfig, l Limits, n *counts, b *books) *admission {
 	return &admission{
-		room: l.Unauthenticated, limits: l.Admission, exempt: cfg.Exempt, proxies: cfg.Proxies, counts: n,
+		room: l.Unauthenticated, limits: l.Admission, exempt: cfg.Exempt, proxies: cfg.Proxies, bans: cfg.Bans, counts: n, books: b,
 		rate:    prefix.NewRate(l.Admission.AuthRate, l.Admission.AuthBurst, time.Now()),
 		checks:  make(chan struct{}, l.Admission.AuthChecks),
 		waiting: map[netip.Prefix][]*guest{}, named: map[netip.Prefix]int{},
@@ -51,9 +54,10 @@ type guest struct {
 	peer  netip.Addr // the other end of the socket
 	proxy bool       // which is a proxy that we trust
 
-	from  netip.Addr // whom the connection counts for
-	since time.Time
-	place place
+	from     netip.Addr // whom the connection counts for
+	since    time.Time
+	place    place
+	upgraded bool
 }
 
 type place int
@@ -71,11 +75,17 @@ type gate struct {
 }
 
 func (g gate) Accept() (net.Conn, error) {
-	c, err := g.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		guest := g.a.arrive(c)
+		if !g.a.turnAway(guest.peer) {
+			return guest, nil
+		}
+		_ = guest.Close()
 	}
-	return g.a.arrive(c), nil
 }
 
 type guestKey struct{}
@@ -141,6 +151,7 @@ func (a *admission) arrive(c net.Conn) *guest {
 func (a *admission) show(out []*guest) {
 	for _, g := range out {
 		a.counts.shed.Add(1)
+		a.books.denied(g.from)
 		g.drop()
 	}
 }
@@ -202,11 +213,11 @@ func (a *admission) forget(g *guest) {
 }
 
 // introduce finds out for whom a request's connection counts, which behind a proxy
-// only the headers say. It is false when that address has all the connections it
-// may have.
-func (a *admission) introduce(g *guest, h http.Header) bool {
+// only the headers say, and returns the status with which the request is refused, or
+// 0: when the address is banned, or has all the connections it may have.
+func (a *admission) introduce(g *guest, h http.Header) (status int) {
 	if g == nil {
-		return true
+		return 0
 	}
 	from := g.peer
 	if g.proxy {
@@ -218,13 +229,19 @@ func (a *admission) introduce(g *guest, h http.Header) bool {
 		a.forget(g)
 		out = a.seat(g, from)
 	}
+	g.upgraded = true
 	full := a.named[prefix.Of(from)] >= a.limits.NamedPerAddress && !contains(a.exempt, from)
 	a.mu.Unlock()
 	a.show(out)
-	if full {
+	switch {
+	case a.turnAway(from):
+		return http.StatusForbidden
+	case full:
 		a.counts.crowded.Add(1)
+		a.books.denied(from)
+		return http.StatusServiceUnavailable
 	}
-	return !full
+	return 0
 }
 
 // name moves a guest out of the room: it has said who it is. It is false when the
@@ -246,4 +263,17 @@ func (a *admission) name(g *guest) bool {
 
 func contains(list []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// waitingBy counts the connections without a name by address.
+func (a *admission) waitingBy() map[netip.Prefix]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make(map[netip.Prefix]int, len(a.waiting))
+	for p, list := range a.waiting {
+		if p.IsValid() {
+			all[p] = len(list)
+		}
+	}
+	return all
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"amesh/relay/ban"
+
 	"github.com/coder/websocket"
 	"pgregory.net/rapid"
 )
@@ -196,6 +198,7 @@ func TestT48LongHeaders(t *testing.T) {
 	if err != nil || !strings.Contains(string(b[:n]), "431") {
 		t.Errorf("answer %q, %v", b[:n], err)
 	}
+	d.room(0)
 }
 
 // T49: an address has so many places among those without a name. Its newest
@@ -377,11 +380,14 @@ func FuzzForwardedFor(f *testing.F) {
 // T49: whatever comes and goes, the room and the parts of it keep their sizes, and
 // nothing is counted that is not there.
 func TestT49RoomNeverOverflows(t *testing.T) {
+	nobody, err := ban.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		l := DefaultLimits()
 		l.Unauthenticated, l.Admission.WaitingPerAddress = 7, 3
-		var n counts
-		a := newAdmission(ServerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}}, l, &n)
+		a := newAdmission(ServerConfig{Bans: nobody, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}}, l, newCounts(), newBooks(l))
 		var guests []*guest
 		pick := func(t *rapid.T) *guest {
 			if len(guests) == 0 {
@@ -395,7 +401,7 @@ func TestT49RoomNeverOverflows(t *testing.T) {
 				guests = append(guests, a.arrive(&fakeConn{from: ip.Draw(t, "from")}))
 			},
 			"request": func(t *rapid.T) {
-				a.introduce(pick(t), http.Header{"X-Forwarded-For": {ip.Draw(t, "for")}})
+				_ = a.introduce(pick(t), http.Header{"X-Forwarded-For": {ip.Draw(t, "for")}})
 			},
 			"name":  func(t *rapid.T) { a.name(pick(t)) },
 			"close": func(t *rapid.T) { _ = pick(t).Close() },

@@ -16,21 +16,29 @@ func (s *Server) verify(c *conn, f connectFrame) (identity.AMID, *refusal) {
 	a := s.admission
 	counted := c.guest != nil && !contains(a.exempt, c.guest.from)
 	if counted && !a.rate.Take(c.guest.from, 1, time.Now()) {
+		a.books.denied(c.guest.from)
 		return identity.AMID{}, &refusal{CodeRateLimited, "too many connect frames from this address"}
 	}
 	a.checks <- struct{}{}
 	who, no := s.authenticate(c.threshold, f, time.Now())
 	<-a.checks
 	if no != nil && counted {
+		a.books.denied(c.guest.from)
 		a.rate.Charge(c.guest.from, a.limits.AuthPenalty, time.Now())
+	}
+	if no == nil {
+		no = s.banned(who)
 	}
 	return who, no
 }
 
 // closeFor is the close code that belongs to a refusal.
 func closeFor(no refusal) websocket.StatusCode {
-	if no.code == CodeRateLimited {
+	switch no.code {
+	case CodeRateLimited:
 		return websocket.StatusTryAgainLater
+	case CodeUnauthorized:
+		return CloseBanned
 	}
 	return CloseUnauthorized
 }

@@ -29,12 +29,13 @@ func leap(wall, steady, most time.Duration) (time.Duration, bool) {
 	return by, by.Abs() > most
 }
 
-// check is Run's look at the clock and, while the mailbox fails, at the mailbox.
+// check is Run's look at the clock, at the books and, while it fails, at the mailbox.
 func (s *Server) check(ctx context.Context, now time.Time) {
 	if by, ok := s.clock.jumped(now); ok {
 		s.counts.jumps.Add(1)
 		s.log.Warn("clock jumped", "by", by.Round(time.Second))
 	}
+	s.books.turn(now)
 	if s.failing.Load() {
 		s.sweep(ctx)
 	}

@@ -40,8 +40,9 @@ type conn struct {
 	agreed    []Extension
 	ack       bool
 	binary    bool
-	allowing  allowing // belongs to handleAll
+	allowing  allowing // belongs to the reader
 	guest     *guest   // nil for a bare handler's connection
+	by        [2]*activity
 	// named and pinged belong to the server's mutex.
 	named  bool
 	pinged time.Time
@@ -182,7 +183,8 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	}
 	// Queued before anybody can find the connection: connected must come first,
 	// or the Python SDK takes the relay's answer for a refusal.
-	c.queue.push(encode(connectedFrame{
+	// Written when everybody can: whoever reads it finds itself there.
+	c.queue.put(encode(connectedFrame{
 		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: c.agreed,
 		STUN: c.s.stunFor(f.Extensions),
 	}))
@@ -190,6 +192,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	if !ok {
 		return false
 	}
+	defer c.queue.flush()
 	if old != nil {
 		old.stop(CloseReplaced, "replaced")
 	}

@@ -13,6 +13,7 @@ import (
 type counts struct {
 	shed     atomic.Uint64 // connections that gave way to newer ones
 	crowded  atomic.Uint64 // upgrades refused because their address had too many
+	banned   atomic.Uint64 // connections ended and refused by a ban
 	slow     atomic.Uint64 // readers cut
 	expired  atomic.Uint64 // messages given up
 	repeated atomic.Uint64 // messages sent again that were there
@@ -31,7 +32,7 @@ func newCounts() *counts {
 			typePong, typePending, typeRelayed, typeRefused, typeAllowed),
 		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedNotAllowed), string(RefusedTooLarge),
 			string(RefusedInvalid), string(RefusedStorage)),
-		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited, CodeWrongRelay),
+		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited, CodeUnauthorized, CodeWrongRelay),
 	}
 }
 
@@ -121,12 +122,34 @@ func (h *histogram) read() Durations {
 // got counts a frame that was read; nil is one that was not understood.
 func (c *conn) got(frame any, size int) {
 	c.s.counts.in.add(typeIn(frame), size)
+	for _, row := range c.by {
+		if row != nil {
+			row.inFrames.Add(1)
+			row.inBytes.Add(uint64(size))
+		}
+	}
 }
 
 // wrote counts a frame that is to be written.
 func (c *conn) wrote(frame []byte) {
 	out := c.s.counts.out
 	out.count(out[string(typeOut(frame))], len(frame))
+	for _, row := range c.by {
+		if row != nil {
+			row.outFrames.Add(1)
+			row.outBytes.Add(uint64(len(frame)))
+		}
+	}
+}
+
+// denied counts a message that was refused.
+func (c *conn) denied(code RefusalCode) {
+	c.s.counts.refused.add(string(code), 0)
+	for _, row := range c.by {
+		if row != nil {
+			row.refused.Add(1)
+		}
+	}
 }
 
 // unwritten counts a reader that was too slow, which is one reason why a frame

@@ -61,6 +61,8 @@ const (
 	// CodeWrongRelay refuses a connect frame that names another relay. Clients of
 	// 0.2 name none and never see it.
 	CodeWrongRelay = "WRONG_RELAY"
+	// CodeUnauthorized refuses who is banned.
+	CodeUnauthorized = "UNAUTHORIZED"
 )
 
 // RefusalCode says why a send was refused under the extension "ack". The list is

@@ -72,6 +72,9 @@ type Limits struct {
 	RateMemory time.Duration
 	// RateEntries is how many agents are counted at a time. Default 100,000.
 	RateEntries int
+	// LedgerRows is how many agents and addresses that are not connected are
+	// remembered for the operator. Default 4,096.
+	LedgerRows int
 
 	// Mailbox are the numbers of the mailbox.
 	Mailbox mailbox.Limits
@@ -138,7 +141,7 @@ func DefaultLimits() Limits {
 
 		LegacySends: 100, LegacyKnocks: 30, LegacyWindow: time.Minute,
 		SendRate: 1000, SendBurst: 1000, QueryRate: 50, QueryBurst: 200,
-		MaxDelay: time.Second, RateMemory: 10 * time.Minute, RateEntries: 100_000,
+		MaxDelay: time.Second, RateMemory: 10 * time.Minute, RateEntries: 100_000, LedgerRows: 4096,
 
 		Mailbox:   mailbox.DefaultLimits(),
 		FullRetry: 30 * time.Second, StorageRetry: 2 * time.Second,
@@ -171,7 +174,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("LegacyWindow", l.LegacyWindow),
 		positive("SendRate", l.SendRate), positive("SendBurst", int64(l.SendBurst)),
 		positive("QueryRate", l.QueryRate), positive("QueryBurst", int64(l.QueryBurst)),
-		positive("RateMemory", l.RateMemory), positive("RateEntries", int64(l.RateEntries)),
+		positive("RateMemory", l.RateMemory), positive("RateEntries", int64(l.RateEntries)), positive("LedgerRows", int64(l.LedgerRows)),
 		l.Mailbox.Check(),
 		positive("FullRetry", l.FullRetry), positive("StorageRetry", l.StorageRetry),
 		positive("SweepEvery", l.SweepEvery),

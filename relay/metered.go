@@ -12,6 +12,7 @@ import (
 type metered struct {
 	mailbox.Mailbox
 	counts *counts
+	books  *books
 }
 
 func (m metered) Put(ctx context.Context, messages []mailbox.Message) ([]mailbox.Stored, error) {
@@ -23,6 +24,7 @@ func (m metered) Put(ctx context.Context, messages []mailbox.Message) ([]mailbox
 			m.counts.repeated.Add(1)
 		}
 	}
+	m.books.stored(messages, stored)
 	return stored, err
 }
 

@@ -43,6 +43,16 @@ func (s *Server) serveReady(w http.ResponseWriter) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
+// refuseUpgrade answers an upgrade that is not to be.
+func refuseUpgrade(w http.ResponseWriter, status int) {
+	why := "this address is banned by the operator of this relay"
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+		why = "relay is full or stopping, or has enough connections from this address"
+	}
+	http.Error(w, why, status)
+}
+
 const (
 	typeJSON = "application/json"
 	typeHTML = "text/html"

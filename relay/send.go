@@ -138,7 +138,7 @@ func (c *conn) answer(d *delivery, stored []mailbox.Stored) {
 }
 
 func (c *conn) answerRefused(d *delivery) {
-	c.s.counts.refused.add(string(d.refused), 0)
+	c.denied(d.refused)
 	c.s.log.Debug("send refused", "peer", c.who, "code", d.refused)
 	if c.ack && d.clientID != "" {
 		c.queue.push(c.refusedFrame(d.clientID, d.refused, d.retry))

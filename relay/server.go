@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/relay/ban"
 	"amesh/relay/mailbox"
 	"amesh/relay/socket"
 
@@ -40,6 +41,8 @@ type ServerConfig struct {
 	// Names are the HOST:PORT under which clients dial the relay. Without any it
 	// goes by loopback, private and its own socket's addresses (relay.md §2.2).
 	Names []string
+	// Bans are whom the operator does not want; nil is nobody, until Ban is called.
+	Bans *ban.List
 }
 
 // Server is a relay. It is an http.Handler that upgrades any path; its Run does
@@ -57,6 +60,8 @@ type Server struct {
 	failing atomic.Bool
 
 	admission *admission
+	bans      *ban.List
+	books     *books
 	counts    *counts
 	clock     clockWatch
 
@@ -86,14 +91,19 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := newCounts()
+	if cfg.Bans == nil {
+		if cfg.Bans, err = ban.Open(""); err != nil {
+			return nil, err
+		}
+	}
+	n, b := newCounts(), newBooks(l)
 	s := &Server{
-		box: metered{cfg.Mailbox, n}, counts: n, clock: clockWatch{most: l.Mailbox.ClockJump},
+		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, clock: clockWatch{most: l.Mailbox.ClockJump}, bans: cfg.Bans,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
-	s.admission = newAdmission(cfg, l, n)
+	s.admission = newAdmission(cfg, l, n, b)
 	return s, nil
 }
 
@@ -201,9 +211,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c := newConn(s)
 	c.guest = guestOf(r)
-	if !s.admission.introduce(c.guest, r.Header) || !s.enter(c) {
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "relay is full or stopping, or has enough connections from this address", http.StatusServiceUnavailable)
+	status := s.admission.introduce(c.guest, r.Header)
+	if status == 0 && !s.enter(c) {
+		status = http.StatusServiceUnavailable
+	}
+	if status != 0 {
+		refuseUpgrade(w, status)
 		return
 	}
 	c.threshold = newThreshold(w, r)
@@ -247,12 +260,13 @@ func (s *Server) enter(c *conn) bool {
 func (s *Server) register(c *conn) (old *conn, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping {
+	if s.stopping || s.bannedSince(c) {
 		return nil, false
 	}
 	old = s.online[c.who]
 	s.online[c.who] = c
 	c.named = true
+	s.books.open(c)
 	s.pending--
 	return old, true
 }
@@ -267,6 +281,7 @@ func (s *Server) leave(c *conn) {
 	} else if s.online[c.who] == c {
 		delete(s.online, c.who)
 	}
+	s.books.done(c)
 	s.mu.Unlock()
 	s.wg.Done()
 }

@@ -12,8 +12,10 @@ type Stats struct {
 	// connect frames by code.
 	In, Out, Refused, AuthFailed map[string]Count
 	// Shed and Crowded are connections cut and refused for their number, SlowCut
-	// those of readers that did not read.
-	Shed, Crowded, SlowCut uint64
+	// those of readers that did not read, BanCut those that a ban ended or refused.
+	Shed, Crowded, SlowCut, BanCut uint64
+	// Bans are in force now.
+	Bans int
 	// Stored is what all mailboxes hold, nil if the mailbox cannot say.
 	Stored *Size
 	// Commits are the mailbox's commits, Expired messages given up and Repeated those
@@ -33,6 +35,7 @@ func (s *Server) Stats(ctx context.Context) Stats {
 	st := Stats{
 		In: n.in.read(), Out: n.out.read(), Refused: n.refused.read(), AuthFailed: n.auth.read(),
 		Shed: n.shed.Load(), Crowded: n.crowded.Load(), SlowCut: n.slow.Load(),
+		BanCut: n.banned.Load(), Bans: s.bans.Len(),
 		Commits: n.commits.read(), Expired: n.expired.Load(), Repeated: n.repeated.Load(), ClockJumps: n.jumps.Load(),
 	}
 	total := s.box.total()

@@ -14,6 +14,8 @@ import (
 	"amesh/node/api"
 	"amesh/node/backup"
 	"amesh/node/httpapi"
+	"amesh/relay/admin"
+	"amesh/relay/ban"
 	"amesh/relay/mailbox"
 )
 
@@ -124,6 +126,9 @@ var causes = []struct {
 	{syscall.EDQUOT, exitStorage, "no_space", roomHint},
 	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
 	{mailbox.ErrBroken, exitStorage, "storage_failed", diskHint},
+	{admin.ErrNoRelay, exitDaemon, "no_relay", "start it with amesh relay, or give the --data of the one that runs"},
+	{admin.ErrRefused, exitFailed, "refused", ""},
+	{ban.ErrFile, exitFailed, "bans_unreadable", "mend bans.json, or move it away: without it nobody is banned"},
 	{identity.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{store.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{identity.ErrKeyFile, exitFailed, "not_a_key_file", "put the file back from a backup; only a node.key may be deleted instead, which gives a new peer id"},

@@ -18,6 +18,7 @@ import (
 	"amesh/internal/ice"
 	"amesh/internal/store"
 	"amesh/relay"
+	"amesh/relay/ban"
 	"amesh/relay/mailbox"
 	"amesh/relay/metrics"
 
@@ -45,7 +46,7 @@ type relayOptions struct {
 func (a *app) relayCommand() *cobra.Command {
 	var o relayOptions
 	cmd := &cobra.Command{
-		Use:   "relay",
+		Use:   "relay [top|ban|unban|bans]",
 		Short: "Run a relay: a mailbox for agents that are away, and a DHT server",
 		Long: `Runs a relay for AgentMesh agents. It forwards and keeps sealed envelopes, which it
 cannot read, and is a DHT server, where agents find each other by AMID. It prints
@@ -57,9 +58,10 @@ outer address, on udp port 3478; all of them on loopback when --listen is.`,
 		Example: `  amesh relay
   amesh relay --listen 127.0.0.1:0 --data /tmp/relay --print-addrs /tmp/relay.json
   amesh relay --name relay.example:443`,
-		Args: words(0, 0, ""),
+		Args: verbs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.relay(cmd.Context(), o) },
 	}
+	cmd.AddCommand(a.relayVerbs()...)
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", "`ADDR` for WebSockets (default :8765)")
 	f.StringVar(&o.data, "data", "", "`DIR` for mailboxes and the key (default relay in the home)")
@@ -89,7 +91,8 @@ type relayParts struct {
 	host    host.Host
 	server  *relay.Server
 
-	opened []io.Closer
+	opened   []io.Closer
+	services []func(context.Context) error
 }
 
 // relay opens what a relay is made of and serves until ctx ends.
@@ -110,12 +113,14 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := a.openRelay(p, o); err != nil {
 		return err
 	}
-	services, err := p.services()
-	if err != nil {
+	if err := p.serve(); err != nil {
 		return err
 	}
-	services = append(services, func(ctx context.Context) error { return a.relayReady(ctx, o, p, started) })
-	return together(ctx, services...)
+	if err := p.openDoor(o.data); err != nil {
+		return err
+	}
+	p.services = append(p.services, func(ctx context.Context) error { return a.relayReady(ctx, o, p, started) })
+	return together(ctx, p.services...)
 }
 
 // checkRelay looks at what was typed before anything is opened.
@@ -152,9 +157,7 @@ func (a *app) checkRelay(o *relayOptions) error {
 			return err
 		}
 	}
-	if o.data == "" {
-		o.data = filepath.Join(a.home, "relay")
-	}
+	o.data = a.relayData(o.data)
 	return checkName(o.name)
 }
 
@@ -206,33 +209,31 @@ func (p *relayParts) close() error {
 	return errors.Join(all...)
 }
 
-// services are what runs while the relay does.
-func (p *relayParts) services() ([]func(context.Context) error, error) {
+// serve makes the services of what was opened.
+func (p *relayParts) serve() error {
 	directory, err := dht.New(p.host, dht.Config{Mode: dht.ModeServer, Logger: p.log})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := []func(context.Context) error{
-		p.server.Run, directory.Run,
-		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, nil) },
-	}
+	p.services = append(p.services, p.server.Run, directory.Run,
+		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, nil) })
 	numbers := metrics.Config{Relay: p.server.Stats, Logger: p.log}
 	if p.stun != nil {
 		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, s.Run)
+		p.services = append(p.services, s.Run)
 		numbers.STUN = s.Counts
 	}
 	if p.numbers != nil {
 		m, err := metrics.New(numbers)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, func(ctx context.Context) error { return m.Serve(ctx, p.numbers) })
+		p.services = append(p.services, func(ctx context.Context) error { return m.Serve(ctx, p.numbers) })
 	}
-	return all, nil
+	return nil
 }
 
 func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
@@ -248,6 +249,9 @@ func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
 		cfg.Names = []string{o.name}
 	}
 	var err error
+	if cfg.Bans, err = ban.Open(filepath.Join(o.data, "bans.json")); err != nil {
+		return nil, err
+	}
 	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/relay"
+	"amesh/relay/admin"
 
 	"github.com/coder/websocket"
 )
@@ -342,4 +344,36 @@ func fetch(t *testing.T, url, accept string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func TestTopReadsLikeATable(t *testing.T) {
+	var out bytes.Buffer
+	mail := relay.Room{Messages: 7, Bytes: 5000}
+	writeTop(&out, admin.Top{
+		At:        time.Date(2026, 11, 20, 9, 22, 46, 0, time.UTC),
+		Relay:     admin.Glance{Status: "ok", Ack: 2, Legacy: 1, Waiting: 4, Bans: 1, In: relay.Count{N: 10, Bytes: 2048}, Messages: &relay.Room{Messages: 1, Bytes: 1 << 20}},
+		Agents:    []relay.Busy{{Who: "3Qju", Connections: 1, Recent: relay.Activity{In: relay.Count{N: 9, Bytes: 900}, Stored: 5, Refused: 1}, Mailbox: &mail}},
+		Addresses: []relay.Busy{{Who: "192.0.2.1", Connections: 1, Waiting: 4}},
+	})
+	want := `relay      09:22:46, ok; 3 agents, 4 waiting; 1 ban
+mailboxes  1 message, 1.0 MiB; 0 expired
+so far     in 10 frames, 2.0 KiB; out 0, 0 B; refused 0, cut 0
+
+  CONN  IN  BYTES  OUT  BYTES  STORED  REFUSED  MAILBOX  AGENT
+     1   9  900 B    0    0 B       5        1        7  3Qju
+
+   CONN  IN  BYTES  OUT  BYTES  STORED  REFUSED  MAILBOX  ADDRESS
+  1 (4)   0    0 B    0    0 B       0        0           192.0.2.1
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestSizesForPeople(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 29: "1.5 GiB", 1 << 40: "1.0 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
 }

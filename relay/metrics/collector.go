@@ -23,6 +23,7 @@ var (
 	refused      = desc("sends_refused_total", "Messages refused, by code.", "code")
 	authFailed   = desc("connects_refused_total", "Connect frames refused, by code.", "code")
 	cut          = desc("connections_cut_total", "Connections closed by the relay for what they cost, by reason.", "reason")
+	bans         = desc("bans", "Bans in force.")
 	stored       = desc("mailbox_messages", "Messages in all mailboxes.")
 	storedBytes  = desc("mailbox_bytes", "Bytes of the messages in all mailboxes.")
 	commits      = desc("mailbox_commit_seconds", "Time from a change of mailboxes to its being on disk.")
@@ -36,7 +37,7 @@ type collector struct{ cfg Config }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connections, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut,
+		connections, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut, bans,
 		stored, storedBytes, commits, expired, repeated, clockJumps, stunRequests,
 	} {
 		ch <- d
@@ -75,6 +76,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(cut, s.Shed, "room")
 	counter(cut, s.Crowded, "address")
 	counter(cut, s.SlowCut, "slow")
+	counter(cut, s.BanCut, "banned")
+	gauge(bans, float64(s.Bans))
 	if s.Stored != nil {
 		gauge(stored, float64(s.Stored.Messages))
 		gauge(storedBytes, float64(s.Stored.Bytes))

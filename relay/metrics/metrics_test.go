@@ -27,7 +27,7 @@ func exporter(t *testing.T) *Exporter {
 				In:      map[string]relay.Count{"send": {N: 4, Bytes: 5}},
 				Out:     map[string]relay.Count{"receive": {N: 6, Bytes: 7}},
 				Refused: map[string]relay.Count{"mailbox_full": {N: 8}}, AuthFailed: map[string]relay.Count{"INVALID_SIGNATURE": {N: 9}},
-				Shed: 10, Crowded: 11, SlowCut: 12,
+				Shed: 10, Crowded: 11, SlowCut: 12, BanCut: 22, Bans: 23,
 				Stored:  &relay.Size{Messages: 13, Bytes: 14},
 				Commits: relay.Durations{N: 3, Sum: 3 * time.Second, UpTo: map[time.Duration]uint64{time.Millisecond: 2, time.Second: 3}},
 				Expired: 15, Repeated: 16, ClockJumps: 17,
@@ -62,6 +62,8 @@ amesh_relay_connects_refused_total{code="INVALID_SIGNATURE"} 9
 amesh_relay_connections_cut_total{reason="room"} 10
 amesh_relay_connections_cut_total{reason="address"} 11
 amesh_relay_connections_cut_total{reason="slow"} 12
+amesh_relay_connections_cut_total{reason="banned"} 22
+amesh_relay_bans 23
 amesh_relay_mailbox_messages 13
 amesh_relay_mailbox_bytes 14
 amesh_relay_mailbox_commit_seconds_bucket{le="0.001"} 2

@@ -1,0 +1,168 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"amesh/relay"
+	"amesh/relay/ban"
+)
+
+// Config is what a Door needs.
+type Config struct {
+	// Relay is what is operated. Required.
+	Relay *relay.Server
+	// Logger gets what the operator does; nil is silence.
+	Logger *slog.Logger
+}
+
+// Door serves the operator. Whoever reaches its listener may do everything.
+type Door struct {
+	relay *relay.Server
+	log   *slog.Logger
+	mux   *http.ServeMux
+}
+
+// New checks the configuration. It starts nothing.
+func New(cfg Config) (*Door, error) {
+	if cfg.Relay == nil {
+		return nil, errors.New("the operator's door needs a relay")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Door{relay: cfg.Relay, log: cfg.Logger, mux: http.NewServeMux()}
+	d.mux.HandleFunc("GET /v1/top", d.top)
+	d.mux.HandleFunc("GET /v1/bans", d.bans)
+	d.mux.HandleFunc("POST /v1/bans", d.ban)
+	d.mux.HandleFunc("DELETE /v1/bans", d.unban)
+	return d, nil
+}
+
+// Serve answers on l until ctx ends, then it closes l and returns nil.
+func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler: http.MaxBytesHandler(d.mux, maxBody), ReadHeaderTimeout: headerWait, ReadTimeout: headerWait, IdleTimeout: idleWait,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("operator's door: %w", err)
+	}
+	return nil
+}
+
+func (d *Door) top(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	by := relay.Order(q.Get("by"))
+	if by == "" {
+		by = relay.ByFrames
+	}
+	n, err := strconv.Atoi(q.Get("n"))
+	if err != nil || n < 1 || n > maxRows || !slices.Contains(relay.Orders, by) {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("want n of 1 to %d and by of %v", maxRows, relay.Orders))
+		return
+	}
+	agents, addresses := d.relay.Top(r.Context(), n, by)
+	answer(w, Top{
+		At: time.Now().UTC().Truncate(time.Second), By: by, Relay: glanceOf(d.relay.Stats(r.Context())),
+		Agents: notNil(agents), Addresses: notNil(addresses),
+	})
+}
+
+func (d *Door) bans(w http.ResponseWriter, _ *http.Request) {
+	answer(w, Bans{Bans: linesOf(d.relay.Bans())})
+}
+
+func (d *Door) ban(w http.ResponseWriter, r *http.Request) {
+	var req BanRequest
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&req); err != nil {
+		refuse(w, http.StatusBadRequest, "not a request for a ban: "+err.Error())
+		return
+	}
+	target, err := ban.ParseTarget(req.Target)
+	switch {
+	case err != nil:
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	case req.Seconds < 0 || req.Seconds > maxBan || len(req.Why) > ban.MaxWhy:
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("want at most %d seconds, and at most %d bytes of why", int64(maxBan), ban.MaxWhy))
+		return
+	}
+	b := ban.Ban{Target: target, Since: time.Now().UTC().Truncate(time.Second), Why: req.Why}
+	if req.Seconds > 0 {
+		b.Until = b.Since.Add(time.Duration(req.Seconds) * time.Second)
+	}
+	if err := d.relay.Ban(b); err != nil {
+		d.failed(w, err)
+		return
+	}
+	d.log.Info("banned", "target", target, "for", time.Duration(req.Seconds)*time.Second)
+	answer(w, Bans{Bans: linesOf([]ban.Ban{b})})
+}
+
+// maxBan is the longest ban that ends by itself, in seconds: a hundred years.
+const maxBan = 100 * 365 * 24 * 3600
+
+func (d *Door) unban(w http.ResponseWriter, r *http.Request) {
+	target, err := ban.ParseTarget(r.URL.Query().Get("target"))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	there, err := d.relay.Unban(target)
+	if err != nil {
+		d.failed(w, err)
+		return
+	}
+	if there {
+		d.log.Info("ban removed", "target", target)
+	}
+	answer(w, Removed{Removed: there})
+}
+
+func (d *Door) failed(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if errors.Is(err, ban.ErrFull) {
+		status = http.StatusConflict
+	}
+	refuse(w, status, err.Error())
+}
+
+func linesOf(bans []ban.Ban) []ban.Line {
+	lines := []ban.Line{}
+	for _, b := range bans {
+		lines = append(lines, ban.LineOf(b))
+	}
+	return lines
+}
+
+func notNil(list []relay.Busy) []relay.Busy {
+	if list == nil {
+		return []relay.Busy{}
+	}
+	return list
+}
+
+func refuse(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(problem{Error: text})
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	// The operator may have gone, and everything we have encodes.
+	_ = json.NewEncoder(w).Encode(v)
+}
