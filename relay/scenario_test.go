@@ -59,8 +59,10 @@ type stage struct {
 	server  atomic.Pointer[Server]
 	disk    *store.Memory
 	limits  Limits
+	stamps  int
 	stop    func()
-	clients map[string]*actor
+	clients map[string]*actor // by their names in a script
+	opened  []*websocket.Conn
 }
 
 func newStage(t *testing.T, l Limits) *stage {
@@ -101,8 +103,8 @@ func (s *stage) restart() {
 }
 
 func (s *stage) close() {
-	for _, a := range s.clients {
-		_ = a.ws.CloseNow()
+	for _, ws := range s.opened {
+		_ = ws.CloseNow()
 	}
 	s.stop()
 	_ = s.web.Close()
@@ -130,6 +132,15 @@ func (s *stage) open() *actor {
 
 // tryOpen is nil when a connection as dial makes it does not carry the upgrade.
 func (s *stage) tryOpen(dial dialer) *actor {
+	a := s.openDeaf(dial)
+	if a != nil {
+		a.listen()
+	}
+	return a
+}
+
+// openDeaf is tryOpen for a client that does not read yet.
+func (s *stage) openDeaf(dial dialer) *actor {
 	ws, _, err := websocket.Dial(context.Background(), "ws://relay/any/path", &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 	})
@@ -137,10 +148,15 @@ func (s *stage) tryOpen(dial dialer) *actor {
 		return nil
 	}
 	ws.SetReadLimit(1 << 20)
-	a := &actor{ws: ws, heard: make(chan string, 10_000)}
+	s.opened = append(s.opened, ws)
+	return &actor{ws: ws, heard: make(chan string, 10_000)}
+}
+
+// listen writes down what comes until the connection ends.
+func (a *actor) listen() {
 	go func() {
 		for {
-			_, data, err := ws.Read(context.Background())
+			_, data, err := a.ws.Read(context.Background())
 			if err != nil {
 				a.heard <- "closed " + strconv.Itoa(int(websocket.CloseStatus(err)))
 				return
@@ -148,7 +164,6 @@ func (s *stage) tryOpen(dial dialer) *actor {
 			a.heard <- string(data)
 		}
 	}()
-	return a
 }
 
 // sessionID is the one part of a frame that is made by chance.

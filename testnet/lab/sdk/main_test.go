@@ -10,10 +10,12 @@ package sdk_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +25,29 @@ import (
 // patience is how long a test waits for another process.
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(built)
+		os.Exit(code)
+	}))
+}
+
+// built is the folder of the binary, once there is one.
+var built string
+
+// build makes the binary when the first test wants it.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "amesh")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	binary := filepath.Join(dir, "amesh")
+	if out, err := exec.Command("go", "build", "-o", binary, "amesh/cmd/amesh").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
 
 // relay is a relay in a process of its own, on a port that stays its own.
 type relay struct {
@@ -37,11 +61,11 @@ type relay struct {
 
 func startRelay(t *testing.T) *relay {
 	t.Helper()
-	dir := t.TempDir()
-	r := &relay{t: t, dir: dir, binary: filepath.Join(dir, "amesh"), listen: "127.0.0.1:0"}
-	if out, err := exec.Command("go", "build", "-o", r.binary, "amesh/cmd/amesh").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
+	r := &relay{t: t, dir: t.TempDir(), binary: binary, listen: "127.0.0.1:0"}
 	r.start()
 	t.Cleanup(r.kill)
 	return r
