@@ -58,6 +58,7 @@ var rooms = []room{
 	{dir: "node/api", may: []string{"identity"}},
 	// The format of a backup, which knows nothing of what is in it.
 	{dir: "node/backup"},
+	{dir: "node/homing", pure: true},
 	{dir: "node/mcp", may: []string{"node/api", "identity"}},
 	{dir: "node/httpapi", may: []string{"node/api", "identity", "internal/..."}},
 	{dir: "node/agent", may: []string{"identity", "ratchet", "knock", "node/api", "internal/..."}},

@@ -77,9 +77,7 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 func (m *mesh) degraded(s api.Status) []string {
 	var list []string
 	for _, r := range s.Relays {
-		if r.State != "connected" {
-			list = append(list, "not connected to the relay "+r.URL)
-		}
+		list = append(list, relayTrouble(r)...)
 	}
 	inUse := len(m.rooms)
 	for _, r := range m.rooms {

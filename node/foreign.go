@@ -2,13 +2,15 @@ package node
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"amesh/identity"
+	"amesh/node/homing"
 	"amesh/relay"
 )
 
-// choose picks the line for a peer: the first that is connected of the homes that
+// choose picks the line for a peer: the first that is connected of those kept that
 // the peer is homed on as well, then of the peer's relays in the peer's order. When
 // none is, lines to all of them are started, because any may be the one that lives.
 // Whose relays are not known is looked for at our homes.
@@ -63,7 +65,9 @@ func (r *relays) uses(url string, theirs []string) bool {
 // read writes a peer's URLs as lines are named. What a peer wrote wrong is skipped.
 func (r *relays) read(theirs []string) []string {
 	if len(theirs) == 0 {
-		return r.homeList()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Clone(r.homes)
 	}
 	var urls []string
 	for _, text := range theirs[:min(len(theirs), identity.MaxRelays)] {
@@ -94,7 +98,7 @@ func (r *relays) first(urls []string) *relayLine {
 		if line == nil || !line.client.Connected() {
 			continue
 		}
-		if line.home {
+		if line.kept {
 			return line
 		}
 		if foreign == nil {
@@ -124,7 +128,13 @@ func (r *relays) open(url string, now time.Time) *relayLine {
 // those that had their time. Lines in use are not, or a peer with many relays could
 // take them from everybody else. r.mu is held.
 func (r *relays) room(now time.Time) bool {
-	if len(r.lines)-len(r.homes) < foreignMost {
+	foreign := 0
+	for _, line := range r.lines {
+		if !line.kept {
+			foreign++
+		}
+	}
+	if foreign < foreignMost {
 		return true
 	}
 	var oldest *relayLine
@@ -133,7 +143,7 @@ func (r *relays) room(now time.Time) bool {
 		if line.client.Connected() {
 			over = now.Sub(line.used) >= foreignRest
 		}
-		if over && !line.home && (oldest == nil || line.used.Before(oldest.used)) {
+		if over && !line.kept && (oldest == nil || line.used.Before(oldest.used)) {
 			oldest = line
 		}
 	}
@@ -147,6 +157,7 @@ func (r *relays) room(now time.Time) bool {
 func (r *relays) drop(line *relayLine) {
 	line.stop()
 	delete(r.lines, line.client.URL())
+	r.table.Lost(line.client.URL(), homing.Ended, time.Now())
 	for url, same := range r.twins {
 		if same == line {
 			delete(r.twins, url)
@@ -158,7 +169,7 @@ func (r *relays) closeIdle(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, line := range r.lines {
-		if !line.home && now.Sub(line.used) > foreignIdle {
+		if !line.kept && now.Sub(line.used) > foreignIdle {
 			r.drop(line)
 		}
 	}
@@ -166,8 +177,9 @@ func (r *relays) closeIdle(now time.Time) {
 
 // twin finds out that two lines lead to one relay. A relay has several names, and it
 // lets an agent connect once: the newer line ends the older one, for ever in turn.
-// The one that is no home is given up, and its URL means the other from then on. It
-// returns the line that was kept, nil for none; r.mu is held.
+// The one that is not kept is given up, of two that are the one that the owner names
+// later, and its URL means the other from then on. It returns the line that was kept,
+// nil for none; r.mu is held.
 func (r *relays) twin(line *relayLine) *relayLine {
 	ended, came := line, line
 	for _, other := range r.lines {
@@ -182,10 +194,7 @@ func (r *relays) twin(line *relayLine) *relayLine {
 		if !came.state.Connected || !errors.Is(ended.state.Err, relay.ErrReplaced) {
 			continue
 		}
-		if ended.home && came.home {
-			return nil // the owner wants both
-		}
-		if ended.home {
+		if ended.kept && (!came.kept || slices.Index(r.own, ended.client.URL()) < slices.Index(r.own, came.client.URL())) {
 			return r.merge(came, ended)
 		}
 		return r.merge(ended, came)
@@ -199,6 +208,9 @@ func (r *relays) merge(gone, kept *relayLine) *relayLine {
 		return nil // given up before
 	}
 	r.drop(gone)
+	if kept.kept {
+		r.table.Same(gone.client.URL(), kept.client.URL())
+	}
 	if len(r.twins) >= foreignMost {
 		clear(r.twins) // they are found again
 	}

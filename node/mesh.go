@@ -46,16 +46,22 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	r := &room{}
 	cfg := &m.node.cfg
 	var err error
-	r.relays, err = newRelays(id.Key, cfg.Relays, cfg.Logger,
-		func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
-		func(url string, home bool) {
-			if !home {
+	r.relays, err = newRelays(relaysConfig{
+		key: id.Key, own: cfg.Relays, limits: homingLimits(cfg.Homes), log: cfg.Logger,
+		book:    &relayBook{store: st, amid: id.Key.AMID()},
+		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
+		up: func(url string, home bool) {
+			if home {
+				r.agent.Kick()
+			} else {
 				r.paths.atRelay(url)
-				return
 			}
-			r.agent.Kick()
+		},
+		moved: func() {
+			r.agent.PlacesChanged()
 			m.republish()
-		})
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -118,7 +124,7 @@ func (m *mesh) onPeer(peerID string, up bool) {
 
 // places is what an accepted peer of an agent is told, sealed: everything.
 func (m *mesh) places(r *room) agent.Places {
-	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.homeList()}
+	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.announced()}
 	for _, a := range m.host.Addrs() {
 		if s := a.String(); len(s) <= maxAddressText && len(p.Addresses) < identity.MaxAddresses {
 			p.Addresses = append(p.Addresses, s)
@@ -155,6 +161,20 @@ func (m *mesh) republish() {
 	}
 }
 
+// recordWait is how long the first records wait for a home: without, nothing can be
+// left for the agent.
+const recordWait = time.Second
+
+// firstRecord is when the first records are put, unless a home comes sooner.
+func (m *mesh) firstRecord() time.Duration {
+	for _, r := range m.rooms {
+		if r.relays.settling() {
+			return recordWait
+		}
+	}
+	return 0
+}
+
 // publish keeps every agent's record in the DHT. The DHT service itself puts it
 // again when a server comes back.
 func (m *mesh) publish(ctx context.Context) error {
@@ -163,7 +183,7 @@ func (m *mesh) publish(ctx context.Context) error {
 		return nil
 	}
 	every := agent.DefaultLimits().RecordRenew
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(m.firstRecord())
 	defer timer.Stop()
 	told := make(map[*room]string)
 	for {
@@ -172,6 +192,9 @@ func (m *mesh) publish(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-m.changed:
+			if len(told) == 0 {
+				timer.Reset(every)
+			}
 		case <-timer.C:
 			renew = true
 			timer.Reset(every)

@@ -74,7 +74,8 @@ var schema = store.Schema{Name: "amesh-node", Version: 1}
 type Config struct {
 	Home      string   // state folder; made with mode 0700 if missing
 	Agent     string   // name of the agent to create if there is none; default "default"
-	Relays    []string // ws:// or wss:// URLs, at most 8
+	Relays    []string // ws:// or wss:// URLs to choose homes from, at most 32
+	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
 	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
@@ -128,6 +129,9 @@ func New(cfg Config) (*Node, error) {
 			return nil, fmt.Errorf("%w, %s is not only here", ErrNotLoopback, cfg.API)
 		}
 	}
+	if cfg.Homes < 0 || cfg.Homes > identity.MaxRelays {
+		return nil, fmt.Errorf("node: %d homes, want 1 to %d", cfg.Homes, identity.MaxRelays)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -144,7 +148,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	if cfg.Relays, err = homeURLs(cfg.Relays); err != nil {
+	if cfg.Relays, err = ownRelays(cfg.Relays); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	if err := checkListen(cfg.Listen); err != nil {
@@ -253,6 +257,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
 	meshLayer.run("records", m.publish)
+	meshLayer.run("network", m.watchNetwork)
 	meshLayer.run("policy", func(ctx context.Context) error { return policy.watch(ctx, m.policyChanged) })
 	for _, r := range m.rooms {
 		meshLayer.run("paths", r.paths.run)

@@ -237,16 +237,18 @@ func TestSocketPath(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	// What would fail later, when the record is signed, is refused at once.
-	var nine []string
-	for i := range 9 {
-		nine = append(nine, fmt.Sprintf("ws://relay%d.example", i))
+	var many []string
+	for i := range maxOwnRelays + 1 {
+		many = append(many, fmt.Sprintf("ws://relay%d.example", i))
 	}
 	for name, cfg := range map[string]Config{
 		"no home":             {},
 		"announce":            {Home: "x", Announce: "loudly"},
 		"api without port":    {Home: "x", API: "localhost"},
 		"relay by http":       {Home: "x", Relays: []string{"http://relay.example"}},
-		"nine relays":         {Home: "x", Relays: nine},
+		"too many relays":     {Home: "x", Relays: many},
+		"no homes":            {Home: "x", Homes: -1},
+		"nine homes":          {Home: "x", Homes: 9},
 		"a long relay":        {Home: "x", Relays: []string{"ws://" + strings.Repeat("x", maxRelayText)}},
 		"relay, not UTF-8":    {Home: "x", Relays: []string{"ws://relay.example/?\xff"}},
 		"listen, nonsense":    {Home: "x", Listen: []string{"here"}},
@@ -261,8 +263,8 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 	for name, cfg := range map[string]Config{
-		"eight relays, one written twice": {Home: "x", Relays: append([]string{nine[0] + "/"}, nine[:8]...)},
-		"every kind of listen address":    {Home: "x", Listen: []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::1/udp/1/quic-v1"}},
+		"many relays, one written twice": {Home: "x", Homes: 8, Relays: append([]string{many[0] + "/"}, many[:maxOwnRelays]...)},
+		"every kind of listen address":   {Home: "x", Listen: []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::1/udp/1/quic-v1"}},
 	} {
 		if _, err := New(cfg); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"amesh/identity"
 	"amesh/node/agent"
 	"amesh/node/api"
+	"amesh/node/homing"
 	"amesh/relay"
 )
 
@@ -32,14 +34,18 @@ const (
 	twinTime = time.Second
 )
 
-// maxRelayText is the longest URL of a relay that a record or a paths content may
-// carry (session.md §2.6).
-const maxRelayText = 255
+const (
+	// maxRelayText is the longest URL of a relay that a record or a paths content may
+	// carry (session.md §2.6).
+	maxRelayText = 255
+	// maxOwnRelays is how many relays the owner may name to choose from.
+	maxOwnRelays = 32
+)
 
-// homeURLs checks what the owner wrote as the relays to be homed on. It returns them
-// as a client writes them, each once.
-func homeURLs(list []string) ([]string, error) {
-	var homes []string
+// ownRelays checks what the owner wrote as the relays to choose homes from. It returns
+// them as a client writes them, each once.
+func ownRelays(list []string) ([]string, error) {
+	var own []string
 	for _, text := range list {
 		url, err := relay.ParseURL(text)
 		if err != nil {
@@ -48,36 +54,54 @@ func homeURLs(list []string) ([]string, error) {
 		if len(url) > maxRelayText || !utf8.ValidString(url) {
 			return nil, fmt.Errorf("relay URL %.40q: want UTF-8 of at most %d bytes", url, maxRelayText)
 		}
-		if !slices.Contains(homes, url) {
-			homes = append(homes, url)
+		if !slices.Contains(own, url) {
+			own = append(own, url)
 		}
 	}
-	if len(homes) > identity.MaxRelays {
-		return nil, fmt.Errorf("%d relays, at most %d fit into an agent's record", len(homes), identity.MaxRelays)
+	if len(own) > maxOwnRelays {
+		return nil, fmt.Errorf("%d relays, want at most %d to choose from", len(own), maxOwnRelays)
 	}
-	return homes, nil
+	return own, nil
 }
 
-// relays are one agent's lines to relays: its homes, kept connected, and the relays
-// of peers, connected when something is to be left there. There is one line to a
-// URL, and a home is never given up for what a peer says.
-type relays struct {
+// relaysConfig is what relays are made of.
+type relaysConfig struct {
 	key     identity.PrivateKey
+	own     []string // the relays that the owner names, in his order
+	limits  homing.Limits
 	deliver func(relay.Delivery, *relay.Client)
 	up      func(url string, home bool) // a relay came within reach
+	moved   func()                      // what others are to be told of our relays changed
+	book    *relayBook                  // nil: nothing is remembered
 	log     *slog.Logger
-	homes   []*relayLine // in the owner's order; not changed
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
+	measure func(ctx context.Context, url string) (time.Duration, error)
+}
 
-	mu    sync.Mutex
-	ctx   context.Context // of run; nil before and after
-	wg    sync.WaitGroup
-	lines map[string]*relayLine // by the URL as relay.ParseURL writes it
-	twins map[string]*relayLine // other URLs that lead to the relay of a line
+// relays are one agent's lines to relays: its homes and those that were homes, kept
+// connected (homes.go), and the relays of peers, connected when something is to be left
+// there (foreign.go). There is one line to a URL, and none that is kept is given up for
+// what a peer says.
+type relays struct {
+	relaysConfig
+	news  chan struct{} // the plan may be another one
+	again chan struct{} // it is worth to measure now
+
+	mu     sync.Mutex
+	ctx    context.Context // of run; nil before and after
+	wg     sync.WaitGroup
+	begun  time.Time
+	table  *homing.Table
+	homes  []string
+	told   []string              // what others are told
+	differ time.Time             // since when they are to be told something else; zero: they are not
+	lines  map[string]*relayLine // by the URL as relay.ParseURL writes it
+	twins  map[string]*relayLine // other URLs that lead to the relay of a line
 }
 
 type relayLine struct {
 	client  *relay.Client
-	home    bool
+	kept    bool // a home, or one that was
 	stop    context.CancelFunc
 	started time.Time
 	used    time.Time // something was left there, or waited for it
@@ -85,25 +109,26 @@ type relayLine struct {
 	state   relay.State
 }
 
-// newRelays checks the URLs of the homes.
-func newRelays(key identity.PrivateKey, homes []string, log *slog.Logger, deliver func(relay.Delivery, *relay.Client), up func(url string, home bool)) (*relays, error) {
-	urls, err := homeURLs(homes)
+// newRelays checks the URLs and takes up what the book says.
+func newRelays(cfg relaysConfig) (*relays, error) {
+	var err error
+	if cfg.own, err = ownRelays(cfg.own); err != nil {
+		return nil, err
+	}
+	past, err := cfg.book.past()
 	if err != nil {
 		return nil, err
 	}
+	if cfg.measure == nil {
+		cfg.measure = func(ctx context.Context, url string) (time.Duration, error) { return relay.Measure(ctx, url, cfg.dial) }
+	}
+	now := time.Now()
 	r := &relays{
-		key: key, deliver: deliver, up: up, log: log,
+		relaysConfig: cfg, news: make(chan struct{}, 1), again: make(chan struct{}, 1), begun: now,
+		table: homing.New(cfg.limits, cfg.own, past, now),
 		lines: make(map[string]*relayLine), twins: make(map[string]*relayLine),
 	}
-	for _, url := range urls {
-		line, err := r.line(url)
-		if err != nil {
-			return nil, err
-		}
-		line.home = true
-		r.lines[url] = line
-		r.homes = append(r.homes, line)
-	}
+	r.told = r.table.Decide(now).Told
 	return r, nil
 }
 
@@ -111,8 +136,11 @@ func (r *relays) line(url string) (*relayLine, error) {
 	line := &relayLine{}
 	var err error
 	line.client, err = relay.NewClient(relay.ClientConfig{
-		URL: url, Key: r.key, Logger: r.log,
-		Deliver: func(d relay.Delivery) { r.deliver(d, line.client) },
+		URL: url, Key: r.key, Logger: r.log, Dial: r.dial,
+		Deliver: func(d relay.Delivery) {
+			r.took(line)
+			r.deliver(d, line.client)
+		},
 		OnState: func(s relay.State) { r.heard(line, s) },
 	})
 	return line, err
@@ -122,56 +150,16 @@ func (r *relays) line(url string) (*relayLine, error) {
 func (r *relays) heard(line *relayLine, s relay.State) {
 	r.mu.Lock()
 	line.state, line.since = s, time.Now()
+	r.note(line)
 	kept := r.twin(line)
+	home := line.kept
 	r.mu.Unlock()
+	r.poke()
 	if s.Connected {
-		r.up(line.client.URL(), line.home)
+		r.up(line.client.URL(), home)
 	}
 	if kept != nil && kept != line && kept.client.Connected() {
-		r.up(kept.client.URL(), kept.home) // also for those who waited for the other one
-	}
-}
-
-// homeList are the URLs of the homes.
-func (r *relays) homeList() []string {
-	list := make([]string, 0, len(r.homes))
-	for _, line := range r.homes {
-		list = append(list, line.client.URL())
-	}
-	return list
-}
-
-// run keeps the homes connected until ctx ends, and waits for every line.
-func (r *relays) run(ctx context.Context) error {
-	r.begin(ctx)
-	return r.attend(ctx)
-}
-
-// attend gives up idle lines until ctx ends, and then waits for all.
-func (r *relays) attend(ctx context.Context) error {
-	tick := time.NewTicker(foreignIdle / 5)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			r.closeIdle(time.Now())
-		case <-ctx.Done():
-			r.mu.Lock()
-			r.ctx = nil // no line starts from here on
-			r.mu.Unlock()
-			r.wg.Wait()
-			return nil
-		}
-	}
-}
-
-// begin starts the lines to the homes.
-func (r *relays) begin(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ctx = ctx
-	for _, line := range r.homes {
-		r.start(line)
+		r.up(kept.client.URL(), kept.kept) // also for those who waited for the other one
 	}
 }
 
@@ -209,24 +197,53 @@ func (r *relays) carry(e agent.Envelope, theirs []string, report func(agent.Outc
 	return true
 }
 
-// status lists the homes.
+// status lists our relays, homes first.
 func (r *relays) status() []api.Relay {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]api.Relay, 0, len(r.homes))
-	for _, line := range r.homes {
-		v := api.Relay{URL: line.client.URL(), State: "connecting", Since: line.since}
-		var auth *relay.AuthError
-		switch {
-		case line.client.Connected():
-			v.State = "connected"
-		case errors.As(line.state.Err, &auth):
-			v.State = "refused"
+	views := r.table.Views()
+	list := make([]api.Relay, 0, len(views))
+	for _, v := range views {
+		s := api.Relay{
+			URL: v.URL, State: "standby", Since: r.begun, Role: string(v.Role), Announced: v.Told,
+			LatencyMS: float64(v.Latency.Round(100*time.Microsecond)) / float64(time.Millisecond), Mailbox: r.table.Waiting(v.URL),
 		}
-		if line.state.Err != nil {
-			v.Error = line.state.Err.Error()
+		if v.SameAs != "" {
+			s.Error = "the same relay as " + v.SameAs
 		}
-		list = append(list, v)
+		if line := r.lines[v.URL]; line != nil {
+			line.show(&s)
+		}
+		list = append(list, s)
 	}
 	return list
+}
+
+// show fills in what a line knows; the relays' mu is held.
+func (l *relayLine) show(s *api.Relay) {
+	s.State, s.Since = "connecting", l.started
+	if !l.since.IsZero() {
+		s.Since = l.since
+	}
+	var auth *relay.AuthError
+	switch {
+	case l.client.Connected():
+		s.State = "connected"
+	case errors.As(l.state.Err, &auth):
+		s.State = "refused"
+	}
+	if l.state.Err != nil {
+		s.Error = l.state.Err.Error()
+	}
+}
+
+// relayTrouble says what is wrong with a relay that is needed, nothing for nothing.
+func relayTrouble(r api.Relay) []string {
+	switch {
+	case r.Role == string(homing.Home) && r.State != "connected":
+		return []string{"not connected to the relay " + r.URL}
+	case r.Role == string(homing.Draining) && r.Announced:
+		return []string{"the relay " + r.URL + " is about to go, and there is no other: name one with --relay"}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/node/homing"
 	"amesh/relay"
 )
 
@@ -23,22 +24,36 @@ type lines struct {
 	end func()
 }
 
-func startLines(t *testing.T, homes ...string) *lines {
+func startLines(t *testing.T, own ...string) *lines {
+	t.Helper()
+	return startLinesWith(t, relaysConfig{own: own})
+}
+
+func startLinesWith(t *testing.T, cfg relaysConfig) *lines {
 	t.Helper()
 	key, err := identity.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &lines{t: t, ups: make(chan string, 1000)}
-	l.relays, err = newRelays(key, homes, slog.New(slog.DiscardHandler),
-		func(relay.Delivery, *relay.Client) {}, func(url string, _ bool) { l.ups <- url })
-	if err != nil {
+	cfg.key, cfg.log = key, slog.New(slog.DiscardHandler)
+	if cfg.limits == (homing.Limits{}) {
+		cfg.limits = homing.DefaultLimits()
+	}
+	if cfg.deliver == nil {
+		cfg.deliver = func(relay.Delivery, *relay.Client) {}
+	}
+	cfg.up = func(url string, _ bool) { l.ups <- url }
+	if cfg.moved == nil {
+		cfg.moved = func() {}
+	}
+	if l.relays, err = newRelays(cfg); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.begin(ctx)
 	done := make(chan error, 1)
-	go func() { done <- l.attend(ctx) }()
+	go func() { done <- l.serve(ctx, stop) }()
 	ended := false
 	l.end = func() {
 		if stop(); !ended {
@@ -50,6 +65,13 @@ func startLines(t *testing.T, homes ...string) *lines {
 	}
 	t.Cleanup(l.end)
 	return l
+}
+
+// home is the line to one of our relays, nil before there is one.
+func (l *lines) home(url string) *relayLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[url]
 }
 
 // wait returns when a relay came within reach.
@@ -85,7 +107,7 @@ func (l *lines) count() int {
 func noRelay(t *testing.T) string {
 	s := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(s.Close)
-	return "ws" + strings.TrimPrefix(s.URL, "http")
+	return "ws" + strings.TrimPrefix(s.URL, "http") + "/v1/connect"
 }
 
 func TestPeersRelayIsFoundAgain(t *testing.T) {
@@ -121,7 +143,7 @@ func TestPeerNamesOurHome(t *testing.T) {
 			s := newStation(t)
 			l := startLines(t, s.url)
 			l.wait()
-			home, url := l.homes[0], other(s)
+			home, url := l.home(s.url), other(s)
 			for l.choose([]string{url}) != home.client {
 				l.wait()
 			}
@@ -188,7 +210,7 @@ func TestForeignLinesAreBounded(t *testing.T) {
 	}
 	l.mu.Lock()
 	now, later := l.room(time.Now()), l.room(time.Now().Add(foreignTry))
-	kept := l.lines[l.homes[0].client.URL()] == l.homes[0]
+	kept := l.lines[home] != nil
 	l.mu.Unlock()
 	if now || !later || !kept || l.count() != foreignMost {
 		t.Errorf("room at once: %t; when they had their time: %t; the home is kept: %t", now, later, kept)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -19,27 +20,40 @@ import (
 // configFile is the owner's configuration in the home.
 const configFile = "config.yaml"
 
+// valueKind is what the value of a key may be.
+type valueKind int
+
+const (
+	oneText     valueKind = iota
+	texts                 // one, or a list of them
+	wholeNumber           // also as text
+)
+
 // fileKeys are the keys of config.yaml: the verb each is about, empty for every
-// verb, whether it may be a list, and what it wants. A key is named like its flag,
-// with "_" for "-".
+// verb, what its value may be, and what it wants. A key is named like its flag, with
+// "_" for "-", or as keyOf says.
 var fileKeys = map[string]struct {
 	verb string
-	list bool
+	kind valueKind
 	want string
 }{
-	"relay":     {"up", true, "a ws:// or wss:// URL, or a list of texts"},
-	"bootstrap": {"up", true, "a multiaddr with /p2p/, or a list of texts"},
-	"api":       {"up", false, "one text, HOST:PORT"},
-	"listen":    {"up", true, "a multiaddr, or a list of texts"},
-	"announce":  {"up", false, "none or public"},
-	"agent":     {"", false, "one text, the name of an agent"},
-	"log_level": {"", false, "debug, info, warn or error"},
+	"relay":       {"up", texts, "a ws:// or wss:// URL, or a list of texts"},
+	"relay.homes": {"up", wholeNumber, "a number, 1 to 8"},
+	"bootstrap":   {"up", texts, "a multiaddr with /p2p/, or a list of texts"},
+	"api":         {"up", oneText, "one text, HOST:PORT"},
+	"listen":      {"up", texts, "a multiaddr, or a list of texts"},
+	"announce":    {"up", oneText, "none or public"},
+	"agent":       {"", oneText, "one text, the name of an agent"},
+	"log_level":   {"", oneText, "debug, info, warn or error"},
 }
+
+// keyOf are the keys of flags that are named otherwise.
+var keyOf = map[string]string{"relays-kept": "relay.homes"}
 
 // fromEnvironment are the flags that AMESH_… variables can set. What only makes
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
-	"agent", "log-level", "relay", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
+	"agent", "log-level", "relay", "relays-kept", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 }
 
@@ -65,7 +79,10 @@ func (a *app) fill(f *pflag.Flag, given map[string][]string) error {
 			return setFlag(f, name, splitList(text))
 		}
 	}
-	key := strings.ReplaceAll(f.Name, "-", "_")
+	key, ok := keyOf[f.Name]
+	if !ok {
+		key = strings.ReplaceAll(f.Name, "-", "_")
+	}
 	about, known := fileKeys[key]
 	if values := given[key]; known && len(values) > 0 && (about.verb == "" || about.verb == a.verb) {
 		return setFlag(f, configFile+": "+key, values)
@@ -116,7 +133,7 @@ func readConfig(path string) (map[string][]string, error) {
 			return nil, usagef("%s: unknown key %q%s", path, key, didYouMean("", key, knownKeys())).
 				next("the keys are %s", strings.Join(knownKeys(), ", "))
 		}
-		values, ok := textValues(value, about.list)
+		values, ok := textValues(value, about.kind)
 		if !ok {
 			return nil, usagef("%s: %s: want %s; found %v", path, key, about.want, value)
 		}
@@ -147,10 +164,12 @@ func configError(path string, err error) *failure {
 }
 
 // textValues are the texts of a value; nothing stands for the default.
-func textValues(v any, listAllowed bool) (values []string, ok bool) {
+func textValues(v any, k valueKind) (values []string, ok bool) {
 	switch v := v.(type) {
 	case nil:
 		return nil, true
+	case int:
+		return []string{strconv.Itoa(v)}, k == wholeNumber
 	case string:
 		return []string{v}, true
 	case []any:
@@ -161,7 +180,7 @@ func textValues(v any, listAllowed bool) (values []string, ok bool) {
 			}
 			values = append(values, s)
 		}
-		return values, listAllowed
+		return values, k == texts
 	}
 	return nil, false
 }

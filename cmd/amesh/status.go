@@ -80,7 +80,7 @@ func writeStatus(w io.Writer, s api.Status) {
 		fmt.Fprintf(w, "agent    %s  %s\n", plain(agent.Name), agent.AMID)
 	}
 	for _, r := range s.Relays {
-		fmt.Fprintf(w, "relay    %s  %s%s\n", plain(r.URL), r.State, inBrackets(r.Error))
+		fmt.Fprintf(w, "relay    %s  %s%s\n", plain(r.URL), relayState(r), inBrackets(r.Error))
 	}
 	if len(s.Relays) == 0 {
 		fmt.Fprintln(w, "relay    none")
@@ -97,6 +97,21 @@ func writeStatus(w io.Writer, s api.Status) {
 	for _, d := range s.Degraded {
 		fmt.Fprintf(w, "problem  %s\n", plain(d))
 	}
+}
+
+// relayState is what a relay is to us and how it is, in few words.
+func relayState(r api.Relay) string {
+	words := []string{r.Role}
+	if r.State != r.Role {
+		words = append(words, r.State)
+	}
+	if r.LatencyMS > 0 {
+		words = append(words, fmt.Sprintf("%.4g ms", r.LatencyMS))
+	}
+	if r.Mailbox > 0 {
+		words = append(words, count(r.Mailbox, "message")+" there for us")
+	}
+	return strings.Join(words, ", ")
 }
 
 func since(t time.Time) time.Duration { return max(time.Since(t).Truncate(time.Second), 0) }

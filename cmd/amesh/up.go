@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"amesh/dht"
+	"amesh/identity"
 	"amesh/node"
 	"amesh/node/api"
+	"amesh/node/homing"
 	"amesh/relay"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,7 @@ import (
 
 type upOptions struct {
 	relays, bootstrap, listen           []string
+	homes                               int
 	api, announce, name, printAddresses string
 }
 
@@ -42,7 +45,8 @@ lists with commas), then from config.yaml in the home.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.relays, "relay", nil, "ws:// or wss:// `URL` of a relay to be homed on (repeatable)")
+	f.StringSliceVar(&o.relays, "relay", nil, "ws:// or wss:// `URL` of a relay to be homed on (repeatable; the fastest are chosen)")
+	f.IntVar(&o.homes, "relays-kept", homing.DefaultLimits().Keep, "be homed on at most `N` of the relays at a time, 1 to 8")
 	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
@@ -69,7 +73,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	n, err := node.New(node.Config{
-		Home: a.home, Agent: name, Relays: o.relays, Bootstrap: o.bootstrap, Listen: o.listen,
+		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, Bootstrap: o.bootstrap, Listen: o.listen,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
@@ -97,6 +101,9 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 func (o upOptions) check(home string) error {
 	if o.announce != "none" && o.announce != "public" {
 		return usagef("--announce %s: want none or public", o.announce)
+	}
+	if o.homes < 1 || o.homes > identity.MaxRelays {
+		return usagef("--relays-kept %d: want 1 to %d", o.homes, identity.MaxRelays)
 	}
 	for _, url := range o.relays {
 		if _, err := relay.ParseURL(url); err != nil {

@@ -361,6 +361,30 @@ func TestStatusCheck(t *testing.T) {
 	}
 }
 
+func TestStatusOfRelays(t *testing.T) {
+	n := newFakeNode()
+	n.status = api.Status{Home: "/h", Relays: []api.Relay{
+		{URL: "ws://a", State: "connected", Role: "home", Announced: true, LatencyMS: 12.3, Mailbox: 2},
+		{URL: "ws://b", State: "connecting", Role: "home", Error: "dial\x1b[1m"},
+		{URL: "ws://c", State: "standby", Role: "standby", LatencyMS: 150},
+		{URL: "ws://d", State: "connected", Role: "leaving", Mailbox: 1},
+	}}
+	r := runFake(t, n, nil, "status")
+	for _, line := range []string{
+		"relay    ws://a  home, connected, 12.3 ms, 2 messages there for us\n",
+		"relay    ws://b  home, connecting (dial\\x1b[1m)\n",
+		"relay    ws://c  standby, 150 ms\n",
+		"relay    ws://d  leaving, connected, 1 message there for us\n",
+	} {
+		if !strings.Contains(r.out, line) {
+			t.Errorf("no line %q in\n%s", line, r.out)
+		}
+	}
+	if r := runFake(t, n, nil, "status", "--json"); !strings.Contains(r.out, `"url":"ws://a","state":"connected"`) || !strings.Contains(r.out, `"role":"home","announced":true,"latency_ms":12.3,"mailbox":2}`) {
+		t.Error(r.out)
+	}
+}
+
 func TestKnocksAreDecided(t *testing.T) {
 	n := newFakeNode()
 	n.knocks = []api.Knock{{ID: "k1", Peer: peer(2), Direction: "in", State: "pending", Rule: "strangers-ask\x1b[1m"}}

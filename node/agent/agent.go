@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -389,6 +391,18 @@ func (a *Agent) KickPeer(peer identity.AMID) {
 	a.mu.Unlock()
 	if c != nil {
 		c.do(c.retryNow)
+	}
+}
+
+// PlacesChanged has every peer with a session told where we are now, also those with
+// whom nothing is under way: they would leave their next message where we were. It does
+// not wait.
+func (a *Agent) PlacesChanged() {
+	a.mu.Lock()
+	peers := slices.Collect(maps.Keys(a.known))
+	a.mu.Unlock()
+	for _, peer := range peers {
+		a.wake(peer)
 	}
 }
 

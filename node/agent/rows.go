@@ -50,8 +50,12 @@ const (
 	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
 	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
+	rowRelay    = 'H' // URL                           → the node's own: see RowRelay
 	rowCounter  = 'u' // one byte of name              → u64
 )
+
+// RowRelay is the kind of the rows in which the node remembers an agent's relays.
+const RowRelay = rowRelay
 
 // Names of counters.
 const (

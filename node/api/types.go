@@ -222,13 +222,18 @@ type Agent struct {
 	AMID identity.AMID `json:"amid"`
 }
 
-// Relay is one relay this node is homed on. State is connected, connecting or
-// refused; Error says why it is not connected.
+// Relay is one relay that this node is homed on, was homed on, or may be. State is
+// connected, connecting, refused or standby: no line is kept to it. Error says why it is
+// not connected.
 type Relay struct {
-	URL   string    `json:"url"`
-	State string    `json:"state"`
-	Since time.Time `json:"since"`
-	Error string    `json:"error,omitempty"`
+	URL       string    `json:"url"`
+	State     string    `json:"state" enum:"connected,connecting,refused,standby"`
+	Since     time.Time `json:"since"`
+	Error     string    `json:"error,omitempty"`
+	Role      string    `json:"role" enum:"home,standby,draining,leaving" doc:"leaving: it was a home, and its mail is still fetched"`
+	Announced bool      `json:"announced" doc:"others are told to leave mail there"`
+	LatencyMS float64   `json:"latency_ms,omitempty" doc:"round trip, median of the last measurements; absent when there is none"`
+	Mailbox   int       `json:"mailbox" doc:"messages that lie there for us, as far as known"`
 }
 
 // Peer is another agent that one of ours has to do with.

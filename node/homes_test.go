@@ -1,0 +1,295 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
+
+	"amesh/internal/store"
+	"amesh/node/api"
+	"amesh/node/homing"
+	"amesh/relay"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// shortStay are the defaults, but for how long a relay is left.
+func shortStay(keep int) homing.Limits {
+	l := homing.DefaultLimits()
+	l.Keep, l.Stay, l.Most = keep, 2*time.Hour, 5*time.Hour
+	return l
+}
+
+// The fastest relays become the homes, others are told once, and the rest is not even
+// told who we are.
+func TestHomesAreTheFastest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 90, "b": 20, "c": 55, "d": 30})
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a", "b", "c", "d")
+		time.Sleep(time.Hour)
+		if got := v.connected(); got != "bd" {
+			t.Errorf("connected to %s", got)
+		}
+		if diff := cmp.Diff([]string{"bd"}, v.told()); diff != "" {
+			t.Errorf("others were told (-want +got)\n%s", diff)
+		}
+		status := v.status()
+		if got := status[0]; got.URL != office("b") || got.Role != "home" || !got.Announced || got.State != "connected" || got.LatencyMS != 20 {
+			t.Errorf("the best is shown as %+v", got)
+		}
+		if got := status[2]; got.URL != office("a") || got.Role != "standby" || got.Announced || got.State != "standby" || got.LatencyMS != 90 {
+			t.Errorf("one in reserve is shown as %+v", got)
+		}
+		v.end()
+	})
+}
+
+// T65, CP 16: a home dies with mail in it. Another takes its place; when it is back,
+// what lay there is fetched, and what peers with an old record leave there as well.
+func TestHomeDiesAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 5, "b": 20, "c": 50})
+		key := freshKey(t)
+		v := s.tenant(key, shortStay(2), nil, "a", "b", "c")
+		time.Sleep(time.Minute)
+		v.end()
+		if err := s.leave("a", key.AMID(), "while we were away"); err != nil {
+			t.Fatal(err)
+		}
+		s.shut("a")
+		v = s.tenant(key, shortStay(2), nil, "a", "b", "c")
+		time.Sleep(time.Minute)
+		if got := short(v.announced()); got != "bc" {
+			t.Fatalf("without a the homes are %s", got)
+		}
+		s.open("a", 5)
+		time.Sleep(time.Hour)
+		if got := short(v.announced()); got != "ab" {
+			t.Errorf("with a back for long the homes are %s", got)
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			if err := s.leave(name, key.AMID(), "by "+name); err != nil {
+				t.Errorf("a peer leaves something at %s: %v", name, err)
+			}
+			synctest.Wait()
+		}
+		if diff := cmp.Diff([]string{"while we were away", "by a", "by b", "by c"}, v.got()); diff != "" {
+			t.Errorf("mail (-want +got)\n%s", diff)
+		}
+		time.Sleep(3 * time.Hour)
+		if got := v.connected(); got != "ab" {
+			t.Errorf("after the leaving connected to %s", got)
+		}
+		v.end()
+	})
+}
+
+// All accepted mail flows again within two seconds of the relay's return.
+func TestRelayRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10})
+		key := freshKey(t)
+		v := s.tenant(key, shortStay(2), nil, "a")
+		time.Sleep(time.Minute)
+		for _, outage := range []time.Duration{time.Second, 5 * time.Second, 50 * time.Second} {
+			s.shut("a")
+			time.Sleep(outage)
+			s.open("a", 10)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if got := v.connected(); got != "a" {
+				t.Errorf("two seconds after an outage of %v connected to %q", outage, got)
+			}
+			time.Sleep(time.Minute)
+		}
+		if diff := cmp.Diff([]string{"a"}, v.told()); diff != "" {
+			t.Errorf("others were told (-want +got)\n%s", diff)
+		}
+		v.end()
+	})
+}
+
+// What is remembered outlives the process: mail in a relay that was a home before the
+// start is fetched, also when the owner does not name it any more.
+func TestOldHomeIsReadAfterAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10, "b": 20})
+		key, st := freshKey(t), store.NewMemory()
+		v := s.tenant(key, shortStay(1), st, "a")
+		time.Sleep(time.Minute)
+		v.end()
+		if err := s.leave("a", key.AMID(), "by an old record"); err != nil {
+			t.Fatal(err)
+		}
+		v = s.tenant(key, shortStay(1), st, "b")
+		time.Sleep(time.Minute)
+		if got := short(v.announced()) + " " + v.connected(); got != "b ab" {
+			t.Errorf("announced and connected: %s", got)
+		}
+		if diff := cmp.Diff([]string{"by an old record"}, v.got()); diff != "" {
+			t.Errorf("mail (-want +got)\n%s", diff)
+		}
+		v.end()
+		v = s.tenant(key, shortStay(1), st, "b")
+		time.Sleep(time.Minute)
+		if got := v.connected(); got != "ab" {
+			t.Errorf("another start later connected to %s", got)
+		}
+		time.Sleep(3 * time.Hour)
+		if got := v.connected(); got != "b" {
+			t.Errorf("at last connected to %s", got)
+		}
+		v.end()
+		if past, err := (&relayBook{store: st, amid: key.AMID()}).past(); err != nil || len(past) != 1 {
+			t.Errorf("remembered: %+v, %v", past, err)
+		}
+	})
+}
+
+// A relay says that it is going, with its last word: its home moves at once.
+func TestHomeDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"b": 20, "c": 50})
+		s.all["a"] = &bureau{mem: store.NewMemory()}
+		goodbye := make(chan struct{})
+		s.all["a"].handler = farewell(goodbye)
+		s.open("a", 10)
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a", "b", "c")
+		time.Sleep(time.Minute)
+		close(goodbye)
+		time.Sleep(time.Second)
+		if got := short(v.announced()); got != "bc" {
+			t.Errorf("a second later the homes are %s", got)
+		}
+		v.end()
+	})
+}
+
+// farewell is a relay that lets everybody in and ends every connection with a word when
+// it is told to, and at once from then on.
+func farewell(goodbye chan struct{}) func(*relay.Server) http.Handler {
+	return func(*relay.Server) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer func() { _ = ws.CloseNow() }()
+			if _, _, err := ws.Read(r.Context()); err != nil {
+				return
+			}
+			hello := []byte(`{"type":"connected","session_id":"s","pending_messages":0,"extensions":["ack"]}`)
+			if err := ws.Write(r.Context(), websocket.MessageText, hello); err != nil {
+				return
+			}
+			ctx := ws.CloseRead(r.Context())
+			select {
+			case <-goodbye:
+				_ = ws.Close(websocket.StatusGoingAway, "relay is draining")
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+// A relay that comes and goes all the time is not announced all the time.
+func TestFlappingRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10, "b": 20, "c": 50})
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a", "b", "c")
+		time.Sleep(time.Minute)
+		for range 30 {
+			s.shut("a")
+			time.Sleep(40 * time.Second)
+			s.open("a", 10)
+			time.Sleep(20 * time.Second)
+		}
+		if got := len(v.told()); got > 3 {
+			t.Errorf("others were told %d times: %v", got, v.told())
+		}
+		if got := v.connected(); !strings.Contains(got, "b") || !strings.Contains(got, "c") {
+			t.Errorf("connected to %s", got)
+		}
+		v.end()
+	})
+}
+
+// Two URLs lead to one relay, and the owner named both: one line to it is enough.
+func TestOwnRelayTwice(t *testing.T) {
+	s := newStation(t)
+	other := strings.Replace(s.url, "127.0.0.1", "localhost", 1)
+	l := startLines(t, s.url, other)
+	for !strings.HasPrefix(l.status()[1].Error, "the same") || !l.home(s.url).client.Connected() {
+		l.wait()
+	}
+	status := l.status()
+	if status[0].URL != s.url || status[0].State != "connected" || status[1].Error != "the same relay as "+s.url || status[1].State != "standby" {
+		t.Errorf("status %+v", status)
+	}
+	if got := l.count(); got != 1 {
+		t.Errorf("%d lines to one relay", got)
+	}
+}
+
+// A relay dies for good while mail is under way through it; the other home of both
+// carries on, and what was in the dead one comes by the living.
+func TestRelayDiesUnderMail(t *testing.T) {
+	dying, living := newStation(t), newStation(t)
+	cfg := Config{Relays: []string{dying.url, living.url}, Bootstrap: []string{living.boot}}
+	a, b := startNode(t, cfg), startNode(t, cfg)
+	b.set("strangers", "accept")
+	a.send(b, "0", api.SendRequest{Via: string(api.PathRelayed)})
+	want := []string{"0"}
+	var sent []api.Message
+	for i := range 40 {
+		want = append(want, fmt.Sprint(i+1))
+		sent = append(sent, a.send(b, fmt.Sprint(i+1), api.SendRequest{Via: string(api.PathRelayed), Wait: api.StateAccepted}))
+		if i == 20 {
+			dying.end()
+		}
+	}
+	for _, m := range sent {
+		m, err := a.api.Message(t.Context(), "", m.ID, api.StateDelivered, 60*time.Second)
+		if err != nil || m.State != api.StateDelivered {
+			t.Fatalf("%s (%s), %v", m.State, m.Reason, err)
+		}
+	}
+	if diff := cmp.Diff(want, b.bodies()); diff != "" {
+		t.Fatalf("inbox (-want +got)\n%s", diff)
+	}
+}
+
+// Whoever has a session with us is told where we are homed now, although nothing is under
+// way: the next message would go where nobody fetches it.
+func TestPeerHearsOfAMove(t *testing.T) {
+	old, next := newStation(t), newStation(t)
+	a := startNode(t, Config{Relays: []string{old.url, next.url}, Bootstrap: []string{next.boot}})
+	b := startNode(t, Config{Relays: []string{old.url}, Bootstrap: []string{next.boot}})
+	b.set("strangers", "accept")
+	a.send(b, "before", api.SendRequest{Via: string(api.PathRelayed)})
+	b.end()
+	old.end()
+	b.cfg.Relays = []string{next.url}
+	b.start()
+	m := a.send(b, "after", api.SendRequest{Via: string(api.PathRelayed)})
+	if m.State != api.StateDelivered || m.Where != "" && m.Where != next.url {
+		t.Fatalf("%s at %s (%s)", m.State, m.Where, m.Reason)
+	}
+	if diff := cmp.Diff([]string{"before", "after"}, b.bodies()); diff != "" {
+		t.Fatalf("inbox (-want +got)\n%s", diff)
+	}
+	s, err := b.api.Status(t.Context(), "")
+	if err != nil || len(s.Relays) != 2 || s.Relays[0].URL != next.url || s.Relays[0].Role != "home" || s.Relays[1].Role != "leaving" {
+		t.Errorf("status %+v, %v", s.Relays, err)
+	}
+	if d := strings.Join(s.Degraded, "; "); strings.Contains(d, "relay") {
+		t.Errorf("a relay that is left is no trouble: %s", d)
+	}
+}
