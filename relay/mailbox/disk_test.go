@@ -156,12 +156,12 @@ func TestAFailedCommitLeavesNothing(t *testing.T) {
 		if err := try(); !errors.Is(err, mailbox.ErrStorage) || errors.Is(err, mailbox.ErrBroken) {
 			t.Errorf("%s on a full disk: %v", name, err)
 		}
+		if got := firstLetters(list(t, m, b)); got != "x" {
+			t.Errorf("after %s: %q", name, got)
+		}
 		used, err := m.Usage(ctx, b)
 		if err != nil || used != (mailbox.Size{Messages: 1, Bytes: 1}) || disk.Hash() != before {
 			t.Errorf("%s left something behind: %+v, %v", name, used, err)
-		}
-		if got := firstLetters(list(t, m, b)); got != "x" {
-			t.Errorf("after %s: %q", name, got)
 		}
 	}
 	if s := m.Stats(); s.Messages != 1 || s.Bytes != 1 {
@@ -173,5 +173,55 @@ func TestAFailedCommitLeavesNothing(t *testing.T) {
 	disk.Fail(syscall.EIO)
 	if _, err := m.Put(ctx, []mailbox.Message{note("z")}); !errors.Is(err, mailbox.ErrBroken) {
 		t.Errorf("failed sync: %v", err)
+	}
+}
+
+// lateNews is a store that tells of a failed commit only after the next one.
+type lateNews struct {
+	*store.Memory
+	meanwhile func()
+}
+
+func (s *lateNews) Update(ctx context.Context, f func(store.Tx) error) error {
+	err := s.Memory.Update(ctx, f)
+	if next := s.meanwhile; err != nil && next != nil {
+		s.meanwhile = nil
+		next()
+	}
+	return err
+}
+
+// CP 9: whoever comes between a commit that failed and the news of it builds
+// nothing on it. A repeat in particular is no proof that the first was stored.
+func TestBetweenAFailedCommitAndTheNews(t *testing.T) {
+	s := &lateNews{Memory: store.NewMemory()}
+	m := newDisks().open(t, s, mailbox.Limits{})
+	put(t, m, note("a"))
+	s.Fail(syscall.ENOSPC)
+	s.meanwhile = func() {
+		if a := put(t, m, note("b"))[0]; a.Repeated || a.Err != nil {
+			t.Errorf("the repeat of what was not stored: %+v", a)
+		}
+	}
+	if _, err := m.Put(t.Context(), []mailbox.Message{note("b"), note("c")}); !errors.Is(err, mailbox.ErrStorage) {
+		t.Errorf("put: %v", err)
+	}
+	if got := firstLetters(list(t, m, bob)); got != "ab" || m.Stats().Messages != 2 {
+		t.Errorf("%q is there, %+v", got, m.Stats())
+	}
+
+	s.Fail(syscall.ENOSPC)
+	s.meanwhile = func() {
+		if rows, err := m.Take(t.Context(), bob, 1); len(rows) > 1 || err != nil {
+			t.Errorf("taken %q, %v", firstLetters(rows), err)
+		}
+	}
+	if rows, err := m.Take(t.Context(), bob, 1); err == nil {
+		t.Errorf("taken %q from a full disk", firstLetters(rows))
+	}
+	put(t, m, note("d"))
+	used, err := m.Usage(t.Context(), bob)
+	if got := firstLetters(list(t, m, bob)); err != nil || got != "ad" || used.Messages != 2 {
+		t.Errorf("%q is there, %+v, %v", got, used, err)
 	}
 }

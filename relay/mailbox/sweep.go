@@ -28,7 +28,7 @@ func (m *Disk) Expire(ctx context.Context) (int, error) {
 	for len(due) > 0 {
 		some := due[:min(len(due), m.limits.SweepRows)]
 		due = due[len(some):]
-		n, err := m.expire(ctx, some, now)
+		n, err := m.expire(ctx, some)
 		expired += n
 		if err != nil {
 			return expired, err
@@ -44,8 +44,8 @@ func (m *Disk) Expire(ctx context.Context) (int, error) {
 	return expired, m.dropAside(ctx, now)
 }
 
-// expire gives up rows that were due when they were found, in one commit.
-func (m *Disk) expire(ctx context.Context, due []place, now int64) (int, error) {
+// expire gives up rows that were found to be due, in one commit.
+func (m *Disk) expire(ctx context.Context, due []place) (int, error) {
 	n := 0
 	err := m.update(ctx, func(tx store.Tx) error {
 		n = 0
@@ -59,7 +59,7 @@ func (m *Disk) expire(ctx context.Context, due []place, now int64) (int, error) 
 			for ; len(due) > 0 && due[0].owner == owner; due = due[1:] {
 				// It may have been acknowledged since it was found.
 				e, there := b.find(due[0].cursor)
-				if !there || e.due > now {
+				if !there {
 					continue
 				}
 				cursors = append(cursors, e.cursor)

@@ -42,6 +42,7 @@ func Run(t *testing.T, m Maker) {
 		{"list stays within the credit and begins behind the cursor", credit},
 		{"take gives each message once", takeOnce},
 		{"delete counts what it found", deletes},
+		{"more at once than a store takes", bulk},
 		{"each writer's order holds under contention", contention},
 		{"T43: the newest is refused and nothing is evicted", full},
 		{"T43: one sender has a share", share},

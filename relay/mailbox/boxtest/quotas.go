@@ -196,6 +196,10 @@ func allowBounds(t *testing.T, mk Maker) {
 			wantErrs(t, fmt.Sprint("owner ", owner), put(t, m, note(stranger, who(owner), "x")), want)
 		}
 	}
+	open(t, m, who(5), true)
+	if n := stored(put(t, m, notes(who(1), who(5), "x", 30)...)); n != 25 || m.Stats().Boxes != 4 {
+		t.Errorf("an owner beyond those who are remembered has %d places of one sender, want 25; %+v", n, m.Stats())
+	}
 	for _, n := range []int{0, mailbox.MinSalt - 1, mailbox.MaxSalt + 1} {
 		if _, err := mailbox.NewAllowList(make([]byte, n), nil); err == nil {
 			t.Errorf("salt of %d bytes", n)

@@ -205,6 +205,44 @@ func deletes(t *testing.T, mk Maker) {
 	}
 }
 
+// bulk: more than a store takes at once is no trouble of the caller's.
+func bulk(t *testing.T, mk Maker) {
+	l := mailbox.DefaultLimits()
+	l.Box = mailbox.Size{Messages: 10_000, Bytes: 1 << 30}
+	l.Share = l.Box
+	m := mk.New(t, l)
+	a, b, c := who(1), who(2), who(3)
+	open(t, m, b, true)
+	open(t, m, c, true)
+	if n := stored(put(t, m, notes(a, b, strings.Repeat("x", 200), 3500)...)); n != 3500 {
+		t.Errorf("stored %d of 3,500", n)
+	}
+	if n := stored(put(t, m, notes(a, c, strings.Repeat("long", 15_000), 300)...)); n != 300 {
+		t.Errorf("stored %d long ones of 300", n)
+	}
+	var cursors []mailbox.Cursor
+	for _, r := range list(t, m, b, 0) {
+		cursors = append(cursors, r.Cursor)
+	}
+	if n, err := m.Delete(context.Background(), b, cursors); n != 3500 || err != nil {
+		t.Errorf("deleted %d, %v", n, err)
+	}
+	taken := 0
+	for {
+		rows, err := m.Take(context.Background(), c, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rows) == 0 {
+			break
+		}
+		taken += len(rows)
+	}
+	if s := m.Stats(); taken != 300 || s.Messages != 0 || s.Bytes != 0 {
+		t.Errorf("taken %d, %+v", taken, s)
+	}
+}
+
 // contention: writers to two mailboxes, with a reader who acknowledges.
 func contention(t *testing.T, mk Maker) {
 	const writers, each = 8, 40

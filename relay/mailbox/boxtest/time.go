@@ -170,7 +170,9 @@ func race(t *testing.T, mk Maker) {
 }
 
 func freedName(t *testing.T, mk Maker) {
-	m := mk.New(t, mailbox.Limits{})
+	l := mailbox.DefaultLimits()
+	l.LegacyBox.Messages = 1
+	m := mk.New(t, l)
 	a, b := who(1), who(2)
 	put(t, m, note(a, b, "x"))
 	time.Sleep(ttl)
