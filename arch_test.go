@@ -51,7 +51,7 @@ var rooms = []room{
 	{dir: "relay/admin", may: []string{"identity", "relay/...", "internal/..."}},
 	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
 	// Apart from relay, so that a node, which uses relay's client, does not carry it.
-	{dir: "relay/metrics", may: []string{"relay", "internal/..."}},
+	{dir: "relay/metrics", may: []string{"relay", "relay/mailbox", "internal/..."}},
 	{dir: "relay/mailbox/boxtest", may: []string{"identity", "relay/mailbox", "internal/..."}, testing: true},
 	{dir: "registry", may: []string{"identity", "internal/..."}},
 

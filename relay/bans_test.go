@@ -59,7 +59,7 @@ func TestABannedAgentGoesAndStaysAway(t *testing.T) {
 		t.Errorf("unban: %v, %v", there, err)
 	}
 	d.join(1, "127.0.0.1").want(object{"type": typeReceive, "encrypted_payload": "kept"})
-	if n := d.server.Stats(t.Context()).BanCut; n != 2 {
+	if n := d.server.Stats().BanCut; n != 2 {
 		t.Errorf("%d connections ended by a ban", n)
 	}
 }
@@ -94,7 +94,7 @@ func TestABannedPeerThatDoesNotRead(t *testing.T) {
 	d := openDoor(t, ServerConfig{})
 	deaf := d.join(1, "127.0.0.1")
 	d.ban(ban.Ban{Target: ban.Agent(deaf.who)})
-	until(t, "the deaf one is gone", func() bool { return d.server.Stats(t.Context()).Legacy == 0 })
+	until(t, "the deaf one is gone", func() bool { return d.server.Stats().Legacy == 0 })
 	if code := deaf.closed(); code != CloseBanned && code != websocket.StatusCode(-1) {
 		t.Errorf("closed with %d", code)
 	}

@@ -15,9 +15,7 @@ type counts struct {
 	crowded  atomic.Uint64 // upgrades refused because their address had too many
 	banned   atomic.Uint64 // connections ended and refused by a ban
 	slow     atomic.Uint64 // readers cut
-	expired  atomic.Uint64 // messages given up
 	repeated atomic.Uint64 // messages sent again that were there
-	jumps    atomic.Uint64 // of the wall clock
 	in, out  tally         // frames and bytes by type
 	refused  tally         // sends by code
 	auth     tally         // connect frames by code

@@ -43,15 +43,3 @@ func (m metered) Delete(ctx context.Context, owner identity.AMID, cursors []mail
 	m.counts.commits.add(time.Since(began))
 	return n, err
 }
-
-func (m metered) Expire(ctx context.Context) (int, error) {
-	n, err := m.Mailbox.Expire(ctx)
-	m.counts.expired.Add(uint64(n))
-	return n, err
-}
-
-// total counts what all mailboxes hold.
-func (m metered) total() mailbox.Size {
-	st := m.Stats()
-	return mailbox.Size{Messages: st.Messages, Bytes: st.Bytes}
-}

@@ -63,7 +63,7 @@ type Server struct {
 	bans      *ban.List
 	books     *books
 	counts    *counts
-	clock     clockWatch
+	jumps     uint64 // of the clock, that were logged
 
 	mu       sync.Mutex
 	running  bool
@@ -98,7 +98,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	n, b := newCounts(), newBooks(l)
 	s := &Server{
-		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, clock: clockWatch{most: l.Mailbox.ClockJump}, bans: cfg.Bans,
+		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, bans: cfg.Bans,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},

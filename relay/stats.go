@@ -1,6 +1,6 @@
 package relay
 
-import "context"
+import "amesh/relay/mailbox"
 
 // Stats is what a server does and has done since it was made. Nothing in it names an
 // agent or an address.
@@ -16,30 +16,26 @@ type Stats struct {
 	Shed, Crowded, SlowCut, BanCut uint64
 	// Bans are in force now.
 	Bans int
-	// Stored is what all mailboxes hold, nil if the mailbox cannot say.
-	Stored *Size
-	// Commits are the mailbox's commits, Expired messages given up and Repeated those
-	// that were sent again while they were there.
-	Commits           Durations
-	Expired, Repeated uint64
-	// ClockJumps counts jumps of the wall clock.
-	ClockJumps uint64
+	// Mailbox is what all mailboxes hold, and what became of messages in them.
+	Mailbox mailbox.Stats
+	// Commits are the mailbox's commits, Repeated the messages that were sent again
+	// while they were there.
+	Commits  Durations
+	Repeated uint64
 	// Ready is false with a reason while the relay should not be given work.
 	Ready    bool
 	NotReady string
 }
 
 // Stats counts what is to be counted now.
-func (s *Server) Stats(ctx context.Context) Stats {
+func (s *Server) Stats() Stats {
 	n := s.counts
 	st := Stats{
 		In: n.in.read(), Out: n.out.read(), Refused: n.refused.read(), AuthFailed: n.auth.read(),
 		Shed: n.shed.Load(), Crowded: n.crowded.Load(), SlowCut: n.slow.Load(),
 		BanCut: n.banned.Load(), Bans: s.bans.Len(),
-		Commits: n.commits.read(), Expired: n.expired.Load(), Repeated: n.repeated.Load(), ClockJumps: n.jumps.Load(),
+		Mailbox: s.box.Stats(), Commits: n.commits.read(), Repeated: n.repeated.Load(),
 	}
-	total := s.box.total()
-	st.Stored = &total
 	s.mu.Lock()
 	for _, c := range s.online {
 		if c.ack {

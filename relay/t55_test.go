@@ -39,7 +39,7 @@ func TestT55LogHasNoPairs(t *testing.T) {
 	ann.closed()
 	_ = bob.ws.Close(websocket.StatusNormalClosure, to+" "+from)
 	_ = newer.ws.CloseNow()
-	until(t, "both are gone", func() bool { s := d.server.Stats(t.Context()); return s.Ack+s.Legacy+s.Waiting == 0 })
+	until(t, "both are gone", func() bool { s := d.server.Stats(); return s.Ack+s.Legacy+s.Waiting == 0 })
 	seen := 0
 	for line := range strings.Lines(log.String()) {
 		has, hasTo := strings.Contains(line, from), strings.Contains(line, to)

@@ -31,7 +31,7 @@ func TestTopNamesTheBusy(t *testing.T) {
 	d.room(1)
 
 	// A frame is counted after it was written.
-	until(t, "the last pong is counted", func() bool { return d.server.Stats(t.Context()).Out[typePong].N == 2 })
+	until(t, "the last pong is counted", func() bool { return d.server.Stats().Out[typePong].N == 2 })
 	agents, addresses := d.server.Top(t.Context(), 10, ByStored)
 	if len(agents) != 2 || agents[0].Who != ann.who.String() || agents[1].Who != bob.who.String() {
 		t.Fatalf("agents %+v", agents)

@@ -351,7 +351,7 @@ func TestTopReadsLikeATable(t *testing.T) {
 	mail := relay.Room{Messages: 7, Bytes: 5000}
 	writeTop(&out, admin.Top{
 		At:        time.Date(2026, 11, 20, 9, 22, 46, 0, time.UTC),
-		Relay:     admin.Glance{Status: "ok", Ack: 2, Legacy: 1, Waiting: 4, Bans: 1, In: relay.Count{N: 10, Bytes: 2048}, Messages: &relay.Room{Messages: 1, Bytes: 1 << 20}},
+		Relay:     admin.Glance{Status: "ok", Ack: 2, Legacy: 1, Waiting: 4, Bans: 1, In: relay.Count{N: 10, Bytes: 2048}, Messages: relay.Room{Messages: 1, Bytes: 1 << 20}},
 		Agents:    []relay.Busy{{Who: "3Qju", Connections: 1, Recent: relay.Activity{In: relay.Count{N: 9, Bytes: 900}, Stored: 5, Refused: 1}, Mailbox: &mail}},
 		Addresses: []relay.Busy{{Who: "192.0.2.1", Connections: 1, Waiting: 4}},
 	})

@@ -95,9 +95,7 @@ func writeTop(w io.Writer, top admin.Top) {
 	g := top.Relay
 	fmt.Fprintf(w, "relay      %s, %s; %s, %d waiting; %s\n", top.At.Format(time.TimeOnly), plain(g.Status),
 		count(g.Ack+g.Legacy, "agent"), g.Waiting, count(g.Bans, "ban"))
-	if g.Messages != nil {
-		fmt.Fprintf(w, "mailboxes  %s, %s; %d expired\n", count(g.Messages.Messages, "message"), size(uint64(g.Messages.Bytes)), g.Expired)
-	}
+	fmt.Fprintf(w, "mailboxes  %s, %s; %d expired\n", count(g.Messages.Messages, "message"), size(uint64(g.Messages.Bytes)), g.Expired)
 	fmt.Fprintf(w, "so far     in %d frames, %s; out %d, %s; refused %d, cut %d\n", g.In.N, size(g.In.Bytes), g.Out.N, size(g.Out.Bytes), g.Refused, g.Cut)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, part := range []struct {

@@ -74,7 +74,7 @@ func (d *Door) top(w http.ResponseWriter, r *http.Request) {
 	}
 	agents, addresses := d.relay.Top(r.Context(), n, by)
 	answer(w, Top{
-		At: time.Now().UTC().Truncate(time.Second), By: by, Relay: glanceOf(d.relay.Stats(r.Context())),
+		At: time.Now().UTC().Truncate(time.Second), By: by, Relay: glanceOf(d.relay.Stats()),
 		Agents: notNil(agents), Addresses: notNil(addresses),
 	})
 }

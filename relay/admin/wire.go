@@ -29,14 +29,15 @@ type Glance struct {
 	Refused  uint64      `json:"refused"`
 	Cut      uint64      `json:"cut"`
 	Expired  uint64      `json:"expired"`
-	Messages *relay.Room `json:"stored,omitempty"`
+	Messages relay.Room  `json:"stored"`
 }
 
 func glanceOf(s relay.Stats) Glance {
 	g := Glance{
 		Ready: s.Ready, Status: s.NotReady, Waiting: s.Waiting, Ack: s.Ack, Legacy: s.Legacy, Bans: s.Bans,
 		In: sum(s.In), Out: sum(s.Out), Refused: sum(s.Refused).N + sum(s.AuthFailed).N,
-		Cut: s.Shed + s.Crowded + s.SlowCut + s.BanCut, Expired: s.Expired, Messages: (*relay.Room)(s.Stored),
+		Cut: s.Shed + s.Crowded + s.SlowCut + s.BanCut, Expired: s.Mailbox.Expired,
+		Messages: relay.Room{Messages: s.Mailbox.Messages, Bytes: s.Mailbox.Bytes},
 	}
 	if s.Ready {
 		g.Status = "ok"

@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"context"
-
 	"amesh/relay"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +24,8 @@ var (
 	bans         = desc("bans", "Bans in force.")
 	stored       = desc("mailbox_messages", "Messages in all mailboxes.")
 	storedBytes  = desc("mailbox_bytes", "Bytes of the messages in all mailboxes.")
+	strangers    = desc("mailbox_strangers", "Messages in all mailboxes that came from strangers.")
+	damaged      = desc("mailbox_damaged_total", "Rows of mailboxes that were found damaged and set aside.")
 	commits      = desc("mailbox_commit_seconds", "Time from a change of mailboxes to its being on disk.")
 	expired      = desc("mailbox_expired_total", "Messages given up because their time was over.")
 	repeated     = desc("mailbox_repeated_total", "Messages sent again while they were there.")
@@ -38,7 +38,7 @@ type collector struct{ cfg Config }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connections, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut, bans,
-		stored, storedBytes, commits, expired, repeated, clockJumps, stunRequests,
+		stored, storedBytes, strangers, damaged, commits, expired, repeated, clockJumps, stunRequests,
 	} {
 		ch <- d
 	}
@@ -51,9 +51,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), answerWait)
-	defer cancel()
-	s := c.cfg.Relay(ctx)
+	s := c.cfg.Relay()
 	gauge(connections, float64(s.Waiting), "waiting")
 	gauge(connections, float64(s.Ack), "ack")
 	gauge(connections, float64(s.Legacy), "legacy")
@@ -78,14 +76,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(cut, s.SlowCut, "slow")
 	counter(cut, s.BanCut, "banned")
 	gauge(bans, float64(s.Bans))
-	if s.Stored != nil {
-		gauge(stored, float64(s.Stored.Messages))
-		gauge(storedBytes, float64(s.Stored.Bytes))
-	}
+	gauge(stored, float64(s.Mailbox.Messages))
+	gauge(storedBytes, float64(s.Mailbox.Bytes))
+	gauge(strangers, float64(s.Mailbox.Strangers))
 	ch <- prometheus.MustNewConstHistogram(commits, s.Commits.N, s.Commits.Sum.Seconds(), buckets(s.Commits))
-	counter(expired, s.Expired)
+	counter(expired, s.Mailbox.Expired)
 	counter(repeated, s.Repeated)
-	counter(clockJumps, s.ClockJumps)
+	counter(damaged, s.Mailbox.Quarantined)
+	counter(clockJumps, s.Mailbox.ClockJumps)
 	if c.cfg.STUN != nil {
 		n := c.cfg.STUN()
 		counter(stunRequests, n.Answered, "answered")

@@ -34,7 +34,7 @@ const (
 // Config says whose numbers are shown.
 type Config struct {
 	// Relay counts what the server does. Required.
-	Relay func(context.Context) relay.Stats
+	Relay func() relay.Stats
 	// STUN counts what the STUN server does; nil if there is none.
 	STUN func() ice.STUNCounts
 	// Logger gets what goes wrong; nil is silence.

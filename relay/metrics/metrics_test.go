@@ -12,6 +12,7 @@ import (
 
 	"amesh/internal/ice"
 	"amesh/relay"
+	"amesh/relay/mailbox"
 
 	"go.uber.org/goleak"
 )
@@ -21,16 +22,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func exporter(t *testing.T) *Exporter {
 	t.Helper()
 	e, err := New(Config{
-		Relay: func(context.Context) relay.Stats {
+		Relay: func() relay.Stats {
 			return relay.Stats{
 				Waiting: 1, Ack: 2, Legacy: 3, Ready: true,
 				In:      map[string]relay.Count{"send": {N: 4, Bytes: 5}},
 				Out:     map[string]relay.Count{"receive": {N: 6, Bytes: 7}},
 				Refused: map[string]relay.Count{"mailbox_full": {N: 8}}, AuthFailed: map[string]relay.Count{"INVALID_SIGNATURE": {N: 9}},
 				Shed: 10, Crowded: 11, SlowCut: 12, BanCut: 22, Bans: 23,
-				Stored:  &relay.Size{Messages: 13, Bytes: 14},
-				Commits: relay.Durations{N: 3, Sum: 3 * time.Second, UpTo: map[time.Duration]uint64{time.Millisecond: 2, time.Second: 3}},
-				Expired: 15, Repeated: 16, ClockJumps: 17,
+				Mailbox:  mailbox.Stats{Messages: 13, Bytes: 14, Strangers: 24, Quarantined: 25, Expired: 15, ClockJumps: 17},
+				Commits:  relay.Durations{N: 3, Sum: 3 * time.Second, UpTo: map[time.Duration]uint64{time.Millisecond: 2, time.Second: 3}},
+				Repeated: 16,
 			}
 		},
 		STUN: func() ice.STUNCounts { return ice.STUNCounts{Answered: 18, Refused: 19, Ignored: 20, Limited: 21} },
@@ -66,6 +67,8 @@ amesh_relay_connections_cut_total{reason="banned"} 22
 amesh_relay_bans 23
 amesh_relay_mailbox_messages 13
 amesh_relay_mailbox_bytes 14
+amesh_relay_mailbox_strangers 24
+amesh_relay_mailbox_damaged_total 25
 amesh_relay_mailbox_commit_seconds_bucket{le="0.001"} 2
 amesh_relay_mailbox_commit_seconds_bucket{le="+Inf"} 3
 amesh_relay_mailbox_commit_seconds_sum 3
