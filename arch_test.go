@@ -48,6 +48,7 @@ var rooms = []room{
 	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "relay/ban", "internal/..."}, libp2p: true},
 	{dir: "relay/socket"},
 	{dir: "relay/ban", may: []string{"identity"}},
+	{dir: "relay/marks", may: []string{"identity", "relay/mailbox", "internal/..."}},
 	{dir: "relay/admin", may: []string{"identity", "relay/...", "internal/..."}},
 	{dir: "relay/mailbox", may: []string{"identity", "internal/..."}},
 	// Apart from relay, so that a node, which uses relay's client, does not carry it.
@@ -79,7 +80,7 @@ var rooms = []room{
 }
 
 // forTests is what any _test file may import on top of its room's line.
-var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "testnet/..."}
+var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
 var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "relay/mailbox/boxtest"}

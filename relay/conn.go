@@ -41,7 +41,9 @@ type conn struct {
 	ack       bool
 	binary    bool
 	allowing  allowing // belongs to the reader
-	guest     *guest   // nil for a bare handler's connection
+	marks     markPlace
+	mark      string // as connected tells it
+	guest     *guest // nil for a bare handler's connection
 	by        [2]*activity
 	// named and pinged belong to the server's mutex.
 	named  bool
@@ -176,6 +178,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	c.binary = slices.Contains(c.agreed, ExtensionBinary)
 	c.status, c.seen = statusOnline, time.Now()
 	pending, err := c.s.box.Open(c.ctx, who, c.ack)
+	err = errors.Join(err, c.readMark(f))
 	if err != nil {
 		c.s.storageResult(err)
 		c.refuse(refusal{CodeInternalError, "storage unavailable"}, websocket.StatusTryAgainLater)
@@ -186,7 +189,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	// Written when everybody can: whoever reads it finds itself there.
 	c.queue.put(encode(connectedFrame{
 		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: c.agreed,
-		STUN: c.s.stunFor(f.Extensions),
+		STUN: c.s.stunFor(f.Extensions), Mark: c.mark,
 	}))
 	old, ok := c.s.register(c)
 	if !ok {

@@ -25,9 +25,9 @@ type counts struct {
 func newCounts() *counts {
 	return &counts{
 		in: newTally(typeConnect, typeSend, typeKnockMessage, typePresence, typePresenceQuery, typeICEOffer, typeICEAnswer,
-			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, typeAllow, malformed),
+			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, typeAllow, typeDeposit, malformed),
 		out: newTally(typeConnected, typeReceive, typePresenceReply, typeICEOffer, typeICEAnswer, typeP2P, typeError,
-			typePong, typePending, typeRelayed, typeRefused, typeAllowed),
+			typePong, typePending, typeRelayed, typeRefused, typeAllowed, typeDeposited),
 		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedNotAllowed), string(RefusedTooLarge),
 			string(RefusedInvalid), string(RefusedStorage)),
 		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited, CodeUnauthorized, CodeWrongRelay),
@@ -174,6 +174,8 @@ func typeIn(frame any) string {
 		return typeAck
 	case allowFrame:
 		return typeAllow
+	case depositFrame:
+		return typeDeposit
 	case pingFrame:
 		return typePing
 	case presenceFrame:

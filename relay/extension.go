@@ -18,6 +18,8 @@ const (
 	ExtensionBinary Extension = "binary"
 	// ExtensionAllow keeps strangers from filling a mailbox (relay.md §9).
 	ExtensionAllow Extension = "allow"
+	// ExtensionEpoch keeps a rollback mark of the agent (relay.md §10).
+	ExtensionEpoch Extension = "epoch"
 )
 
 // extensions lists all, in the order of the confirmation, each with what it is
@@ -29,6 +31,7 @@ var extensions = []struct {
 	{name: ExtensionAck},
 	{name: ExtensionBinary, needs: ExtensionAck},
 	{name: ExtensionAllow, needs: ExtensionAck},
+	{name: ExtensionEpoch, needs: ExtensionChallenge},
 }
 
 // agree is what both sides speak.
@@ -45,5 +48,9 @@ func agree(offered, ours []Extension) []Extension {
 
 // extensions are what this relay speaks.
 func (s *Server) extensions() []Extension {
-	return []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}
+	ours := []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}
+	if s.marks != nil {
+		ours = append(ours, ExtensionEpoch)
+	}
+	return ours
 }

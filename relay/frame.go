@@ -34,6 +34,8 @@ const (
 	typeRefused      = "refused"
 	typeAllow        = "allow"
 	typeAllowed      = "allowed"
+	typeDeposit      = "deposit"
+	typeDeposited    = "deposited"
 )
 
 // The protocol strings in use; we send the first.
@@ -99,6 +101,7 @@ type connectedFrame struct {
 	Pending    int         `json:"pending_messages"`
 	Extensions []Extension `json:"extensions,omitempty"`
 	STUN       string      `json:"stun,omitempty"`
+	Mark       string      `json:"mark,omitempty"`
 }
 
 type sendFrame struct {

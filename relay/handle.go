@@ -50,6 +50,8 @@ func (c *conn) handle(frame any) {
 		}
 	case allowFrame:
 		c.allow(f)
+	case depositFrame:
+		c.deposit(f)
 	case presenceFrame:
 		c.mu.Lock()
 		c.status, c.seen = f.Status, time.Now()
@@ -70,8 +72,15 @@ func (c *conn) handle(frame any) {
 
 // tooOften answers the frames beyond the rate whose senders wait for an answer.
 func (c *conn) tooOften(frame any) {
-	if f, is := frame.(allowFrame); is && slices.Contains(c.agreed, ExtensionAllow) {
-		c.queue.push(encode(allowedFrame{Type: typeAllowed, Version: f.version, Code: RefusedRateLimited}))
+	switch f := frame.(type) {
+	case allowFrame:
+		if slices.Contains(c.agreed, ExtensionAllow) {
+			c.queue.push(encode(allowedFrame{Type: typeAllowed, Version: f.version, Code: RefusedRateLimited}))
+		}
+	case depositFrame:
+		if slices.Contains(c.agreed, ExtensionEpoch) {
+			c.queue.push(encode(depositedFrame{Type: typeDeposited, Code: RefusedRateLimited}))
+		}
 	}
 }
 

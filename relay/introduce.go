@@ -51,7 +51,7 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 	challenge, err := challengeOf(h)
 	if err == nil {
 		f.Timestamp, f.Relay = signStamp(time.Now()), c.id
-		f.Extensions = append([]Extension{ExtensionChallenge}, f.Extensions...)
+		f.Extensions = append([]Extension{ExtensionChallenge, ExtensionEpoch}, f.Extensions...)
 		err = prove(c.key, &f, challenge)
 		return f, err
 	}
@@ -84,6 +84,12 @@ func (c *Client) admitted(hello connectFrame, f connectedFrame) (State, error) {
 		c.pin()
 	}
 	s.STUN = stunAt(f.STUN, c.id)
+	if s.Speaks(ExtensionEpoch) && f.Mark != "" {
+		var err error
+		if s.Mark, err = c.ownMark(f.Mark); err != nil {
+			c.log.Warn("the relay's rollback mark is not ours; it counts as none", "err", err)
+		}
+	}
 	return s, nil
 }
 

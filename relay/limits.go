@@ -122,6 +122,8 @@ type Limits struct {
 	// InFlight bounds what the client has taken from Send and not yet answered.
 	// Default 512 messages and 8 MiB.
 	InFlight Size
+	// Deposits is how many rollback marks the client has on their way. Default 16.
+	Deposits int
 	// AckBatch is how many acknowledgements share a frame. Default 256.
 	AckBatch int
 	// Inbox is how many frames the client reads ahead of Deliver. Default 64.
@@ -153,7 +155,7 @@ func DefaultLimits() Limits {
 		BackoffSoon: 2 * time.Second, BackoffYoung: time.Minute,
 		HealthyAfter: 5 * time.Second, RefusedRetry: 30 * time.Second,
 		ClientPing: 5 * time.Second, ClientPong: 4 * time.Second, AnswerWait: 30 * time.Second,
-		InFlight: Size{Messages: 512, Bytes: 8 << 20}, AckBatch: 256, Inbox: 64,
+		InFlight: Size{Messages: 512, Bytes: 8 << 20}, AckBatch: 256, Inbox: 64, Deposits: 16,
 	}
 }
 

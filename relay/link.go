@@ -26,6 +26,7 @@ type link struct {
 	ws          *websocket.Conn
 	ack, binary bool
 	allows      bool
+	keeps       bool   // rollback marks
 	salt        []byte // of the allow list
 	// session is the relay's name for the connection.
 	session string
@@ -48,13 +49,14 @@ type link struct {
 	version  int64
 	change   *listChange // not yet written
 	changing *listChange // written, not yet answered
+	deposits []*deposit
 }
 
 func newLink(c *Client, ws *websocket.Conn, s State) *link {
 	return &link{
 		c: c, ws: ws, session: s.Session,
 		ack: s.Speaks(ExtensionAck), binary: s.Speaks(ExtensionBinary),
-		allows: s.Speaks(ExtensionAllow), salt: newSalt(),
+		allows: s.Speaks(ExtensionAllow), salt: newSalt(), keeps: s.Speaks(ExtensionEpoch),
 		wake: make(chan struct{}, 1), inbox: make(chan Delivery, c.limits.Inbox),
 		waiting: map[string]*pending{},
 	}
@@ -140,6 +142,8 @@ func (l *link) take(ctx context.Context, frame any) {
 		l.answer(f.key, f.result)
 	case allowedFrame:
 		l.allowed(f)
+	case depositedFrame:
+		l.deposited(f)
 	case errorFrame:
 		// It names no message, so nothing can be told to anybody.
 		l.c.log.Debug("relay reports an error", "code", f.Code, "message", f.Message)
@@ -198,8 +202,10 @@ func (l *link) nextFrame(ctx context.Context) ([]byte, *pending) {
 func (l *link) takeFrame() ([]byte, *pending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if frame := l.takeChange(); frame != nil {
-		return frame, nil
+	for _, take := range []func() []byte{l.takeChange, l.takeDeposit} {
+		if frame := take(); frame != nil {
+			return frame, nil
+		}
 	}
 	if n := min(len(l.acks), l.c.limits.AckBatch); n > 0 {
 		ids := l.acks[:n:n]
@@ -281,8 +287,12 @@ func (l *link) settle() {
 	open = append(open, l.queue...)
 	l.queue, l.waiting = nil, nil
 	changes := []*listChange{l.changing, l.change}
-	l.changing, l.change = nil, nil
+	deposits := l.deposits
+	l.changing, l.change, l.deposits = nil, nil, nil
 	l.mu.Unlock()
+	for _, d := range deposits {
+		d.done(nil, ErrDisconnected)
+	}
 	for _, ch := range changes {
 		if ch != nil {
 			ch.report(ErrDisconnected)
@@ -320,11 +330,12 @@ func (l *link) overdue() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.changing != nil && time.Since(l.changing.sent) > l.c.limits.AnswerWait {
+	late := func(sent time.Time) bool { return !sent.IsZero() && time.Since(sent) > l.c.limits.AnswerWait }
+	if l.changing != nil && late(l.changing.sent) || len(l.deposits) > 0 && late(l.deposits[0].sent) {
 		return true
 	}
 	for _, p := range l.waiting {
-		if time.Since(p.sent) > l.c.limits.AnswerWait {
+		if late(p.sent) {
 			return true
 		}
 	}

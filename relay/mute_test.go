@@ -17,6 +17,7 @@ type mute struct {
 	web    *http.Server
 	addr   string
 	header http.Header // of its answer to an upgrade
+	mark   string      // told in connected
 	frames chan string
 	conns  chan *websocket.Conn
 	cuts   chan struct{}
@@ -40,7 +41,7 @@ func newMute(t *testing.T, extensions []Extension) *mute {
 		if _, _, err := ws.Read(r.Context()); err != nil {
 			return
 		}
-		_ = ws.Write(r.Context(), websocket.MessageText, encode(connectedFrame{Type: typeConnected, SessionID: "s", Extensions: extensions}))
+		_ = ws.Write(r.Context(), websocket.MessageText, encode(connectedFrame{Type: typeConnected, SessionID: "s", Extensions: extensions, Mark: m.mark}))
 		m.conns <- ws
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -84,6 +84,8 @@ func (m members) clientFrame(typ string, ok *bool, l Limits) any {
 		return ackFrame{Type: typ, IDs: m.ids()}
 	case typeAllow:
 		return m.allow(ok)
+	case typeDeposit:
+		return m.deposit()
 	case typePresence:
 		f := presenceFrame{Type: typ, Status: m.text("status", ok)}
 		*ok = *ok && slices.Contains(statuses, f.Status)
@@ -202,7 +204,7 @@ func (m members) relayFrame(typ string, ok *bool) any {
 	case typeConnected:
 		f := connectedFrame{Type: typ, SessionID: m.text("session_id", ok)}
 		m.number("pending_messages", &f.Pending)
-		f.STUN = m.optional("stun")
+		f.STUN, f.Mark = m.optional("stun"), m.optional("mark")
 		if json.Unmarshal(m["extensions"], &f.Extensions) != nil {
 			f.Extensions = nil
 		}
@@ -226,6 +228,8 @@ func (m members) relayFrame(typ string, ok *bool) any {
 		f := refusedFrame{Type: typ, ClientID: m.text("client_id", ok), Code: RefusalCode(m.text("code", ok))}
 		m.number("retry_after_s", &f.RetryAfter)
 		return f
+	case typeDeposited:
+		return depositedFrame{Type: typ, Mark: m.optional("mark"), Code: RefusalCode(m.optional("code"))}
 	case typeAllowed:
 		f := allowedFrame{Type: typ, Code: RefusalCode(m.optional("code"))}
 		*ok = *ok && json.Unmarshal(m["version"], &f.Version) == nil

@@ -2,7 +2,9 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -83,8 +85,9 @@ type pipe struct {
 	done chan struct{}
 	once sync.Once
 
-	mu   sync.Mutex
-	cold bool
+	mu    sync.Mutex
+	cold  bool
+	until time.Time // of writes: for room in the buffer, not for what is in it
 }
 
 func newPipe(c net.Conn) *pipe {
@@ -133,17 +136,36 @@ func (p *pipe) hangUp() {
 
 func (p *pipe) Write(b []byte) (int, error) {
 	p.mu.Lock()
-	cold := p.cold
+	cold, until := p.cold, p.until
 	p.mu.Unlock()
 	if cold {
 		return len(b), nil
 	}
+	var late <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		late = t.C
+	}
 	select {
 	case p.out <- append([]byte(nil), b...):
 		return len(b), nil
+	case <-late:
+		return 0, os.ErrDeadlineExceeded
 	case <-p.done:
 		return 0, net.ErrClosed
 	}
+}
+
+func (p *pipe) SetWriteDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.until = t
+	return nil
+}
+
+func (p *pipe) SetDeadline(t time.Time) error {
+	return errors.Join(p.SetReadDeadline(t), p.SetWriteDeadline(t))
 }
 
 func (p *pipe) Close() error {
@@ -152,7 +174,7 @@ func (p *pipe) Close() error {
 	cold := p.cold
 	p.mu.Unlock()
 	if cold {
-		return p.SetDeadline(time.Unix(1, 0))
+		return p.Conn.SetDeadline(time.Unix(1, 0))
 	}
 	// What waits here ends now, what was said goes out first.
 	return p.SetReadDeadline(time.Unix(1, 0))

@@ -23,6 +23,8 @@ var (
 	// ErrReplaced ends a connection because another process connected with the
 	// same key.
 	ErrReplaced = errors.New("replaced by a newer connection of this agent")
+	// ErrNoExtension means that the relay cannot do what was asked of it.
+	ErrNoExtension = errors.New("the relay does not speak this extension")
 	// ErrLegacyRelay means that the relay sets no challenge and AllowLegacy is off.
 	// We said nothing to it.
 	ErrLegacyRelay = errors.New("the relay sets no challenge, so what we sign for it could be used at a registry: " +
@@ -108,6 +110,8 @@ type State struct {
 	Pending int
 	// STUN is the HOST:PORT of a STUN server beside the relay, or empty.
 	STUN string
+	// Mark is what the relay keeps for us (see Client.Deposit); nil if that is nothing.
+	Mark *identity.RollbackMark
 	// Err is why there is no connection: an *AuthError, ErrReplaced or trouble
 	// with the network. Run tries again in every case.
 	Err error

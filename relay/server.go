@@ -24,6 +24,8 @@ type ServerConfig struct {
 	// Mailbox keeps what cannot be delivered at once. Required; the caller
 	// closes what is behind it after Run has returned.
 	Mailbox mailbox.Mailbox
+	// Marks keeps rollback marks; without it the relay has no extension "epoch".
+	Marks Marks
 	// Limits are the server's numbers; the zero value means DefaultLimits.
 	Limits Limits
 	// Logger gets events; nil is silence.
@@ -54,6 +56,7 @@ type Server struct {
 	stun    string
 	about   About
 	names   names
+	marks   Marks // nil: none
 	rates   *rates
 	replays *replays
 	broken  chan error
@@ -99,7 +102,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	n, b := newCounts(), newBooks(l)
 	s := &Server{
 		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, bans: cfg.Bans,
-		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known,
+		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
@@ -150,6 +153,9 @@ func (s *Server) watch(ctx context.Context) error {
 func (s *Server) sweep(ctx context.Context) {
 	s.rates.sweep(time.Now())
 	n, err := s.box.Expire(ctx)
+	if err == nil && s.marks != nil {
+		err = s.marks.Sweep(ctx)
+	}
 	if ctx.Err() == nil {
 		s.storageResult(err)
 	}

@@ -197,8 +197,8 @@ func allowBounds(t *testing.T, mk Maker) {
 		}
 	}
 	open(t, m, who(5), true)
-	if n := stored(put(t, m, notes(who(1), who(5), "x", 30)...)); n != 25 || m.Stats().Boxes != 4 {
-		t.Errorf("an owner beyond those who are remembered has %d places of one sender, want 25; %+v", n, m.Stats())
+	if n := stored(put(t, m, notes(who(1), who(5), "x", 130)...)); n != 100 || m.Stats().Boxes != 4 {
+		t.Errorf("an owner beyond those who are remembered has %d places of one sender, want 100; %+v", n, m.Stats())
 	}
 	for _, n := range []int{0, mailbox.MinSalt - 1, mailbox.MaxSalt + 1} {
 		if _, err := mailbox.NewAllowList(make([]byte, n), nil); err == nil {
