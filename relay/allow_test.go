@@ -167,13 +167,16 @@ func TestAllowFramesHaveARate(t *testing.T) {
 // newer one's.
 func TestOnlyTheNewestConnectionSetsTheList(t *testing.T) {
 	h, _ := startRelay(t, Limits{})
+	who := testKey(t, 2).AMID()
 	h.join(2, ExtensionAck, ExtensionAllow)
-	older := h.server.find(testKey(t, 2).AMID())
+	h.until("the first is registered", func(s *Server) bool { return s.find(who) != nil })
+	older := h.server.find(who)
 	h.join(2, ExtensionAck, ExtensionAllow)
+	h.until("the second is registered", func(s *Server) bool { return s.find(who) != older })
 	if code := older.enforce(allowing{salt: allowSalt, hashes: map[mailbox.AllowHash]struct{}{}}); code == "" {
 		t.Error("a connection that was replaced set a list")
 	}
-	newer := h.server.find(testKey(t, 2).AMID())
+	newer := h.server.find(who)
 	if code := newer.enforce(allowing{salt: allowSalt, hashes: map[mailbox.AllowHash]struct{}{}}); code != "" {
 		t.Error(code)
 	}

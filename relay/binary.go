@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -237,7 +238,7 @@ func (c *conn) refusedFrame(clientID string, code RefusalCode, retry time.Durati
 // whatever its sender spoke.
 func (c *conn) receiveFrame(row *mailbox.Row) []byte {
 	if c.binary && len(row.Candidates) == 0 {
-		if envelope, ok := mailbox.EnvelopeOf(row.Payload); ok {
+		if envelope, ok := payloadEnvelope(row); ok {
 			return binaryReceiveFrame(row, envelope)
 		}
 	}
@@ -252,10 +253,34 @@ func (f *sendFrame) receiver() (identity.AMID, error) {
 	return identity.ParseAMID(f.To)
 }
 
-// text is the encrypted_payload that the message has for clients without "binary".
-func (f *sendFrame) text() string {
+// size is what counts of the message, in bytes of text.
+func (f *sendFrame) size() int {
+	n := len(f.Payload)
 	if f.binary {
-		return mailbox.EnvelopeText([]byte(f.Payload))
+		n = base64.StdEncoding.EncodedLen(n)
 	}
-	return f.Payload
+	return n + len(f.Candidates)
+}
+
+func (f *sendFrame) id() MessageID {
+	if f.binary {
+		return EnvelopeID([]byte(f.Payload))
+	}
+	return mailbox.PayloadID(f.Payload)
+}
+
+// payloadText is the encrypted_payload of a message, however it came.
+func payloadText(row *mailbox.Row) string {
+	if row.Binary {
+		return mailbox.EnvelopeText([]byte(row.Payload))
+	}
+	return row.Payload
+}
+
+// payloadEnvelope is the envelope that a message carries, if it does.
+func payloadEnvelope(row *mailbox.Row) ([]byte, bool) {
+	if row.Binary {
+		return []byte(row.Payload), true
+	}
+	return mailbox.EnvelopeOf(row.Payload)
 }

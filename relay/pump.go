@@ -107,7 +107,7 @@ func (c *conn) pauseAfter(failed error) {
 
 func receiveOf(row *mailbox.Row, id string) receiveFrame {
 	return receiveFrame{
-		Type: typeReceive, From: row.From.String(), Payload: row.Payload, Kind: row.Kind,
+		Type: typeReceive, From: row.From.String(), Payload: payloadText(row), Kind: row.Kind,
 		Timestamp: wireStamp(row.At), Candidates: row.Candidates, ID: id,
 	}
 }

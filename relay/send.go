@@ -79,14 +79,13 @@ func (c *conn) check(f *sendFrame) delivery {
 		return d
 	}
 	for part := f; part != nil; part = part.second {
-		payload := part.text()
-		if len(payload)+len(part.Candidates) > c.s.limits.PayloadBytes {
+		if part.size() > c.s.limits.PayloadBytes {
 			d.refused = RefusedTooLarge
 			return d
 		}
 		d.messages = append(d.messages, mailbox.Message{
-			From: c.who, To: to, ID: mailbox.PayloadID(payload), Kind: part.Kind,
-			Payload: payload, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
+			From: c.who, To: to, ID: part.id(), Kind: part.Kind,
+			Payload: part.Payload, Binary: part.binary, Candidates: part.Candidates, Once: c.ack && f.ClientID != "",
 		})
 	}
 	return d
