@@ -71,6 +71,7 @@ type message struct {
 	state        string // the sender's durable row
 	ended        bool
 	gone         bool            // the sender lost the row with its state
+	told         bool            // the sender's row said that it was delivered when the state was undone
 	envelopes    map[string]bool // that carried it or a part of it
 
 	atReceiver
@@ -97,15 +98,23 @@ type node struct {
 
 // line is the order in which one agent was shown the messages of another.
 type line struct {
-	last  uint64
-	anew  bool       // the sender counts in a new epoch, of which nothing came yet
-	old   bool       // there was an epoch before this one
-	shown []*message // in the order of the inbox
-	bySeq map[uint64]*message
+	last uint64
+	anew bool // the sender counts in a new epoch, of which nothing came yet
+	old  bool // there was an epoch before this one
+	// unanswered says that the receiver lost a knock which it was going to answer. The
+	// sender waits for that until the knock expires, longer than its messages live.
+	unanswered bool
+	shown      []*message // in the order of the inbox
+	// bySeq has the sender's messages, in each of its epochs.
+	bySeq []map[uint64]*message
 }
+
+// now is what the sender counts in its present epoch.
+func (l *line) now() map[uint64]*message { return l.bySeq[len(l.bySeq)-1] }
 
 // knocked is what a history says about one knock.
 type knocked struct {
+	from  string
 	keys  []string // one-time keys of the receiver that it names
 	state string
 }
@@ -145,7 +154,7 @@ func (j *judge) message(from, to, id string) *message {
 func (j *judge) line(from, to string) *line {
 	l := j.lines[from+">"+to]
 	if l == nil {
-		l = &line{bySeq: make(map[uint64]*message)}
+		l = &line{bySeq: []map[uint64]*message{make(map[uint64]*message)}}
 		j.lines[from+">"+to] = l
 	}
 	return l
@@ -241,20 +250,28 @@ func (j *judge) undone(e Event) {
 	n.undone = true
 	n.life++
 	for key, k := range j.knocks {
-		if strings.HasPrefix(key, e.Who) {
+		if strings.HasPrefix(key, e.Who+" ") {
+			if k.state == "pending" {
+				j.line(k.from, e.Who).unanswered = true
+			}
 			k.state = ""
 		}
 	}
 	for _, m := range j.messages {
 		if m.from == e.Who {
 			m.gone, m.seq, m.state, m.ended = true, 0, "", false
-			l := j.line(m.from, m.to)
-			l.anew, l.old = true, true
-			clear(l.bySeq)
 		}
 		if m.to == e.Who {
 			m.atReceiver = atReceiver{}
-			l := j.line(m.from, m.to)
+		}
+	}
+	for ends, l := range j.lines {
+		from, to, _ := strings.Cut(ends, ">")
+		if from == e.Who {
+			l.anew, l.old = true, true
+			l.bySeq = append(l.bySeq, make(map[uint64]*message))
+		}
+		if to == e.Who {
 			l.last, l.shown = 0, nil
 		}
 	}

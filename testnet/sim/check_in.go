@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"amesh/node/api"
@@ -59,11 +60,11 @@ func (j *judge) inRow(e Event) {
 	} else if m.digest != e.Digest {
 		j.complain("I2: another body arrived")
 	}
-	j.order(e, l)
+	j.order(e, m, l)
 }
 
 // order judges whether it was a message's turn.
-func (j *judge) order(e Event, l *line) {
+func (j *judge) order(e Event, m *message, l *line) {
 	switch {
 	case e.Late && (l.old || e.Seq <= l.last):
 		return // of an epoch that is over, or after its gap was told
@@ -73,16 +74,30 @@ func (j *judge) order(e Event, l *line) {
 		j.complain("I4: shown after sequence %d, and not marked late", l.last)
 		return
 	}
-	missing := uint64(0)
-	for seq := l.last + 1; seq < e.Seq; seq++ {
-		if !excused(l.bySeq[seq]) {
-			missing++
-		}
-	}
+	missing := l.missing(m, e.Seq)
 	l.last = e.Seq
 	if missing > e.Gap {
 		j.complain("I4: %d messages are missing before this one, %d were told", missing, e.Gap)
 	}
+}
+
+// missing counts what is owed before a message, in that of the epochs which it may be of
+// where it is the least.
+func (l *line) missing(m *message, seq uint64) uint64 {
+	least := uint64(math.MaxUint64)
+	for _, epoch := range l.bySeq {
+		if epoch[seq] != m {
+			continue
+		}
+		n := uint64(0)
+		for s := l.last + 1; s < seq; s++ {
+			if !excused(epoch[s]) {
+				n++
+			}
+		}
+		least = min(least, n)
+	}
+	return least
 }
 
 // leases judges what an agent is given to work on.
@@ -103,8 +118,11 @@ func (j *judge) leases(e Event) {
 }
 
 // excused reports whether the receiver may go on without a message: it never was, it
-// came to its end, the receiver refused it, or it was shown out of turn.
-func excused(m *message) bool { return m == nil || m.refused != "" || m.shown > 0 || m.ended }
+// came to its end, the receiver refused it, or it was shown out of turn. A sender whose
+// state was undone does not have the receiver wait for one that it delivered before.
+func excused(m *message) bool {
+	return m == nil || m.refused != "" || m.shown > 0 || m.ended || m.gone || m.told
+}
 
 func inboxEnd(state string) bool {
 	switch api.InboxState(state) {
@@ -116,7 +134,7 @@ func inboxEnd(state string) bool {
 
 // answered judges what becomes of a knock at the one who was asked.
 func (j *judge) answered(e Event) {
-	k := j.knocks[e.Who+e.ID]
+	k := j.knocks[e.Who+" "+e.ID]
 	if k == nil {
 		j.complain("I10: a knock was answered that nobody made")
 		return

@@ -21,16 +21,17 @@ func (j *judge) outRow(e Event) {
 	m := j.message(e.Who, e.Peer, e.ID)
 	if m.seq == 0 {
 		l := j.line(e.Who, e.Peer)
-		if l.bySeq[e.Seq] != nil {
+		if l.now()[e.Seq] != nil {
 			j.complain("I4: sequence %d was given twice", e.Seq)
 		}
-		l.bySeq[e.Seq] = m
+		l.now()[e.Seq] = m
 	} else if m.seq != e.Seq {
 		j.complain("I4: the sequence of a message changed from %d to %d", m.seq, e.Seq)
 	}
 	m.seq, m.digest, m.gone = e.Seq, e.Digest, false
 	if e.Found {
 		m.state, m.ended = e.State, terminal(e.State)
+		m.told = e.State == string(api.StateDelivered) || e.State == string(api.StateLeased)
 		return
 	}
 	if m.ended && !terminal(e.State) {
@@ -61,6 +62,7 @@ func (j *judge) inTime(e Event, m *message) {
 	// relay that forgets can lose it, and so can a node that dies while it holds it back, or
 	// one whose state is undone.
 	lost := (j.unkept || j.undoneOnce(m)) && m.ever[everSeen]
+	lost = lost || j.line(m.from, m.to).unanswered
 	if timeOut && !lost && j.healed > 0 && m.due > j.healed+j.slack.Heal {
 		j.complain("I1: given up, and there were %s to bring it after the last trouble", m.due-j.healed)
 	}
@@ -108,8 +110,8 @@ func (j *judge) leaves(e Event) {
 	if e.Tail != "" {
 		j.carried[e.Peer+e.Tail] = true
 	}
-	if e.ID != "" && j.knocks[e.Peer+e.ID] == nil {
-		j.knocks[e.Peer+e.ID] = &knocked{keys: slices.Clone(e.OneTime)}
+	if at := e.Peer + " " + e.ID; e.ID != "" && j.knocks[at] == nil {
+		j.knocks[at] = &knocked{from: e.Who, keys: slices.Clone(e.OneTime)}
 	}
 	life := j.sealed[e.Who+e.Envelope]
 	if life == 0 {

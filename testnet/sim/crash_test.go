@@ -42,50 +42,42 @@ func play(t *testing.T, s script, o Options) (crashes, points int) {
 	return crashes, points
 }
 
-func allScripts() []script { return slices.Concat(scripts, undoScripts) }
-
-// What people do comes out right when nothing goes wrong.
+// What people do comes out right when nothing goes wrong, and when a process dies at
+// some of the points that it passes (CP 1 to 8, 16, 18 to 23, 26, 28, 29, 31, 36).
 func TestScripts(t *testing.T) {
+	const some = 3
 	for _, s := range allScripts() {
-		t.Run(s.name, func(t *testing.T) { play(t, s, Options{}) })
+		t.Run(s.name, func(t *testing.T) {
+			_, points := play(t, s, Options{})
+			for i := range some {
+				crashAt(t, s, points*(2*i+1)/(2*some)+1)
+			}
+		})
 	}
 }
 
-// CP 1 to 8, 18 to 23, 26, 36: a process dies at every point of every script, some of
-// them here and all of them in the soak.
-func TestCrashAtPoints(t *testing.T) {
-	for _, s := range allScripts() {
-		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 6) })
-	}
-}
-
+// The same with every point, until a run has no point left to die at.
 func TestSoakCrashAtEveryPoint(t *testing.T) {
 	soak(t)
 	for _, s := range allScripts() {
-		t.Run(s.name, func(t *testing.T) { crashAtPoints(t, s, 0) })
+		t.Run(s.name, func(t *testing.T) {
+			for n := 1; crashAt(t, s, n) && !t.Failed(); n++ {
+			}
+		})
 	}
 }
 
-// crashAtPoints plays a script again and again, dying later each time, until a run has
-// no point left to die at. With most above 0 it takes so many of the points, spread
-// over the run.
-func crashAtPoints(t *testing.T, s script, most int) {
-	step := 1
-	if most > 0 {
-		_, points := play(t, s, Options{})
-		step = max(1, points/most)
-	}
-	for n := 1; ; n += step {
-		died := true
-		ok := t.Run(fmt.Sprint("point ", n), func(t *testing.T) {
-			crashes, _ := play(t, s, Options{CrashAt: []int{n}, Quiet: true})
-			died = crashes > 0
-		})
-		if !ok || !died {
-			return
-		}
-	}
+// crashAt plays a script and lets a process die at a point of it; it reports whether
+// there was such a point.
+func crashAt(t *testing.T, s script, n int) (died bool) {
+	t.Run(fmt.Sprint("point ", n), func(t *testing.T) {
+		crashes, _ := play(t, s, Options{CrashAt: []int{n}, Quiet: true})
+		died = crashes > 0
+	})
+	return died
 }
+
+func allScripts() []script { return slices.Concat(scripts, undoScripts) }
 
 func soak(t *testing.T) {
 	t.Helper()
@@ -104,8 +96,8 @@ func TestSoakCrashTwice(t *testing.T) {
 
 func crashTwice(t *testing.T, s script) {
 	_, points := play(t, s, Options{Quiet: true})
-	for first := 1; first < points; first += max(1, points/40) {
-		for _, second := range []int{1, 2, 3, 5, 8, 13, 21, 34, 55} {
+	for first := 1; first < points; first += max(1, points/20) {
+		for _, second := range []int{1, 2, 4, 9, 20, 45} {
 			t.Run(fmt.Sprint("points ", first, " and ", second), func(t *testing.T) {
 				play(t, s, Options{CrashAt: []int{first, second}, Quiet: true})
 			})
@@ -114,11 +106,11 @@ func crashTwice(t *testing.T, s script) {
 }
 
 // T28: both start at once, on a line that loses and repeats, and die at it.
-func TestBothStartAtOnce(t *testing.T) { bothStartOften(t, 3) }
+func TestBothStartAtOnce(t *testing.T) { bothStartOften(t, 2) }
 
 func TestSoakBothStartAtOnce(t *testing.T) {
 	soak(t)
-	bothStartOften(t, 1000)
+	bothStartOften(t, 500)
 }
 
 func bothStartOften(t *testing.T, times uint64) {

@@ -14,8 +14,9 @@
 //
 // Everything that becomes durable, leaves a process or is told to a user is an Event.
 // Check reads the events of a run and says which promise of docs/protocol/session.md
-// §9 was broken; it knows nothing of how the run was made. The files: world.go is time
-// and events, person.go a user with a node that can die, disk.go its store, net.go the
-// relay and the paths, user.go what users do; rows.go and wiretap.go turn what is stored and
-// sent into events, history.go and check.go judge them.
+// §8 and §9 was broken; it knows nothing of how the run was made. The files: world.go is
+// time and events, person.go a user with a node that can die, disk.go its store, undo.go
+// states that are lost or come back, net.go the relay and the paths, find.go what a node
+// asks the mesh, user.go what users do; rows.go and wiretap.go turn what is stored and
+// sent into events, history.go, check.go, check_out.go and check_in.go judge them.
 package sim

@@ -35,9 +35,10 @@ func (a ask) OneTimeKeys(ctx context.Context, peer identity.AMID, _ *identity.Ag
 	answer := make(chan [2][]byte, 1)
 	w.mu.Lock()
 	to := w.byAMID[peer]
-	open := to != nil && w.net.direct[direction{p.AMID(), peer}] && !w.net.cut[p.AMID()] && !w.net.cut[peer]
+	way, back := direction{p.AMID(), peer}, direction{peer, p.AMID()}
+	open := to != nil && w.net.direct[way] && !w.net.cut[p.AMID()] && !w.net.cut[peer]
 	if open {
-		w.after(w.delay(), func() {
+		w.after(w.delay(way), func() {
 			pr := to.proc
 			if pr == nil || pr.dead.Load() {
 				return
@@ -47,7 +48,7 @@ func (a ask) OneTimeKeys(ctx context.Context, peer identity.AMID, _ *identity.Ag
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				if err == nil && !pr.dead.Load() {
-					w.after(w.delay(), func() { answer <- [2][]byte{x25519, kem} })
+					w.after(w.delay(back), func() { answer <- [2][]byte{x25519, kem} })
 				}
 			}()
 		})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -34,6 +35,7 @@ type network struct {
 	boxes  map[identity.AMID][]*mail
 	direct map[direction]bool
 	cut    map[identity.AMID]bool
+	dice   map[direction]*rand.Rand
 	passed []agent.Envelope // the last ones, for those who repeat and forge
 }
 
@@ -55,7 +57,7 @@ type mail struct {
 
 func newNetwork() network {
 	return network{
-		boxes:  make(map[identity.AMID][]*mail),
+		boxes: make(map[identity.AMID][]*mail), dice: make(map[direction]*rand.Rand),
 		direct: make(map[direction]bool), cut: make(map[identity.AMID]bool),
 	}
 }
@@ -166,6 +168,9 @@ func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 func (p *Person) left(e agent.Envelope) {
 	w, d := p.w, direction{e.From, e.To}
 	seen := w.tap.look(d, e.Data)
+	if seen.marks == nil && p.rows.rejects[e.ID] { // the session that sealed it was never on disk
+		seen.marks = []Mark{{"reject " + e.ID.String(), e.ID.String()}}
+	}
 	s, known := p.rows.sessions[e.To][seen.sid]
 	p.note(Event{
 		Kind: Carried, Peer: w.name(e.To), Envelope: e.ID.String(), Marks: seen.marks, Tail: seen.tail, ID: seen.knock, OneTime: seen.names,
@@ -194,25 +199,37 @@ func (t *trip) tell(after time.Duration, o agent.Outcome) {
 	})
 }
 
-func (w *World) chance(p float64) bool { return p > 0 && w.dice.Float64() < p }
+func (w *World) chance(d direction, p float64) bool { return p > 0 && w.diceOf(d).Float64() < p }
+
+// diceOf decides what happens in one direction. It is another one for each, so that it
+// does not matter in which order a node's clerks have their turn.
+func (w *World) diceOf(d direction) *rand.Rand {
+	if w.net.dice[d] == nil {
+		a, b := w.byAMID[d.from], w.byAMID[d.to]
+		w.net.dice[d] = rand.New(rand.NewPCG(w.Seed, uint64(1000+100*slices.Index(w.people, a)+slices.Index(w.people, b))))
+	}
+	return w.net.dice[d]
+}
 
 // delay is how long one step of the way takes.
-func (w *World) delay() time.Duration {
-	d := w.Weather.Delay
+func (w *World) delay(d direction) time.Duration {
+	after := w.Weather.Delay
 	if w.Weather.Jitter > 0 {
-		d += time.Duration(w.dice.Int64N(int64(w.Weather.Jitter)))
+		after += time.Duration(w.diceOf(d).Int64N(int64(w.Weather.Jitter)))
 	}
-	return d
+	return after
 }
+
+func (t *trip) way() direction { return direction{t.e.From, t.e.To} }
 
 func (t *trip) direct() {
 	w, to := t.w, t.w.byAMID[t.e.To]
 	acked := false
-	if !w.chance(w.Weather.Lost) {
-		w.after(w.delay(), func() {
+	if !w.chance(t.way(), w.Weather.Lost) {
+		w.after(w.delay(t.way()), func() {
 			w.receive(to, t.e, api.PathDirect, func() {
 				acked = true
-				t.tell(w.delay(), agent.Outcome{Path: api.PathDirect, Acked: true})
+				t.tell(w.delay(t.way()), agent.Outcome{Path: api.PathDirect, Acked: true})
 			})
 		})
 	}
@@ -231,22 +248,22 @@ func (t *trip) relay() {
 	case w.net.cut[t.e.From]:
 		t.tell(0, agent.Outcome{Err: agent.ErrNoPath})
 		return
-	case w.chance(w.Weather.Full):
-		t.tell(w.delay(), agent.Outcome{Err: &agent.Refusal{Code: "mailbox_full", RetryAfter: 5 * time.Second}})
+	case w.chance(t.way(), w.Weather.Full):
+		t.tell(w.delay(t.way()), agent.Outcome{Err: &agent.Refusal{Code: "mailbox_full", RetryAfter: 5 * time.Second}})
 		return
-	case w.chance(w.Weather.Lost):
-		t.tell(w.delay(), agent.Outcome{Err: errLine})
+	case w.chance(t.way(), w.Weather.Lost):
+		t.tell(w.delay(t.way()), agent.Outcome{Err: errLine})
 		return
 	}
-	w.after(w.delay(), func() {
+	w.after(w.delay(t.way()), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		until := w.keep(t.e)
 		o := agent.Outcome{Path: api.PathRelayed, Promise: until, Where: relayURL}
-		if w.chance(w.Weather.Unreported) {
+		if w.chance(t.way(), w.Weather.Unreported) {
 			o = agent.Outcome{Err: errLine}
 		}
-		t.tell(w.delay(), o)
+		t.tell(w.delay(t.way()), o)
 	})
 }
 
@@ -280,17 +297,17 @@ func tailOf(e agent.Envelope) string {
 
 // handOut gives one envelope to a node that is there; w.mu is held.
 func (w *World) handOut(p *Person, m *mail) {
-	times := 1
-	if w.chance(w.Weather.Twice) {
+	times, d := 1, direction{m.e.From, p.AMID()}
+	if w.chance(d, w.Weather.Twice) {
 		times = 2
 	}
 	for range times {
-		w.after(w.delay(), func() {
+		w.after(w.delay(d), func() {
 			if m.gone || !w.Now().Before(m.until) {
 				return
 			}
 			w.receive(p, m.e, api.PathRelayed, func() {
-				w.after(w.delay(), func() { w.forget(p, m) })
+				w.after(w.delay(d), func() { w.forget(p, m) })
 			})
 		})
 	}

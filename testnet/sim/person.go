@@ -35,6 +35,7 @@ type Person struct {
 	proc    *process // nil while it is dead
 	offset  atomic.Int64
 	luck    *mrand.Rand // of lookups, which run beside everything else
+	fate    *mrand.Rand // of its processes
 	full    atomic.Bool // the disk has no room
 	off     bool        // not to be started again
 	starts  int         // of the node
@@ -82,6 +83,7 @@ func (w *World) Join(name, strangers string) *Person {
 	p := &Person{
 		Name: name, Policy: policy, w: w, key: key, mem: store.NewMemory(), state: w.StateKey, rows: newLedger(), sent: make(map[string]string),
 		luck: mrand.New(mrand.NewPCG(w.Seed, uint64(2+len(w.people)))),
+		fate: mrand.New(mrand.NewPCG(w.Seed, uint64(102+len(w.people)))),
 	}
 	w.people = append(w.people, p)
 	w.byAMID[p.AMID()] = p

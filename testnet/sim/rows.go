@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/content"
-	"amesh/internal/store"
 	"amesh/internal/wire"
 	"amesh/knock"
 	"amesh/node/api"
@@ -73,6 +71,8 @@ type knockRow struct {
 	Peer  identity.AMID `json:"peer"`
 	Out   bool          `json:"out"`
 	State string        `json:"state"`
+	// Answer is our newest one, by its envelope.
+	Answer ratchet.ID `json:"answer"`
 
 	At      time.Time `json:"at"`
 	Expires time.Time `json:"expires"`
@@ -95,12 +95,14 @@ type ledger struct {
 	sessions map[identity.AMID]map[string]sessionRow // by peer and sid
 	opened   map[ratchet.ID]bool
 	knocks   map[[32]byte]knockRow
+	rejects  map[ratchet.ID]bool // envelopes whose session was erased with the knock
 }
 
 func newLedger() *ledger {
 	return &ledger{
 		out: make(map[uuid.UUID]outRow), in: make(map[string]inRow), opened: make(map[ratchet.ID]bool),
 		sessions: make(map[identity.AMID]map[string]sessionRow), knocks: make(map[[32]byte]knockRow),
+		rejects: make(map[ratchet.ID]bool),
 	}
 }
 
@@ -190,6 +192,9 @@ func (p *Person) wrote(kind byte, rest []byte, row write) error {
 		}
 		before, known := p.rows.knocks[k.Hash]
 		p.rows.knocks[k.Hash] = k
+		if k.State == "rejected" {
+			p.rows.rejects[k.Answer] = true
+		}
 		if !k.Out && (!known || before.State != k.State) {
 			p.note(Event{
 				Kind: Knock, Peer: p.w.name(k.Peer), ID: hex.EncodeToString(k.Hash[:]), State: k.State, OneTime: p.spent,
@@ -234,9 +239,6 @@ func (p *Person) wroteIn(arrival string, value []byte) error {
 
 func (p *Person) wroteSession(rest []byte, row write) error {
 	plain, err := p.state.Open(row.key, row.value)
-	if p.finding && errors.Is(err, store.ErrSealed) {
-		return nil // its key is lost
-	}
 	if err != nil {
 		return err
 	}

@@ -83,10 +83,9 @@ func (w *World) Lose(p *Person) {
 	w.undo(p, "lost", func() { p.mem = store.NewMemory() })
 }
 
-// LoseKey deletes the key that a person's sessions and prekeys are sealed under.
-func (w *World) LoseKey(p *Person) {
-	key := w.newStateKey()
-	w.undo(p, "key lost", func() { p.state = key })
+// LoseMark deletes a person's rollback mark.
+func (w *World) LoseMark(p *Person) {
+	w.undo(p, "mark lost", func() { p.mark = nil })
 }
 
 func (w *World) newStateKey() *store.StateKey {

@@ -15,8 +15,9 @@ import (
 var undoScripts = []script{
 	{"a backup is restored, the peer writes on", restoredReceiver},
 	{"a backup is restored with mail under way", restoredSender},
+	{"both restore a backup", bothRestored},
 	{"the state folder is deleted", stateLost},
-	{"the state key is deleted", keyLost},
+	{"the mark is deleted", markLost},
 	{"the sender's state is put back", senderPutBack},
 	{"the receiver's state is put back", receiverPutBack},
 	{"the first message behind a knock", tailOfKnock},
@@ -96,6 +97,28 @@ func restoredSender(t *testing.T, w *World) {
 	wantShown(t, bob, ann, "first", "1", "2", "3")
 }
 
+// CP 28, CP 29: neither has a session, and the relay has nothing.
+func bothRestored(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(ann, bob, "from ann", 0)
+	w.Say(bob, ann, "from bob", 0)
+	w.Reaches(ann, "from ann", api.StateRelayed, time.Hour)
+	a, b := ann.Backup(), bob.Backup()
+	w.Pass(time.Minute)
+	w.Restore(ann, a)
+	w.Restore(bob, b)
+	w.Forget()
+	w.Cut(bob, false)
+	w.Work(ann, 2)
+	w.Work(bob, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"from ann": api.StateHandled})
+	want(t, bob, map[string]api.State{"from bob": api.StateHandled})
+	wantShown(t, bob, ann, "first", "from ann")
+	wantShown(t, ann, bob, "answer", "from bob")
+}
+
 // CP 31: all but the identity and the mark is gone. The peer's mail arrives as soon as
 // the node has written to it.
 func stateLost(t *testing.T, w *World) {
@@ -113,13 +136,12 @@ func stateLost(t *testing.T, w *World) {
 	wantShown(t, ann, bob, "answer", "who are you")
 }
 
-// CP 31, T29: only the sessions and the prekeys are gone. The node asks for new
-// sessions as soon as it is written to.
-func keyLost(t *testing.T, w *World) {
+// session.md §8.7: without a mark nobody knows how old the state is.
+func markLost(t *testing.T, w *World) {
 	ann, bob := talked(w)
 	w.Cut(bob, true)
 	w.Say(bob, ann, "under way", 0)
-	w.LoseKey(bob)
+	w.LoseMark(bob)
 	w.Cut(bob, false)
 	w.Say(ann, bob, "on the old session", 0)
 	w.Work(bob, 2)

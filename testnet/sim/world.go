@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -62,8 +61,7 @@ type World struct {
 	byAMID  map[identity.AMID]*Person
 	events  []event // in order of time
 	count   uint64  // of events, so that equal times keep their order
-	dice    *rand.Rand
-	points  int // passed since the beginning or the last crash
+	points  int     // passed since the beginning or the last crash
 	crashes int
 	history []Event
 	tap     wiretap
@@ -89,8 +87,8 @@ func NewWorld(t testing.TB, o Options) *World {
 	}
 	return &World{
 		Options: o, Slack: DefaultSlack(), t: t, began: time.Now(), poke: make(chan struct{}, 1),
-		byAMID: make(map[identity.AMID]*Person), dice: rand.New(rand.NewPCG(o.Seed, 1)),
-		tap: newWiretap(), net: newNetwork(), book: make(map[identity.AMID][]byte),
+		byAMID: make(map[identity.AMID]*Person),
+		tap:    newWiretap(), net: newNetwork(), book: make(map[identity.AMID][]byte),
 	}
 }
 
@@ -204,7 +202,7 @@ func (w *World) point(pr *process, label string) bool {
 			return false
 		}
 		w.CrashAt = w.CrashAt[1:]
-	case w.crashes >= w.MostCrashes || w.dice.Float64() >= w.CrashChance:
+	case w.crashes >= w.MostCrashes || pr.p.fate.Float64() >= w.CrashChance:
 		return false
 	}
 	w.points = 0
@@ -303,7 +301,7 @@ func (w *World) report(bad []string) {
 	for _, s := range bad {
 		b.WriteString("  " + s + "\n")
 	}
-	const most = 400
+	const most = 2000
 	for i, e := range w.history {
 		if len(w.history)-i <= most {
 			b.WriteString(e.String() + "\n")
