@@ -79,6 +79,9 @@ func (m *mesh) degraded(s api.Status) []string {
 	for _, r := range s.Relays {
 		list = append(list, relayTrouble(r)...)
 	}
+	for _, r := range m.rooms {
+		list = append(list, r.relays.foreignTrouble()...)
+	}
 	inUse := len(m.rooms)
 	for _, r := range m.rooms {
 		if v := r.agent.Revoked(); v != nil {

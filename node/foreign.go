@@ -217,3 +217,17 @@ func (r *relays) merge(gone, kept *relayLine) *relayLine {
 	r.twins[gone.client.URL()] = kept
 	return kept
 }
+
+// foreignTrouble says which relays of peers are not used, and why.
+func (r *relays) foreignTrouble() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []string
+	for url, line := range r.lines {
+		if !line.kept && refusal(line.state.Err) {
+			list = append(list, "a peer's relay "+url+" is not used: "+line.state.Err.Error())
+		}
+	}
+	slices.Sort(list)
+	return list
+}

@@ -80,7 +80,7 @@ func (r *relays) attend(ctx context.Context) error {
 		}
 		now := time.Now()
 		past, next, moved := r.update(now)
-		if err := r.book.remember(ctx, past); err != nil && ctx.Err() == nil {
+		if err := r.writeDown(ctx, past, now); err != nil && ctx.Err() == nil {
 			if !errors.Is(err, store.ErrNoSpace) {
 				return err
 			}
@@ -95,6 +95,21 @@ func (r *relays) attend(ctx context.Context) error {
 			timer.Reset(max(next.Sub(now), time.Millisecond))
 		}
 	}
+}
+
+// writeDown remembers homes and pins.
+func (r *relays) writeDown(ctx context.Context, past []homing.Past, now time.Time) error {
+	r.mu.Lock()
+	met := r.met
+	r.met = nil
+	r.mu.Unlock()
+	if err := errors.Join(r.book.remember(ctx, past), r.book.pin(ctx, met, r.ids, now)); err != nil {
+		r.mu.Lock()
+		r.met = append(r.met, met...)
+		r.mu.Unlock()
+		return err
+	}
+	return nil
 }
 
 // update starts and keeps the lines of the plan of this moment. It returns what to
@@ -159,13 +174,16 @@ func (r *relays) note(line *relayLine) {
 	if r.lines[url] != line {
 		return // another one has taken its place
 	}
-	var auth *relay.AuthError
 	switch {
 	case s.Connected:
 		r.table.Connected(url, s.Pending, line.since)
+		if s.Speaks(relay.ExtensionChallenge) {
+			r.pinned[line.client.RelayID()] = true
+			r.met = append(r.met, line.client.RelayID())
+		}
 	case s.Err == nil:
 		r.table.Lost(url, homing.Ended, line.since)
-	case errors.As(s.Err, &auth):
+	case refusal(s.Err):
 		r.table.Lost(url, homing.Refused, line.since)
 	case relay.Draining(s.Err):
 		r.table.Lost(url, homing.Drained, line.since)

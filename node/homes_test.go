@@ -1,10 +1,12 @@
 package node
 
 import (
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"amesh/identity"
 	"amesh/internal/store"
 	"amesh/node/api"
 	"amesh/node/homing"
@@ -147,10 +150,15 @@ func TestOldHomeIsReadAfterAStart(t *testing.T) {
 			t.Errorf("at last connected to %s", got)
 		}
 		v.end()
-		if past, err := (&relayBook{store: st, amid: key.AMID()}).past(); err != nil || len(past) != 1 {
+		if past, err := remembered(st, key.AMID()); err != nil || len(past.homes) != 1 || len(past.pins) != 2 {
 			t.Errorf("remembered: %+v, %v", past, err)
 		}
 	})
+}
+
+func remembered(st store.Store, amid identity.AMID) (*relayBook, error) {
+	b := &relayBook{store: st, amid: amid}
+	return b, b.open()
 }
 
 // A relay says that it is going, with its last word: its home moves at once.
@@ -175,8 +183,17 @@ func TestHomeDrains(t *testing.T) {
 // farewell is a relay that lets everybody in and ends every connection with a word when
 // it is told to, and at once from then on.
 func farewell(goodbye chan struct{}) func(*relay.Server) http.Handler {
+	challenge := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	return parrot(challenge, `["challenge","ack"]`, goodbye, nil)
+}
+
+// parrot is a relay that answers whoever sends a first frame, and counts these.
+func parrot(challenge, extensions string, goodbye chan struct{}, frames *atomic.Int32) func(*relay.Server) http.Handler {
 	return func(*relay.Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if challenge != "" {
+				w.Header().Set("AgentMesh-Challenge", challenge)
+			}
 			ws, err := websocket.Accept(w, r, nil)
 			if err != nil {
 				return
@@ -185,8 +202,11 @@ func farewell(goodbye chan struct{}) func(*relay.Server) http.Handler {
 			if _, _, err := ws.Read(r.Context()); err != nil {
 				return
 			}
-			hello := []byte(`{"type":"connected","session_id":"s","pending_messages":0,"extensions":["ack"]}`)
-			if err := ws.Write(r.Context(), websocket.MessageText, hello); err != nil {
+			if frames != nil {
+				frames.Add(1)
+			}
+			hello := `{"type":"connected","session_id":"s","pending_messages":0,"extensions":` + extensions + `}`
+			if err := ws.Write(r.Context(), websocket.MessageText, []byte(hello)); err != nil {
 				return
 			}
 			ctx := ws.CloseRead(r.Context())
@@ -196,6 +216,107 @@ func farewell(goodbye chan struct{}) func(*relay.Server) http.Handler {
 			case <-ctx.Done():
 			}
 		})
+	}
+}
+
+// T05: nothing that could be used elsewhere is signed for a relay that sets no challenge,
+// unless the owner trusts it; and never for one that has set one before.
+func TestRelayWithoutChallenge(t *testing.T) {
+	for name, c := range map[string]struct {
+		legacy, met bool
+		state       string
+		says        string
+		frames      int32
+	}{
+		"a strange one":             {false, false, "refused", "relay.allow_legacy", 0},
+		"a strange one that is let": {true, false, "connected", "", 1},
+		"one that set challenges":   {false, true, "refused", "used challenges before", 0},
+		"the same, with legacy let": {true, true, "refused", "used challenges before", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStreet(t, map[string]int{"a": 10})
+				cfg, st := relaysConfig{key: freshKey(t), limits: shortStay(2), legacy: c.legacy}, store.NewMemory()
+				if c.met {
+					v := s.tenantWith(cfg, st, "a")
+					time.Sleep(time.Minute)
+					if got := v.status()[0]; got.Trust != "pinned" {
+						t.Errorf("shown as %+v", got)
+					}
+					v.end()
+				}
+				var frames atomic.Int32
+				s.shut("a")
+				s.all["a"].handler = parrot("", `["ack"]`, nil, &frames)
+				s.open("a", 10)
+				v := s.tenantWith(cfg, st, "a")
+				time.Sleep(time.Minute)
+				got := v.status()[0]
+				if got.State != c.state || !strings.Contains(got.Error, c.says) || (got.Trust == "legacy") != (c.state == "connected") {
+					t.Errorf("shown as %+v", got)
+				}
+				if d := strings.Join(relayTrouble(got), ""); !strings.Contains(d, c.says) {
+					t.Errorf("the owner is told %q", d)
+				}
+				if n := frames.Load(); n != c.frames {
+					t.Errorf("it got %d frames", n)
+				}
+				v.end()
+			})
+		})
+	}
+}
+
+// The owner takes a pin back by not naming the relay once.
+func TestPinIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10, "b": 20})
+		cfg, st := relaysConfig{key: freshKey(t), limits: shortStay(2), legacy: true}, store.NewMemory()
+		for _, names := range []string{"ab", "b"} {
+			v := s.tenantWith(cfg, st, strings.Split(names, "")...)
+			time.Sleep(time.Minute)
+			v.end()
+			s.shut("a")
+		}
+		s.all["a"].handler = parrot("", `["ack"]`, nil, nil)
+		s.open("a", 10)
+		v := s.tenantWith(cfg, st, "b", "a")
+		time.Sleep(time.Minute)
+		if got := v.status()[1]; got.State != "connected" || got.Trust != "legacy" {
+			t.Errorf("shown as %+v", got)
+		}
+		v.end()
+	})
+}
+
+// Peers name as many relays as they like; what is remembered of them has a bound, and
+// the owner's stay.
+func TestPinsAreBounded(t *testing.T) {
+	b := &relayBook{store: store.NewMemory(), amid: alice}
+	if err := b.open(); err != nil {
+		t.Fatal(err)
+	}
+	own, day := map[string]bool{"mine:1": true}, time.Unix(1_800_000_000, 0)
+	if err := b.pin(t.Context(), []string{"mine:1", "first:1"}, own, day); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for i := range pinsMost {
+		ids = append(ids, fmt.Sprintf("theirs:%d", i+1))
+	}
+	if err := b.pin(t.Context(), ids, own, day.Add(48*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := remembered(b.store, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned := again.pinned(own)
+	if len(pinned) != pinsMost+1 || !pinned["mine:1"] || pinned["first:1"] || !pinned["theirs:7"] {
+		t.Errorf("%d pins; mine %t, the oldest %t", len(pinned), pinned["mine:1"], pinned["first:1"])
+	}
+	if again.pinned(nil)["mine:1"] {
+		t.Error("what the owner names no more is pinned")
 	}
 }
 
@@ -292,4 +413,23 @@ func TestPeerHearsOfAMove(t *testing.T) {
 	if d := strings.Join(s.Degraded, "; "); strings.Contains(d, "relay") {
 		t.Errorf("a relay that is left is no trouble: %s", d)
 	}
+}
+
+// A peer is homed on a relay that sets no challenge: our owner is told why nothing goes
+// there.
+func TestPeersRelayWithoutChallenge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10})
+		s.all["b"] = &bureau{mem: store.NewMemory(), handler: parrot("", `["ack"]`, nil, nil)}
+		s.open("b", 10)
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a")
+		time.Sleep(time.Second)
+		v.choose([]string{office("b")})
+		synctest.Wait()
+		got := v.foreignTrouble()
+		if len(got) != 1 || !strings.Contains(got[0], "a peer's relay "+office("b")) || !strings.Contains(got[0], "relay.allow_legacy") {
+			t.Errorf("%q", got)
+		}
+		v.end()
+	})
 }

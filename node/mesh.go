@@ -47,7 +47,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	cfg := &m.node.cfg
 	var err error
 	r.relays, err = newRelays(relaysConfig{
-		key: id.Key, own: cfg.Relays, limits: homingLimits(cfg.Homes), log: cfg.Logger,
+		key: id.Key, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
 		up: func(url string, home bool) {

@@ -72,9 +72,13 @@ var schema = store.Schema{Name: "amesh-node", Version: 1}
 
 // Config is everything a node is told from outside. Zero values are defaults.
 type Config struct {
-	Home      string   // state folder; made with mode 0700 if missing
-	Agent     string   // name of the agent to create if there is none; default "default"
-	Relays    []string // ws:// or wss:// URLs to choose homes from, at most 32
+	Home   string   // state folder; made with mode 0700 if missing
+	Agent  string   // name of the agent to create if there is none; default "default"
+	Relays []string // ws:// or wss:// URLs to choose homes from, at most 32
+	// AllowLegacyRelay lets agents connect to relays that set no challenge, by frames
+	// that whoever sees them can use at a registry for five minutes.
+	AllowLegacyRelay bool
+
 	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken

@@ -68,6 +68,7 @@ func ownRelays(list []string) ([]string, error) {
 type relaysConfig struct {
 	key     identity.PrivateKey
 	own     []string // the relays that the owner names, in his order
+	legacy  bool     // the owner trusts relays that set no challenge
 	limits  homing.Limits
 	deliver func(relay.Delivery, *relay.Client)
 	up      func(url string, home bool) // a relay came within reach
@@ -91,12 +92,15 @@ type relays struct {
 	ctx    context.Context // of run; nil before and after
 	wg     sync.WaitGroup
 	begun  time.Time
+	ids    map[string]bool // of the relays that the owner names; not changed
 	table  *homing.Table
 	homes  []string
 	told   []string              // what others are told
 	differ time.Time             // since when they are to be told something else; zero: they are not
 	lines  map[string]*relayLine // by the URL as relay.ParseURL writes it
 	twins  map[string]*relayLine // other URLs that lead to the relay of a line
+	pinned map[string]bool       // ids of relays that set a challenge once
+	met    []string              // of those, whom we met since it was last written down
 }
 
 type relayLine struct {
@@ -115,8 +119,7 @@ func newRelays(cfg relaysConfig) (*relays, error) {
 	if cfg.own, err = ownRelays(cfg.own); err != nil {
 		return nil, err
 	}
-	past, err := cfg.book.past()
-	if err != nil {
+	if err := cfg.book.open(); err != nil {
 		return nil, err
 	}
 	if cfg.measure == nil {
@@ -125,18 +128,31 @@ func newRelays(cfg relaysConfig) (*relays, error) {
 	now := time.Now()
 	r := &relays{
 		relaysConfig: cfg, news: make(chan struct{}, 1), again: make(chan struct{}, 1), begun: now,
-		table: homing.New(cfg.limits, cfg.own, past, now),
+		table: homing.New(cfg.limits, cfg.own, cfg.book.past(), now),
 		lines: make(map[string]*relayLine), twins: make(map[string]*relayLine),
+		ids: make(map[string]bool),
 	}
+	for _, url := range cfg.own {
+		id, err := relay.RelayID(url)
+		if err != nil {
+			return nil, err
+		}
+		r.ids[id] = true
+	}
+	r.pinned = cfg.book.pinned(r.ids)
 	r.told = r.table.Decide(now).Told
 	return r, nil
 }
 
+// line makes a line that does not run yet; r.mu is held.
 func (r *relays) line(url string) (*relayLine, error) {
 	line := &relayLine{}
-	var err error
+	id, err := relay.RelayID(url)
+	if err != nil {
+		return nil, err
+	}
 	line.client, err = relay.NewClient(relay.ClientConfig{
-		URL: url, Key: r.key, Logger: r.log, Dial: r.dial,
+		URL: url, Key: r.key, Logger: r.log, Dial: r.dial, Pinned: r.pinned[id], AllowLegacy: r.legacy,
 		Deliver: func(d relay.Delivery) {
 			r.took(line)
 			r.deliver(d, line.client)
@@ -225,11 +241,12 @@ func (l *relayLine) show(s *api.Relay) {
 	if !l.since.IsZero() {
 		s.Since = l.since
 	}
-	var auth *relay.AuthError
 	switch {
+	case l.client.Connected() && l.state.Speaks(relay.ExtensionChallenge):
+		s.State, s.Trust = "connected", "pinned"
 	case l.client.Connected():
-		s.State = "connected"
-	case errors.As(l.state.Err, &auth):
+		s.State, s.Trust = "connected", "legacy"
+	case refusal(l.state.Err):
 		s.State = "refused"
 	}
 	if l.state.Err != nil {
@@ -237,9 +254,19 @@ func (l *relayLine) show(s *api.Relay) {
 	}
 }
 
+// refusal tells what trying again soon cannot change: the relay does not want us, or we
+// do not want it.
+func refusal(err error) bool {
+	var auth *relay.AuthError
+	return errors.As(err, &auth) || errors.Is(err, relay.ErrLegacyRelay) || errors.Is(err, relay.ErrDowngrade)
+}
+
 // relayTrouble says what is wrong with a relay that is needed, nothing for nothing.
 func relayTrouble(r api.Relay) []string {
 	switch {
+	case r.Role == string(homing.Leaving):
+	case r.State == "refused":
+		return []string{"the relay " + r.URL + " is not used: " + r.Error}
 	case r.Role == string(homing.Home) && r.State != "connected":
 		return []string{"not connected to the relay " + r.URL}
 	case r.Role == string(homing.Draining) && r.Announced:

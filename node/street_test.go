@@ -58,7 +58,7 @@ func (s *street) open(name string, ms int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box})
+	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box, Names: []string{name + ".test:80"}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -216,21 +216,24 @@ type tenant struct {
 
 func (s *street) tenant(key identity.PrivateKey, limits homing.Limits, st store.Store, names ...string) *tenant {
 	s.t.Helper()
-	v := &tenant{s: s, amid: key.AMID()}
-	cfg := relaysConfig{
-		key: key, limits: limits, dial: s.dial, measure: s.measure, log: quiet,
-		up: func(string, bool) {},
-		deliver: func(d relay.Delivery, c *relay.Client) {
-			v.mu.Lock()
-			v.mail = append(v.mail, string(d.Payload[len(relay.Magic):]))
-			v.mu.Unlock()
-			c.Ack(d.ID)
-		},
-		moved: func() {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			v.moves = append(v.moves, short(v.announced()))
-		},
+	return s.tenantWith(relaysConfig{key: key, limits: limits}, st, names...)
+}
+
+func (s *street) tenantWith(cfg relaysConfig, st store.Store, names ...string) *tenant {
+	s.t.Helper()
+	v := &tenant{s: s, amid: cfg.key.AMID()}
+	cfg.dial, cfg.measure, cfg.log = s.dial, s.measure, quiet
+	cfg.up = func(string, bool) {}
+	cfg.deliver = func(d relay.Delivery, c *relay.Client) {
+		v.mu.Lock()
+		v.mail = append(v.mail, string(d.Payload[len(relay.Magic):]))
+		v.mu.Unlock()
+		c.Ack(d.ID)
+	}
+	cfg.moved = func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.moves = append(v.moves, short(v.announced()))
 	}
 	for _, name := range names {
 		cfg.own = append(cfg.own, office(name))

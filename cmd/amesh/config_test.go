@@ -39,7 +39,7 @@ func settle(t *testing.T, file string, env map[string]string, args ...string) (*
 type upFlags struct {
 	Relay, Bootstrap, Listen       []string
 	API, Announce, Agent, LogLevel string
-	Homes                          string
+	Homes, Legacy                  string
 }
 
 func readFlags(t *testing.T, cmd *cobra.Command) *upFlags {
@@ -55,17 +55,17 @@ func readFlags(t *testing.T, cmd *cobra.Command) *upFlags {
 		return v
 	}
 	text := func(name string) string { return cmd.Flag(name).Value.String() }
-	return &upFlags{list("relay"), list("bootstrap"), list("listen"), text("api"), text("announce"), text("agent"), text("log-level"), text("relays-kept")}
+	return &upFlags{list("relay"), list("bootstrap"), list("listen"), text("api"), text("announce"), text("agent"), text("log-level"), text("relays-kept"), text("allow-legacy-relay")}
 }
 
 func TestFlagsBeatEnvironmentBeatsFile(t *testing.T) {
-	const file = "relay: [ws://file/v1/connect, ws://file2/v1/connect]\nannounce: public\nlog_level: warn\nagent: filed\napi: 127.0.0.1:1\nrelay.homes: 3\n"
-	env := map[string]string{"AMESH_RELAY": "ws://env/v1/connect, ws://env2/v1/connect", "AMESH_LOG_LEVEL": "error", "AMESH_API": "127.0.0.1:2", "AMESH_RELAYS_KEPT": "4"}
-	got, err := settle(t, file, env, "--relay", "ws://flag/v1/connect", "--relay", "ws://flag2/v1/connect", "--api", "127.0.0.1:3", "--relays-kept", "5")
+	const file = "relay: [ws://file/v1/connect, ws://file2/v1/connect]\nannounce: public\nlog_level: warn\nagent: filed\napi: 127.0.0.1:1\nrelay.homes: 3\nrelay.allow_legacy: true\n"
+	env := map[string]string{"AMESH_RELAY": "ws://env/v1/connect, ws://env2/v1/connect", "AMESH_LOG_LEVEL": "error", "AMESH_API": "127.0.0.1:2", "AMESH_RELAYS_KEPT": "4", "AMESH_ALLOW_LEGACY_RELAY": "false"}
+	got, err := settle(t, file, env, "--relay", "ws://flag/v1/connect", "--relay", "ws://flag2/v1/connect", "--api", "127.0.0.1:3", "--relays-kept", "5", "--allow-legacy-relay")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &upFlags{Relay: []string{"ws://flag/v1/connect", "ws://flag2/v1/connect"}, API: "127.0.0.1:3", Announce: "public", Agent: "filed", LogLevel: "error", Homes: "5"}
+	want := &upFlags{Relay: []string{"ws://flag/v1/connect", "ws://flag2/v1/connect"}, API: "127.0.0.1:3", Announce: "public", Agent: "filed", LogLevel: "error", Homes: "5", Legacy: "true"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -73,7 +73,7 @@ func TestFlagsBeatEnvironmentBeatsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = &upFlags{Relay: []string{"ws://env/v1/connect", "ws://env2/v1/connect"}, API: "127.0.0.1:2", Announce: "public", Agent: "filed", LogLevel: "error", Homes: "4"}
+	want = &upFlags{Relay: []string{"ws://env/v1/connect", "ws://env2/v1/connect"}, API: "127.0.0.1:2", Announce: "public", Agent: "filed", LogLevel: "error", Homes: "4", Legacy: "false"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -81,7 +81,7 @@ func TestFlagsBeatEnvironmentBeatsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = &upFlags{Relay: []string{"ws://file/v1/connect", "ws://file2/v1/connect"}, API: "127.0.0.1:1", Announce: "public", Agent: "filed", LogLevel: "warn", Homes: "3"}
+	want = &upFlags{Relay: []string{"ws://file/v1/connect", "ws://file2/v1/connect"}, API: "127.0.0.1:1", Announce: "public", Agent: "filed", LogLevel: "warn", Homes: "3", Legacy: "true"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -98,6 +98,8 @@ func TestConfigIsStrict(t *testing.T) {
 		{"list for one value", "api: [a, b]\n", "want one text, HOST:PORT; found [a b]"},
 		{"numbers for a word", "announce: [1, 2]\n", "announce: want none or public; found [1 2]"},
 		{"word for a number", "relay.homes: many\n", "relay.homes: "},
+		{"word for a truth", "relay.allow_legacy: perhaps\n", "relay.allow_legacy: "},
+		{"number for a truth", "relay.allow_legacy: 1\n", "relay.allow_legacy: want true or false; found 1"},
 		{"list for a number", "relay.homes: [1]\n", "relay.homes: want a number, 1 to 8; found [1]"},
 		{"map for a text", "api: {host: x}\n", "want one text"},
 	} {

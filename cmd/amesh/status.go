@@ -105,6 +105,9 @@ func relayState(r api.Relay) string {
 	if r.State != r.Role {
 		words = append(words, r.State)
 	}
+	if r.Trust != "" {
+		words = append(words, r.Trust)
+	}
 	if r.LatencyMS > 0 {
 		words = append(words, fmt.Sprintf("%.4g ms", r.LatencyMS))
 	}

@@ -24,6 +24,7 @@ import (
 type upOptions struct {
 	relays, bootstrap, listen           []string
 	homes                               int
+	legacy                              bool
 	api, announce, name, printAddresses string
 }
 
@@ -47,6 +48,7 @@ lists with commas), then from config.yaml in the home.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&o.relays, "relay", nil, "ws:// or wss:// `URL` of a relay to be homed on (repeatable; the fastest are chosen)")
 	f.IntVar(&o.homes, "relays-kept", homing.DefaultLimits().Keep, "be homed on at most `N` of the relays at a time, 1 to 8")
+	f.BoolVar(&o.legacy, "allow-legacy-relay", false, "connect also to relays that set no challenge: what is signed for them could be used at a registry")
 	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
@@ -73,7 +75,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	n, err := node.New(node.Config{
-		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, Bootstrap: o.bootstrap, Listen: o.listen,
+		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy, Bootstrap: o.bootstrap, Listen: o.listen,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
