@@ -19,6 +19,7 @@ const (
 	TagRevocation     Tag = "amesh/1 revocation" // by the key that leaves
 	TagSuccessor      Tag = "amesh/1 successor"  // by the key that takes its place
 	TagRelayConnect   Tag = "amesh/1 relay connect"
+	TagRelayNotice    Tag = "amesh/1 relay notice"
 	TagMessage        Tag = "amesh/1 message"
 )
 

@@ -263,6 +263,7 @@ func TestT04Tags(t *testing.T) {
 		TagRenew:          "amesh/1 renew",
 		TagRollbackMark:   "amesh/1 rollback mark",
 		TagRelayConnect:   "amesh/1 relay connect",
+		TagRelayNotice:    "amesh/1 relay notice",
 		TagMessage:        "amesh/1 message",
 	} {
 		sig := key.Sign(tag, []byte("body"))

@@ -237,6 +237,9 @@ func (c *conn) refusedFrame(clientID string, code RefusalCode, retry time.Durati
 // receiveFrame hands a message to a receiver with "ack", in the form that it speaks,
 // whatever its sender spoke.
 func (c *conn) receiveFrame(row *mailbox.Row) []byte {
+	if row.Notice != nil {
+		return encode(expiredFrame{Type: typeExpired, ID: row.ID.String(), Notice: row.Payload})
+	}
 	if c.binary && len(row.Candidates) == 0 {
 		if envelope, ok := payloadEnvelope(row); ok {
 			return binaryReceiveFrame(row, envelope)

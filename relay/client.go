@@ -35,6 +35,10 @@ type ClientConfig struct {
 	// Deliver gets every message in the order in which the relay sent them, on one
 	// goroutine. It may block; then the relay is read no further. Required.
 	Deliver func(Delivery)
+	// OnExpired gets the relay's signed notices of what it gave up, on Deliver's
+	// goroutine and in the order with its messages. It may block. What is not named in
+	// Ack comes again. Without it the relay is not asked for notices.
+	OnExpired func(Expired)
 	// OnState hears of every change, on Run's goroutine. It must not block. May
 	// be nil.
 	OnState func(State)
@@ -55,11 +59,13 @@ type Client struct {
 	key     identity.PrivateKey
 	who     identity.AMID
 	deliver func(Delivery)
-	onState func(State)
-	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
-	log     *slog.Logger
-	limits  Limits
-	retry   chan struct{}
+	// onExpired may be nil.
+	onExpired func(Expired)
+	onState   func(State)
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	log       *slog.Logger
+	limits    Limits
+	retry     chan struct{}
 
 	mu     sync.Mutex
 	link   *link
@@ -93,7 +99,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	return &Client{
 		url: u.String(), id: id, legacy: cfg.AllowLegacy, pinned: cfg.Pinned,
-		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onState: cfg.OnState,
+		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onExpired: cfg.OnExpired, onState: cfg.OnState,
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),
 	}, nil
@@ -223,7 +229,8 @@ func (c *Client) Send(o Outgoing, done func(Result)) {
 	}
 }
 
-// Ack tells the relay that messages are safe here, named by their Delivery.ID,
+// Ack tells the relay that messages are safe here, named by their Delivery.ID or
+// Expired.ID,
 // once for each delivery. It never blocks; acknowledgements are sent together
 // when several wait. Without a connection, or on a relay without "ack", it does
 // nothing: what is not acknowledged comes again.

@@ -189,7 +189,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	// Written when everybody can: whoever reads it finds itself there.
 	c.queue.put(encode(connectedFrame{
 		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: c.agreed,
-		STUN: c.s.stunFor(f.Extensions), Mark: c.mark,
+		STUN: c.s.stunFor(f.Extensions), Mark: c.mark, RelayKey: c.relayKeyText(),
 	}))
 	old, ok := c.s.register(c)
 	if !ok {

@@ -61,14 +61,16 @@ func higher(a, b *identity.RollbackMark) bool {
 
 // readMark looks up what the agent has left here; the connect frame was verified.
 func (c *conn) readMark(f connectFrame) error {
-	if !slices.Contains(c.agreed, ExtensionEpoch) {
-		return nil
-	}
 	key, err := identity.ParsePublicKeyText(f.PublicKey)
 	if err != nil {
 		return err
 	}
-	c.marks = markPlace{key: key, relay: f.Relay}
+	if f.proves() {
+		c.marks = markPlace{key: key, relay: f.Relay}
+	}
+	if !slices.Contains(c.agreed, ExtensionEpoch) {
+		return nil
+	}
 	raw, err := c.s.marks.Get(c.ctx, c.who)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ const (
 	ExtensionAllow Extension = "allow"
 	// ExtensionEpoch keeps a rollback mark of the agent (relay.md §10).
 	ExtensionEpoch Extension = "epoch"
+	// ExtensionExpired tells senders what the relay gave up (relay.md §11).
+	ExtensionExpired Extension = "expired"
 )
 
 // extensions lists all, in the order of the confirmation, each with what it is
@@ -32,6 +34,7 @@ var extensions = []struct {
 	{name: ExtensionBinary, needs: ExtensionAck},
 	{name: ExtensionAllow, needs: ExtensionAck},
 	{name: ExtensionEpoch, needs: ExtensionChallenge},
+	{name: ExtensionExpired, needs: ExtensionAck},
 }
 
 // agree is what both sides speak.
@@ -51,6 +54,9 @@ func (s *Server) extensions() []Extension {
 	ours := []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}
 	if s.marks != nil {
 		ours = append(ours, ExtensionEpoch)
+	}
+	if s.key != nil {
+		ours = append(ours, ExtensionExpired)
 	}
 	return ours
 }

@@ -36,6 +36,7 @@ const (
 	typeAllowed      = "allowed"
 	typeDeposit      = "deposit"
 	typeDeposited    = "deposited"
+	typeExpired      = "expired"
 )
 
 // The protocol strings in use; we send the first.
@@ -102,6 +103,7 @@ type connectedFrame struct {
 	Extensions []Extension `json:"extensions,omitempty"`
 	STUN       string      `json:"stun,omitempty"`
 	Mark       string      `json:"mark,omitempty"`
+	RelayKey   string      `json:"relay_key,omitempty"`
 }
 
 type sendFrame struct {

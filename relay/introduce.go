@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"amesh/identity"
+
 	"github.com/coder/websocket"
 )
 
@@ -70,7 +72,11 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 
 // extensions are what this client speaks on every relay.
 func (c *Client) extensions() []Extension {
-	return []Extension{ExtensionAck, ExtensionBinary, ExtensionAllow}
+	all := []Extension{ExtensionAck, ExtensionBinary, ExtensionAllow}
+	if c.onExpired != nil {
+		all = append(all, ExtensionExpired)
+	}
+	return all
 }
 
 // admitted reads what the relay says of the connection. Only what we named counts.
@@ -84,6 +90,12 @@ func (c *Client) admitted(hello connectFrame, f connectedFrame) (State, error) {
 		c.pin()
 	}
 	s.STUN = stunAt(f.STUN, c.id)
+	if s.Speaks(ExtensionExpired) {
+		var err error
+		if s.RelayKey, err = identity.ParsePublicKeyText(f.RelayKey); err != nil {
+			return State{}, fmt.Errorf("relay_key: %w", err)
+		}
+	}
 	if s.Speaks(ExtensionEpoch) && f.Mark != "" {
 		var err error
 		if s.Mark, err = c.ownMark(f.Mark); err != nil {

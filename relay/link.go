@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"amesh/identity"
+
 	"github.com/coder/websocket"
 )
 
@@ -26,13 +28,15 @@ type link struct {
 	ws          *websocket.Conn
 	ack, binary bool
 	allows      bool
-	keeps       bool   // rollback marks
+	keeps       bool // rollback marks
+	challenged  bool
+	relayKey    identity.PublicKey
 	salt        []byte // of the allow list
 	// session is the relay's name for the connection.
 	session string
 
 	wake  chan struct{} // there is something to write
-	inbox chan Delivery
+	inbox chan any      // a Delivery or an Expired
 	// blocked says that the reader waits for Deliver; pongs cannot come then.
 	blocked atomic.Bool
 
@@ -57,7 +61,8 @@ func newLink(c *Client, ws *websocket.Conn, s State) *link {
 		c: c, ws: ws, session: s.Session,
 		ack: s.Speaks(ExtensionAck), binary: s.Speaks(ExtensionBinary),
 		allows: s.Speaks(ExtensionAllow), salt: newSalt(), keeps: s.Speaks(ExtensionEpoch),
-		wake: make(chan struct{}, 1), inbox: make(chan Delivery, c.limits.Inbox),
+		challenged: s.Speaks(ExtensionChallenge), relayKey: s.RelayKey,
+		wake: make(chan struct{}, 1), inbox: make(chan any, c.limits.Inbox),
 		waiting: map[string]*pending{},
 	}
 }
@@ -106,7 +111,7 @@ func (l *link) parse(typ websocket.MessageType, data []byte) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return meaning(frame)
+		return l.meaning(frame)
 	}
 	if l.binary {
 		return parseRelayBinary(data)
@@ -115,10 +120,15 @@ func (l *link) parse(typ websocket.MessageType, data []byte) (any, error) {
 }
 
 // meaning is what a frame that came as text says.
-func meaning(frame any) (any, error) {
+func (l *link) meaning(frame any) (any, error) {
 	switch f := frame.(type) {
 	case receiveFrame:
 		return deliveryOf(f)
+	case expiredFrame:
+		if l.c.onExpired == nil {
+			return nil, errUnknownType
+		}
+		return l.expired(f)
 	case relayedFrame:
 		expires, err := parseStamp(f.Expires)
 		return settled{f.ClientID, Result{Expires: expires}}, err
@@ -131,7 +141,7 @@ func meaning(frame any) (any, error) {
 
 func (l *link) take(ctx context.Context, frame any) {
 	switch f := frame.(type) {
-	case Delivery:
+	case Delivery, Expired:
 		l.blocked.Store(true)
 		select {
 		case l.inbox <- f:
@@ -157,7 +167,12 @@ func (l *link) deliverAll(ctx context.Context) {
 		if l.ack && ctx.Err() != nil {
 			continue
 		}
-		l.c.deliver(d)
+		switch d := d.(type) {
+		case Delivery:
+			l.c.deliver(d)
+		case Expired:
+			l.c.onExpired(d)
+		}
 	}
 }
 

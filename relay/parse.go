@@ -204,7 +204,7 @@ func (m members) relayFrame(typ string, ok *bool) any {
 	case typeConnected:
 		f := connectedFrame{Type: typ, SessionID: m.text("session_id", ok)}
 		m.number("pending_messages", &f.Pending)
-		f.STUN, f.Mark = m.optional("stun"), m.optional("mark")
+		f.STUN, f.Mark, f.RelayKey = m.optional("stun"), m.optional("mark"), m.optional("relay_key")
 		if json.Unmarshal(m["extensions"], &f.Extensions) != nil {
 			f.Extensions = nil
 		}
@@ -228,6 +228,8 @@ func (m members) relayFrame(typ string, ok *bool) any {
 		f := refusedFrame{Type: typ, ClientID: m.text("client_id", ok), Code: RefusalCode(m.text("code", ok))}
 		m.number("retry_after_s", &f.RetryAfter)
 		return f
+	case typeExpired:
+		return expiredFrame{Type: typ, ID: m.text("id", ok), Notice: m.text("notice", ok)}
 	case typeDeposited:
 		return depositedFrame{Type: typ, Mark: m.optional("mark"), Code: RefusalCode(m.optional("code"))}
 	case typeAllowed:

@@ -70,8 +70,8 @@ func (c *conn) handOut() (more bool, err error) {
 	for i := range rows {
 		row := &rows[i]
 		c.cursor = row.Cursor
-		if row.Notice != nil {
-			continue // no frame of the wire carries it yet
+		if row.Notice != nil && !c.announce(row) {
+			continue
 		}
 		c.credit.hold(row)
 		if !c.queue.put(c.receiveFrame(row)) {

@@ -110,6 +110,8 @@ type State struct {
 	Pending int
 	// STUN is the HOST:PORT of a STUN server beside the relay, or empty.
 	STUN string
+	// RelayKey is the relay's key, with which it signs notices; zero if it told none.
+	RelayKey identity.PublicKey
 	// Mark is what the relay keeps for us (see Client.Deposit); nil if that is nothing.
 	Mark *identity.RollbackMark
 	// Err is why there is no connection: an *AuthError, ErrReplaced or trouble

@@ -24,6 +24,8 @@ type ServerConfig struct {
 	// Mailbox keeps what cannot be delivered at once. Required; the caller
 	// closes what is behind it after Run has returned.
 	Mailbox mailbox.Mailbox
+	// Key signs notices, and is the relay's libp2p key; nil: no extension "expired".
+	Key *identity.PrivateKey
 	// Marks keeps rollback marks; without it the relay has no extension "epoch".
 	Marks Marks
 	// Limits are the server's numbers; the zero value means DefaultLimits.
@@ -56,7 +58,8 @@ type Server struct {
 	stun    string
 	about   About
 	names   names
-	marks   Marks // nil: none
+	marks   Marks                // nil: none
+	key     *identity.PrivateKey // nil: none
 	rates   *rates
 	replays *replays
 	broken  chan error
@@ -102,7 +105,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	n, b := newCounts(), newBooks(l)
 	s := &Server{
 		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, bans: cfg.Bans,
-		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks,
+		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks, key: cfg.Key,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
@@ -160,6 +163,7 @@ func (s *Server) sweep(ctx context.Context) {
 		s.storageResult(err)
 	}
 	if n > 0 {
+		s.tellExpired()
 		s.log.Info("messages expired", "count", n)
 	}
 }
