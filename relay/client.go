@@ -32,6 +32,8 @@ type ClientConfig struct {
 	// AllowLegacy lets the client connect to a relay without "challenge", by a
 	// frame that whoever sees it can use at another service for five minutes.
 	AllowLegacy bool
+	// Hidden asks the relay to tell nobody that we are connected.
+	Hidden bool
 	// Deliver gets every message in the order in which the relay sent them, on one
 	// goroutine. It may block; then the relay is read no further. Required.
 	Deliver func(Delivery)
@@ -56,6 +58,7 @@ type Client struct {
 	url     string
 	id      string // of the relay
 	legacy  bool   // AllowLegacy
+	hidden  bool
 	key     identity.PrivateKey
 	who     identity.AMID
 	deliver func(Delivery)
@@ -98,7 +101,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		url: u.String(), id: id, legacy: cfg.AllowLegacy, pinned: cfg.Pinned,
+		url: u.String(), id: id, legacy: cfg.AllowLegacy, hidden: cfg.Hidden, pinned: cfg.Pinned,
 		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onExpired: cfg.OnExpired, onState: cfg.OnState,
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),

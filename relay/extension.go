@@ -22,6 +22,8 @@ const (
 	ExtensionEpoch Extension = "epoch"
 	// ExtensionExpired tells senders what the relay gave up (relay.md §11).
 	ExtensionExpired Extension = "expired"
+	// ExtensionHidden keeps from others that the agent is connected (relay.md §12).
+	ExtensionHidden Extension = "hidden"
 )
 
 // extensions lists all, in the order of the confirmation, each with what it is
@@ -35,6 +37,7 @@ var extensions = []struct {
 	{name: ExtensionAllow, needs: ExtensionAck},
 	{name: ExtensionEpoch, needs: ExtensionChallenge},
 	{name: ExtensionExpired, needs: ExtensionAck},
+	{name: ExtensionHidden},
 }
 
 // agree is what both sides speak.
@@ -51,7 +54,7 @@ func agree(offered, ours []Extension) []Extension {
 
 // extensions are what this relay speaks.
 func (s *Server) extensions() []Extension {
-	ours := []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}
+	ours := []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow, ExtensionHidden}
 	if s.marks != nil {
 		ours = append(ours, ExtensionEpoch)
 	}

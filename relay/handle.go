@@ -91,7 +91,7 @@ func (s *Server) presence(name string) presenceReplyFrame {
 	if err != nil {
 		return f
 	}
-	peer := s.find(who)
+	peer := s.seen(who)
 	if peer == nil {
 		return f
 	}
@@ -99,6 +99,15 @@ func (s *Server) presence(name string) presenceReplyFrame {
 	defer peer.mu.Unlock()
 	f.Status, f.LastSeen = peer.status, wireStamp(peer.seen)
 	return f
+}
+
+// seen returns the connection of an agent that lets others know of it, or nil.
+func (s *Server) seen(who identity.AMID) *conn {
+	c := s.find(who)
+	if c == nil || slices.Contains(c.agreed, ExtensionHidden) {
+		return nil
+	}
+	return c
 }
 
 // forwardICE passes a candidate exchange on if the peer is there. Only for an
@@ -119,7 +128,7 @@ func (c *conn) forward(to string, frame any) bool {
 	if err != nil {
 		return false
 	}
-	peer := c.s.find(who)
+	peer := c.s.seen(who)
 	return peer != nil && peer.queue.offer(encode(frame))
 }
 

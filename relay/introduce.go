@@ -76,6 +76,9 @@ func (c *Client) extensions() []Extension {
 	if c.onExpired != nil {
 		all = append(all, ExtensionExpired)
 	}
+	if c.hidden {
+		all = append(all, ExtensionHidden)
+	}
 	return all
 }
 

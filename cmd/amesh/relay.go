@@ -20,6 +20,7 @@ import (
 	"amesh/relay"
 	"amesh/relay/ban"
 	"amesh/relay/mailbox"
+	"amesh/relay/marks"
 	"amesh/relay/metrics"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -193,7 +194,7 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	p.opened = append(p.opened, p.host)
-	p.server, err = p.newServer(o)
+	p.server, err = p.newServer(o, key)
 	return err
 }
 
@@ -236,9 +237,9 @@ func (p *relayParts) serve() error {
 	return nil
 }
 
-func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
+func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.Server, error) {
 	cfg := relay.ServerConfig{
-		Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name),
+		Key: &key, Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name),
 		About: relay.About{
 			Name: o.name, Operator: o.operator, Contact: o.contact, Version: version,
 			Libp2p: toldLibp2p(o.name, dht.Multiaddrs(p.host)),
@@ -259,6 +260,9 @@ func (p *relayParts) newServer(o relayOptions) (*relay.Server, error) {
 		return nil, err
 	}
 	if cfg.Mailbox, err = mailbox.NewDisk(p.data, cfg.Limits.Mailbox); err != nil {
+		return nil, err
+	}
+	if cfg.Marks, err = marks.New(p.data, marks.Limits{}); err != nil {
 		return nil, err
 	}
 	return relay.NewServer(cfg)
