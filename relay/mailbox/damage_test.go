@@ -254,7 +254,7 @@ func TestRottenBoxAndClock(t *testing.T) {
 			if got := firstLetters(list(t, m, bob)); got != "abc" {
 				t.Errorf("row %c, bit %d: %q", kind, bit, got)
 			}
-			many := make([]mailbox.Message, 200)
+			many := make([]mailbox.Message, 30)
 			for i := range many {
 				many[i] = note(strings.Repeat("x", i+1))
 			}

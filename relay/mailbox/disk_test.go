@@ -3,6 +3,7 @@ package mailbox_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -124,6 +125,30 @@ func firstLetters(rows []mailbox.Row) string {
 		s += r.Payload[:1]
 	}
 	return s
+}
+
+func TestLimitsAreChecked(t *testing.T) {
+	if _, err := mailbox.NewDisk(nil, mailbox.Limits{}); err == nil {
+		t.Error("a mailbox without a store")
+	}
+	for name, spoil := range map[string]func(*mailbox.Limits){
+		"TTL":             func(l *mailbox.Limits) { l.TTL = 0 },
+		"Share.Bytes":     func(l *mailbox.Limits) { l.Share.Bytes = -1 },
+		"Box.Messages":    func(l *mailbox.Limits) { l.Box.Messages = 0 },
+		"SweepRows":       func(l *mailbox.Limits) { l.SweepRows = 1001 },
+		"AllowEntries":    func(l *mailbox.Limits) { l.AllowEntries = 0 },
+		"LegacyShare.Mes": func(l *mailbox.Limits) { l.LegacyShare = mailbox.Size{} },
+	} {
+		l := mailbox.DefaultLimits()
+		spoil(&l)
+		_, disk := mailbox.NewDisk(store.NewMemory(), l)
+		_, memory := mailbox.NewMemory(l)
+		for _, err := range []error{disk, memory} {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
 }
 
 // CP 9: a repeat costs nothing and changes nothing.

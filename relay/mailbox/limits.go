@@ -19,8 +19,9 @@ type Limits struct {
 	// it, as a 0.2 sender expects: its hundred messages are what a minute allows, and
 	// names cost nothing, so a smaller share would keep out nobody who means harm.
 	LegacyShare Size
-	// Box bounds the mailbox of an agent that last connected with "ack".
-	// Default 1,000 messages and 64 MiB.
+	// Box bounds the mailbox of an agent that last connected with "ack". Put looks
+	// at every row of a mailbox, so ten thousand are many. Default 1,000 messages
+	// and 64 MiB.
 	Box Size
 	// Share is how much of such a mailbox one sender may have, so that one who writes
 	// much leaves room for the others. Default 500 messages and 32 MiB, which is more
@@ -44,7 +45,8 @@ type Limits struct {
 	// mail is not remembered when it connects, and has the small mailbox. Default
 	// 1,000,000.
 	Boxes int
-	// SweepRows is how many expired rows are removed in one commit. Default 256.
+	// SweepRows is how many expired rows are removed in one commit, at most 1,000.
+	// Default 256.
 	SweepRows int
 	// ClockJump is the most that may count as time passed while the relay was
 	// not running; more looks like a wrong clock and expires nothing. Default 1 h.
@@ -100,7 +102,7 @@ func (l Limits) Check() error {
 		l.Box.Check("Box"), l.Share.Check("Share"), l.Total.Check("Total"),
 		positive("StrangerEach", int64(l.StrangerEach)), positive("AllowEntries", int64(l.AllowEntries)),
 		positive("AllowTotal", int64(l.AllowTotal)), positive("Boxes", int64(l.Boxes)),
-		positive("SweepRows", int64(l.SweepRows)),
+		positive("SweepRows", int64(l.SweepRows)), atMost("SweepRows", l.SweepRows, maxSweepRows),
 	)
 }
 
@@ -110,6 +112,16 @@ func (l Limits) orDefault() (Limits, error) {
 		return DefaultLimits(), nil
 	}
 	return l, l.Check()
+}
+
+// maxSweepRows expired rows, with their notices, fit into one commit.
+const maxSweepRows = 1000
+
+func atMost(name string, n, most int) error {
+	if n > most {
+		return fmt.Errorf("limit %s must be at most %d", name, most)
+	}
+	return nil
 }
 
 func positive[N int64 | time.Duration](name string, n N) error {

@@ -191,8 +191,8 @@ type Mailbox interface {
 	// nothing.
 	Take(ctx context.Context, owner identity.AMID, n int) ([]Row, error)
 
-	// Delete removes rows of owner, all in one commit. Cursors that name nothing
-	// are ignored; it returns how many named something.
+	// Delete removes rows of owner, with as few commits as it takes. Cursors that
+	// name nothing are ignored; it returns how many named something.
 	Delete(ctx context.Context, owner identity.AMID, cursors []Cursor) (int, error)
 
 	// Usage counts what owner's mailbox holds, without notices, with expired
