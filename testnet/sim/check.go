@@ -40,7 +40,7 @@ func DefaultSlack() Slack { return Slack{End: 10*time.Minute + grace, Heal: 12 *
 //	    and are acknowledged, only after the rows that make it true
 //	I10 only what an agent sealed is ever opened
 //	T19 a knock gets one final answer
-//	T20 a one-time key opens one knock, and goes with it
+//	T20 a one-time key is for one knock, and goes with it
 //	T31 the epoch rises when a state was undone, and then only; no session of before
 //	    seals again
 //	T37 nothing but the knock leaves before the accept
@@ -52,7 +52,7 @@ func Check(history []Event, slack Slack) []string {
 		slack: slack, messages: make(map[string]*message), nodes: make(map[string]*node),
 		marks: make(map[string]string), sealed: make(map[string]int), carried: make(map[string]bool),
 		promised: make(map[string]bool), opened: make(map[string]bool), lines: make(map[string]*line),
-		knocks: make(map[string]*knocked), spent: make(map[string]string),
+		knocks: make(map[string]*knocked), given: make(map[string]bool), spent: make(map[string]string),
 	}
 	for _, e := range history {
 		j.take(e)
@@ -130,6 +130,7 @@ type judge struct {
 	promised map[string]bool
 	opened   map[string]bool     // by node and envelope
 	knocks   map[string]*knocked // by receiver and hash
+	given    map[string]bool     // by receiver and one-time key
 	spent    map[string]string   // the knock, by receiver, life and one-time key
 	bad      []string
 	now      Event

@@ -112,6 +112,12 @@ func (j *judge) leaves(e Event) {
 	}
 	if at := e.Peer + " " + e.ID; e.ID != "" && j.knocks[at] == nil {
 		j.knocks[at] = &knocked{from: e.Who, keys: slices.Clone(e.OneTime)}
+		for _, key := range e.OneTime {
+			if j.given[e.Peer+" "+key] {
+				j.complain("T20: the one-time key %s was given for another knock", key)
+			}
+			j.given[e.Peer+" "+key] = true
+		}
 	}
 	life := j.sealed[e.Who+e.Envelope]
 	if life == 0 {

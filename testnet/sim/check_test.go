@@ -137,6 +137,7 @@ func TestCheckSeesEveryBrokenPromise(t *testing.T) {
 		{"answered again", "T19", and(Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k1", State: "rejected"})},
 		{"a knock of nobody", "I10", and(Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k9", State: "accepted"})},
 		{"a one-time key stays", "T20", and(knocked("k2"), Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k2", State: "accepted"})},
+		{"a one-time key for two", "T20", and(knocked("k2"))},
 		{"a one-time key opens two", "T20", and(knocked("k2"), Event{Kind: Knock, Who: "bob", Peer: "ann", ID: "k2", State: "accepted", OneTime: []string{"4-1"}})},
 		{"undone, and nobody noticed", "T31", and(Event{Kind: Undone, Who: "bob"}, Event{Kind: Runs, Who: "bob", Epoch: 1})},
 		{"noticed, and nothing was undone", "T31", and(Event{Kind: Runs, Who: "bob", Epoch: 2})},

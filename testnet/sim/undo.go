@@ -61,6 +61,12 @@ func (p *Person) Copy() Copy {
 	return c
 }
 
+// rowsOf begins the keys of a kind of a person's rows.
+func (p *Person) rowsOf(kind byte) []byte {
+	amid := p.AMID()
+	return append(amid[:], kind)
+}
+
 // disk is what is durable at a person now.
 func (p *Person) disk() *store.Memory {
 	if p.proc != nil && p.proc.dead.Load() {
@@ -95,6 +101,32 @@ func (w *World) newStateKey() *store.StateKey {
 		w.t.Fatal(err)
 	}
 	return key
+}
+
+// LoseSessions deletes a person's sessions and nothing else: this is no older state, and
+// the node does not notice before it cannot open something.
+func (w *World) LoseSessions(p *Person) {
+	off := p.off
+	p.Stop()
+	prefix := p.rowsOf(kindSession)
+	err := p.mem.Update(context.Background(), func(tx store.Tx) error {
+		var keys [][]byte
+		err := tx.Scan(prefix, nil, func(k, _ []byte) bool {
+			keys = append(keys, bytes.Clone(k))
+			return true
+		})
+		for _, k := range keys {
+			err = errors.Join(err, tx.Delete(k))
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	clear(p.rows.sessions)
+	if !off {
+		p.Start()
+	}
 }
 
 // Backup is what a backup of a person holds.

@@ -13,28 +13,36 @@ import (
 // What people do whose nodes lose their state or get an older one (session.md §8.6,
 // §8.7, §9.4), who use keys once, and who write before they are answered.
 var undoScripts = []script{
+	{"the sessions are gone", sessionsLost},
 	{"a backup is restored, the peer writes on", restoredReceiver},
 	{"a backup is restored with mail under way", restoredSender},
 	{"both restore a backup", bothRestored},
 	{"the state folder is deleted", stateLost},
+	{"the state folder is deleted, the peer writes on", stateLostWritten},
 	{"the mark is deleted", markLost},
 	{"the sender's state is put back", senderPutBack},
 	{"the receiver's state is put back", receiverPutBack},
 	{"the first message behind a knock", tailOfKnock},
 	{"keys are used once", usedOnce},
-	{"a knock on keys that are gone", renewed},
+	{"a knock on keys that are gone", renewedAfterLoss},
+	{"a knock on keys that are replaced", renewedAfterPutBack},
 }
 
-// saw counts what happened, where nobody died and everything went its way.
+// saw is for what happens where nobody dies and everything goes its way.
 func saw(t *testing.T, w *World, what string, is func(Event) bool) {
 	t.Helper()
-	for _, e := range w.History() {
-		if is(e) {
-			return
-		}
-	}
-	if w.Crashes() == 0 {
+	if w.Crashes() == 0 && !slices.ContainsFunc(w.History(), is) {
 		t.Errorf("this run was to have %s", what)
+	}
+}
+
+// inTurn is for what is never late where nobody dies.
+func inTurn(t *testing.T, w *World) {
+	t.Helper()
+	for _, e := range w.History() {
+		if w.Crashes() == 0 && e.Kind == InRow && (e.Late || e.Gap > 0) {
+			t.Errorf("it was to come in its turn: %s", e)
+		}
 	}
 }
 
@@ -55,6 +63,23 @@ func talked(w *World) (ann, bob *Person) {
 	w.Reaches(ann, "first", api.StateHandled, time.Hour)
 	w.Pass(time.Minute)
 	return ann, bob
+}
+
+// T29, session.md §8.6: a node that cannot open what a friend sends asks for a new
+// session, in which all comes again that it may not have.
+func sessionsLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.LoseSessions(bob)
+	w.Say(ann, bob, "1", 0)
+	w.Say(ann, bob, "2", 0)
+	w.Work(bob, 3)
+	w.Say(bob, ann, "back", 0)
+	w.Work(ann, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled})
+	want(t, bob, map[string]api.State{"back": api.StateHandled})
+	wantShown(t, bob, ann, "first", "1", "2")
+	inTurn(t, w)
 }
 
 // CP 29, T29: what came after the backup comes again, and what the peer sends on
@@ -119,9 +144,26 @@ func bothRestored(t *testing.T, w *World) {
 	wantShown(t, ann, bob, "answer", "from bob")
 }
 
-// CP 31: all but the identity and the mark is gone. The peer's mail arrives as soon as
-// the node has written to it.
+// CP 31: all but the identity and the mark is gone. When the node writes to a peer, all
+// comes again from it that is not ended.
 func stateLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Say(ann, bob, "delivered", 0)
+	w.Reaches(ann, "delivered", api.StateDelivered, time.Hour)
+	w.Lose(bob)
+	w.Say(bob, ann, "who are you", 0)
+	w.Work(bob, 1)
+	w.Work(ann, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"first": api.StateHandled, "delivered": api.StateHandled})
+	want(t, bob, map[string]api.State{"who are you": api.StateHandled})
+	wantShown(t, bob, ann, "delivered")
+	wantShown(t, ann, bob, "answer", "who are you")
+	inTurn(t, w)
+}
+
+// The same with mail that nobody can open until then.
+func stateLostWritten(t *testing.T, w *World) {
 	ann, bob := talked(w)
 	w.Lose(bob)
 	w.Say(ann, bob, "on the old session", 0)
@@ -130,7 +172,7 @@ func stateLost(t *testing.T, w *World) {
 	w.Work(bob, 1)
 	w.Work(ann, 2)
 	w.Finish()
-	want(t, ann, map[string]api.State{"first": api.StateHandled, "on the old session": api.StateHandled})
+	want(t, ann, map[string]api.State{"on the old session": api.StateHandled})
 	want(t, bob, map[string]api.State{"who are you": api.StateHandled})
 	wantShown(t, bob, ann, "on the old session")
 	wantShown(t, ann, bob, "answer", "who are you")
@@ -173,6 +215,7 @@ func senderPutBack(t *testing.T, w *World) {
 	w.Finish()
 	want(t, ann, map[string]api.State{"under way": api.StateHandled, "after": api.StateHandled, "forgotten": ""})
 	wantShown(t, bob, ann, "first", "under way", "forgotten", "after")
+	inTurn(t, w)
 }
 
 // CP 29, T31: the receiver does not know any more what came after the copy.
@@ -222,31 +265,25 @@ func usedOnce(t *testing.T, w *World) {
 	w.Direct(ann, bob, true)
 	w.Direct(cid, bob, true)
 	w.Say(ann, bob, "1", 0)
-	w.Decide(bob, true)
 	w.Say(cid, bob, "1", 0)
-	w.Decide(bob, false)
-	w.Work(bob, 1)
+	w.Decide(bob, true)
+	w.Decide(bob, true)
+	w.Work(bob, 2)
 	w.Kill(ann, bob)
 	w.Say(ann, bob, "2", 0)
-	w.Work(bob, 2)
+	w.Work(bob, 3)
 	w.Finish()
 	saw(t, w, "a knock with two keys", func(e Event) bool { return e.Kind == Knock && len(e.OneTime) == 2 })
 	want(t, ann, map[string]api.State{"1": api.StateHandled, "2": api.StateHandled})
-	want(t, cid, map[string]api.State{"1": api.StateRefused})
+	want(t, cid, map[string]api.State{"1": api.StateHandled})
 	wantShown(t, bob, ann, "1", "2")
 }
 
 // session.md §8.5: the knock waits at the relay, and the keys that it names are gone when
 // it is read. What was behind it waits for the next one.
-func renewed(t *testing.T, w *World) {
+func renewedAfterLoss(t *testing.T, w *World) {
 	ann, bob := talked(w)
-	w.Kill(ann, bob)
-	w.Pass(time.Minute)
-	bob.Stop()
-	w.Say(ann, bob, "on old keys", 0)
-	w.Until("the knock is at the relay", time.Hour, func() bool {
-		return slices.ContainsFunc(w.history, func(e Event) bool { return e.Kind == Promised && e.Tail != "" })
-	})
+	knockWaits(w, ann, bob)
 	w.Lose(bob)
 	bob.Start()
 	w.Work(bob, 1)
@@ -254,4 +291,32 @@ func renewed(t *testing.T, w *World) {
 	saw(t, w, "a renew", aRenew)
 	want(t, ann, map[string]api.State{"on old keys": api.StateHandled})
 	wantShown(t, bob, ann, "on old keys")
+}
+
+// session.md §8.5, §8.7: an older state has the keys that the knock names, and they are
+// not used any more.
+func renewedAfterPutBack(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	c := bob.Copy()
+	bob.Stop()
+	bob.Start()
+	knockWaits(w, ann, bob)
+	w.PutBack(bob, c)
+	bob.Start()
+	w.Work(bob, 2)
+	w.Finish()
+	saw(t, w, "a renew", aRenew)
+	want(t, ann, map[string]api.State{"on old keys": api.StateHandled})
+	wantShown(t, bob, ann, "first", "on old keys")
+}
+
+// knockWaits has ann's knock, with a message behind it, wait at the relay for bob.
+func knockWaits(w *World, ann, bob *Person) {
+	w.Kill(ann, bob)
+	w.Pass(time.Minute)
+	bob.Stop()
+	w.Say(ann, bob, "on old keys", 0)
+	w.Until("the knock is at the relay", time.Hour, func() bool {
+		return slices.ContainsFunc(w.history, func(e Event) bool { return e.Kind == Promised && e.Tail != "" })
+	})
 }
