@@ -127,7 +127,7 @@ var causes = []struct {
 	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
 	{mailbox.ErrBroken, exitStorage, "storage_failed", diskHint},
 	{admin.ErrNoRelay, exitDaemon, "no_relay", "start it with amesh relay, or give the --data of the one that runs"},
-	{admin.ErrRefused, exitFailed, "refused", ""},
+	{admin.ErrRefused, exitFailed, "refused", "give it what it asks for; amesh help relay has examples"},
 	{ban.ErrFile, exitFailed, "bans_unreadable", "mend bans.json, or move it away: without it nobody is banned"},
 	{identity.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
 	{store.ErrKeyPermissions, exitFailed, "key_permissions", permissionsHint},
