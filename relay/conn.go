@@ -234,7 +234,7 @@ func (c *conn) read() {
 			c.handleBatch(batch)
 			return
 		}
-		// What follows a frame that waits waits as well.
+		// A frame behind one that waits has to wait.
 		if op == socket.Text && len(batch) == 0 && c.passOn(data) {
 			continue
 		}

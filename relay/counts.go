@@ -118,8 +118,10 @@ func (h *histogram) read() Durations {
 }
 
 // got counts a frame that was read; nil is one that was not understood.
-func (c *conn) got(frame any, size int) {
-	c.s.counts.in.add(typeIn(frame), size)
+func (c *conn) got(frame any, size int) { c.gotType(typeIn(frame), size) }
+
+func (c *conn) gotType(typ string, size int) {
+	c.s.counts.in.add(typ, size)
 	for _, row := range c.by {
 		if row != nil {
 			row.inFrames.Add(1)
@@ -132,10 +134,14 @@ func (c *conn) got(frame any, size int) {
 func (c *conn) wrote(frame []byte) {
 	out := c.s.counts.out
 	out.count(out[string(typeOut(frame))], len(frame))
+	c.wroteBytes(len(frame))
+}
+
+func (c *conn) wroteBytes(size int) {
 	for _, row := range c.by {
 		if row != nil {
 			row.outFrames.Add(1)
-			row.outBytes.Add(uint64(len(frame)))
+			row.outBytes.Add(uint64(size))
 		}
 	}
 }

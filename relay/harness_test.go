@@ -3,10 +3,12 @@ package relay
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +46,8 @@ type house struct {
 	web *httptest.Server
 	cfg ServerConfig // of the next server, with its own Mailbox and Limits
 
+	shallow atomic.Bool // let the kernel keep as little as it can of what the server writes
+
 	mu      sync.Mutex
 	strip   bool // take the challenge away, as somebody in between
 	server  *Server
@@ -54,7 +58,14 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{t: t}
-	h.web = httptest.NewServer(h)
+	h.web = httptest.NewUnstartedServer(h)
+	h.web.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if h.shallow.Load() {
+			_ = c.(*net.TCPConn).SetWriteBuffer(1)
+		}
+		return ctx
+	}
+	h.web.Start()
 	t.Cleanup(func() {
 		h.shut()
 		h.web.Close()
@@ -104,8 +115,14 @@ func (h *house) start(s store.Store, l Limits) *Server {
 		// Raw clients read only when a test expects something.
 		l.CloseWait = 50 * time.Millisecond
 	}
+	return h.startWith(testBox(h.t, s, l), l)
+}
+
+// startWith moves a server in that has this mailbox.
+func (h *house) startWith(box mailbox.Mailbox, l Limits) *Server {
+	h.t.Helper()
 	cfg := h.cfg
-	cfg.Mailbox, cfg.Limits = testBox(h.t, s, l), l
+	cfg.Mailbox, cfg.Limits = box, l
 	server, err := NewServer(cfg)
 	if err != nil {
 		h.t.Fatal(err)

@@ -55,13 +55,18 @@ func (c *conn) pump() {
 	}
 }
 
+// handful is what is taken out of a mailbox at a time, so that a reader who does not
+// read costs little (T47): as much fits into one write.
+var handful = Size{Messages: 32, Bytes: 32 << 10}
+
 // handOut hands some messages to a receiver with "ack", within its credit. Rows stay
 // until they are acknowledged, so nothing is lost whatever happens here.
 func (c *conn) handOut() (more bool, err error) {
 	room := c.credit.room()
-	if room.Messages == 0 {
+	if room.Messages == 0 || !c.queue.drained() {
 		return false, nil
 	}
+	room = Size{Messages: min(room.Messages, handful.Messages), Bytes: min(room.Bytes, handful.Bytes)}
 	rows, err := c.s.box.List(c.ctx, c.who, c.cursor, room)
 	if err != nil {
 		return false, err

@@ -24,7 +24,6 @@ func (c *conn) relay(sends []sendFrame) {
 		return
 	}
 	deliveries := make([]delivery, len(sends))
-	var messages []mailbox.Message
 	var wait time.Duration
 	for i := range sends {
 		d := c.check(&sends[i])
@@ -32,13 +31,29 @@ func (c *conn) relay(sends []sendFrame) {
 			var hold time.Duration
 			if hold, d.retry, d.refused = c.spend(&d); d.refused == "" {
 				wait = max(wait, hold)
-				messages = append(messages, d.messages...)
 			}
 		}
 		deliveries[i] = d
 	}
 	c.hold(wait)
+	c.keep(deliveries)
+}
+
+// keep stores what was counted against the sender's rate.
+func (c *conn) keep(deliveries []delivery) {
+	var messages []mailbox.Message
+	for i := range deliveries {
+		if deliveries[i].refused == "" {
+			messages = append(messages, deliveries[i].messages...)
+		}
+	}
 	stored, err := c.put(messages)
+	if err == nil {
+		// Before anybody hears of it: what is stored must not be overtaken by what
+		// is sent because of that.
+		c.nudgeReceivers(messages)
+	}
+	defer c.queue.flush()
 	for i := range deliveries {
 		d := &deliveries[i]
 		if d.refused != "" {
@@ -53,9 +68,6 @@ func (c *conn) relay(sends []sendFrame) {
 		n := len(d.messages)
 		c.answer(d, stored[:n])
 		stored = stored[n:]
-	}
-	if err == nil {
-		c.nudgeReceivers(messages)
 	}
 }
 
@@ -133,7 +145,7 @@ func (c *conn) answer(d *delivery, stored []mailbox.Stored) {
 	if d.clientID == "" || !c.ack {
 		return
 	}
-	c.queue.push(c.relayedFrame(d.clientID, d.messages[0].ID, stored[0].Expires))
+	c.queue.put(c.relayedFrame(d.clientID, d.messages[0].ID, stored[0].Expires))
 }
 
 func (c *conn) answerRefused(d *delivery) {

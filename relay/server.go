@@ -53,6 +53,7 @@ type ServerConfig struct {
 // the work that belongs to no connection. All methods are safe for concurrent use.
 type Server struct {
 	box     metered
+	guarded *guarded // inside box
 	limits  Limits
 	log     *slog.Logger
 	stun    string
@@ -102,9 +103,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			return nil, err
 		}
 	}
-	n, b := newCounts(), newBooks(l)
+	n, b, g := newCounts(), newBooks(l), newGuarded(cfg.Mailbox)
 	s := &Server{
-		box: metered{cfg.Mailbox, n, b}, counts: n, books: b, bans: cfg.Bans,
+		box: metered{g, n, b}, guarded: g, counts: n, books: b, bans: cfg.Bans,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks, key: cfg.Key,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
@@ -275,7 +276,7 @@ func (s *Server) register(c *conn) (old *conn, ok bool) {
 	}
 	old = s.online[c.who]
 	s.online[c.who] = c
-	c.named = true
+	c.named, c.pinged = true, time.Now()
 	s.books.open(c)
 	s.pending--
 	return old, true

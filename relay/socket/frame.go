@@ -25,8 +25,6 @@ const (
 	mask = 0x80
 	// maxControl is the longest payload of a close, ping or pong frame.
 	maxControl = 125
-	// maxHead is the longest head of a frame from a client.
-	maxHead = 14
 )
 
 // Close codes of RFC 6455 §7.4.1 with which the peer's mistakes are answered.

@@ -32,10 +32,11 @@ func (c *Conn) Next() (Op, []byte, error) {
 	}
 }
 
-// Ready reports whether Next will not wait.
+// Ready reports that Next will not wait. It may be wrong about a message in pieces,
+// but only in saying that Next may wait.
 func (c *Conn) Ready() bool {
-	_, ok, err := c.head()
-	return ok || err != nil
+	h, ok, err := c.head()
+	return ok && h.fin || err != nil
 }
 
 // head is the head of the frame at the front; ok says that all of the frame is there.

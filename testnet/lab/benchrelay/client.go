@@ -26,6 +26,8 @@ type client struct {
 
 const (
 	textFrame = 0x81
+	pingFrame = 0x89
+	pongFrame = 0x8A
 	masked    = 0x80
 	patience  = 30 * time.Second
 )
@@ -100,37 +102,52 @@ func (s *client) send(text []byte) error {
 	return s.flush()
 }
 
-// next is the next text frame; it is valid until the one after. Servers of a
-// benchmark send no pings.
+// next is the next text frame; it is valid until the one after.
 func (s *client) next() ([]byte, error) {
+	for {
+		kind, err := s.frame()
+		switch {
+		case err != nil:
+			return nil, err
+		case kind == textFrame:
+			return s.buf, nil
+		case kind == pingFrame && len(s.buf) == 0:
+			// One write of its own, so it may come beside those of the sender.
+			_, err = s.Write([]byte{pongFrame, masked, 0, 0, 0, 0})
+		default:
+			err = fmt.Errorf("frame %#x instead of text: %q", kind, s.buf)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// frame reads a frame into buf.
+func (s *client) frame() (kind byte, err error) {
 	head, err := s.in.Peek(2)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	kind, n, size := head[0], int(head[1]), 2
 	switch n {
 	case 126:
 		if head, err = s.in.Peek(4); err != nil {
-			return nil, err
+			return 0, err
 		}
 		n, size = int(binary.BigEndian.Uint16(head[2:])), 4
 	case 127:
-		return nil, errors.New("frame of 64 KiB or more")
+		return 0, errors.New("frame of 64 KiB or more")
 	}
 	if _, err := s.in.Discard(size); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if cap(s.buf) < n {
 		s.buf = make([]byte, n)
 	}
 	s.buf = s.buf[:n]
-	if _, err := io.ReadFull(s.in, s.buf); err != nil {
-		return nil, err
-	}
-	if kind != textFrame {
-		return nil, fmt.Errorf("frame %#x instead of text: %q", kind, s.buf)
-	}
-	return s.buf, nil
+	_, err = io.ReadFull(s.in, s.buf)
+	return kind, err
 }
 
 // leave closes without leaving a port in TIME_WAIT.

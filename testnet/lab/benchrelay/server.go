@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -92,11 +93,15 @@ func unlimited() relay.Limits {
 	l := relay.DefaultLimits()
 	const many = 1 << 30
 	l.Connections, l.Unauthenticated = many, many
+	a := &l.Admission
+	a.WaitingPerAddress, a.NamedPerAddress, a.AuthRate, a.AuthBurst = many, many, many, many
+	a.AuthChecks = runtime.GOMAXPROCS(0)
 	l.LegacySends, l.LegacyKnocks = many, many
 	l.SendRate, l.SendBurst = many, many
 	l.PingEvery = time.Hour
 	room := relay.Size{Messages: many, Bytes: 1 << 50}
-	l.Mailbox.LegacyBox, l.Mailbox.Box, l.Mailbox.Total = room, room, room
+	b := &l.Mailbox
+	b.LegacyBox, b.LegacyShare, b.Box, b.Share, b.Total = room, room, room, room, room
 	return l
 }
 
@@ -128,7 +133,12 @@ func serveRelay(ctx context.Context, args []string, ready func(string)) (err err
 	}
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	err = serveHTTP(ctx, s, ready)
+	door, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	ready(door.Addr().String())
+	err = s.Serve(ctx, door, nil)
 	return errors.Join(err, <-ran)
 }
 

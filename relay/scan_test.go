@@ -1,0 +1,71 @@
+package relay
+
+import (
+	"strings"
+	"testing"
+)
+
+// Send frames as clients write them, and what only looks like them.
+var sendFrames = []struct {
+	name, frame string
+	plain       bool // scanSend should understand it
+}{
+	{"of the Python SDK", `{"type": "send", "to": "2Uq5", "encrypted_payload": "AAEC", "message_type": "message", "ice_candidates": null}`, true},
+	{"of the JavaScript SDK", `{"type":"send","to":"2Uq5","encrypted_payload":"AAEC","message_type":"knock"}`, true},
+	{"of ours", `{"type":"send","to":"2Uq5","encrypted_payload":"AAEC","message_type":"message","client_id":"7"}`, true},
+	{"space everywhere", " {\n\"type\"\t:\r\"send\" , \"to\":\"a\",\"encrypted_payload\":\"\",\"message_type\":\"close\"} \n", true},
+	{"beyond ASCII", `{"type":"send","to":"ü","encrypted_payload":"日本 and some more","message_type":"message","x":"é"}`, true},
+	{"twice, the last counts", `{"type":"ack","to":"a","to":"b","encrypted_payload":"x","encrypted_payload":"y","message_type":"message","type":"send"}`, true},
+	{"unknown members", `{"a":true,"b":null,"type":"send","to":"a","c":"d","encrypted_payload":"p","message_type":"message","":false}`, true},
+	{"client_id of another type", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","client_id":null}`, true},
+	{"long payload", `{"type":"send","to":"a","encrypted_payload":"` + strings.Repeat("A", 5000) + `","message_type":"message"}`, true},
+
+	{"candidates", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","ice_candidates":[]}`, false},
+	{"escape in the payload", `{"type":"send","to":"a","encrypted_payload":"p\u0041","message_type":"message"}`, false},
+	{"escape in a name", `{"type":"send","t\u006f":"a","encrypted_payload":"p","message_type":"message"}`, false},
+	{"number", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","n":1}`, false},
+	{"list", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","n":[]}`, false},
+	{"no UTF-8", "{\"type\":\"send\",\"to\":\"a\",\"encrypted_payload\":\"p\",\"message_type\":\"message\",\"x\":\"\xff\"}", false},
+	{"line break in the payload", "{\"type\":\"send\",\"to\":\"a\",\"encrypted_payload\":\"12345678\n\",\"message_type\":\"message\"}", false},
+	{"payload null", `{"type":"send","to":"a","encrypted_payload":null,"message_type":"message"}`, false},
+	{"first a text, then null", `{"type":"send","to":"a","encrypted_payload":"p","to":null,"message_type":"message"}`, false},
+	{"unknown kind", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"greeting"}`, false},
+	{"client_id too long", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","client_id":"` + strings.Repeat("1", 65) + `"}`, false},
+	{"comma at the end", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message",}`, false},
+	{"something behind", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message"}}`, false},
+	{"not closed", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message"`, false},
+	{"literal and more", `{"type":"send","to":"a","encrypted_payload":"p","message_type":"message","x":nullx}`, false},
+	{"in capitals", `{"type":"send","TO":"a","encrypted_payload":"p","message_type":"message"}`, false},
+	{"empty", `{}`, false},
+}
+
+func TestScanSend(t *testing.T) {
+	for _, c := range sendFrames {
+		if _, ok := scanSend([]byte(c.frame), DefaultLimits()); ok != c.plain {
+			t.Errorf("%s: understood: %v, want %v", c.name, ok, c.plain)
+		}
+		sameAsParsed(t, []byte(c.frame))
+	}
+}
+
+// sameAsParsed says that what scanSend understands is what the parser understands.
+func sameAsParsed(t *testing.T, data []byte) {
+	t.Helper()
+	got, ok := scanSend(data, DefaultLimits())
+	if !ok {
+		return
+	}
+	frame, err := parseClientFrame(data, DefaultLimits())
+	want, isSend := frame.(sendFrame)
+	if err != nil || !isSend || want.broken || want.second != nil || want.Candidates != nil || want.To != string(got.to) ||
+		want.Payload != string(got.payload) || want.Kind != Kind(got.kind) || want.ClientID != string(got.clientID) {
+		t.Errorf("%q: scanned %q, parsed %+v, %v", data, got, frame, err)
+	}
+}
+
+func FuzzScanSend(f *testing.F) {
+	for _, c := range sendFrames {
+		f.Add([]byte(c.frame))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { sameAsParsed(t, data) })
+}
