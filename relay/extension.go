@@ -61,5 +61,5 @@ func (s *Server) extensions() []Extension {
 	if s.key != nil {
 		ours = append(ours, ExtensionExpired)
 	}
-	return ours
+	return agree(ours, ours) // in the order of the confirmation
 }

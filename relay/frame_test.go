@@ -43,6 +43,16 @@ func TestFramesAreWrittenExactly(t *testing.T) {
 			`{"type":"refused","client_id":"7","code":"mailbox_full","retry_after_s":30}`},
 		{"refused for good", refusedFrame{Type: typeRefused, ClientID: "7", Code: RefusedInvalid},
 			`{"type":"refused","client_id":"7","code":"invalid"}`},
+		{"connect over a challenge", connectFrame{
+			Type: typeConnect, Protocol: protocol02, AMID: a, PublicKey: "ECDAaN0=", Signature: "gUSPBg==",
+			Timestamp: "2026-11-20T09:22:46+00:00", Relay: "relay.example:443", Extensions: []Extension{ExtensionChallenge},
+		}, `{"type":"connect","protocol":"agentmesh/0.2","amid":"` + a + `","public_key":"ECDAaN0=","signature":"gUSPBg==","timestamp":"2026-11-20T09:22:46+00:00","p2p_capable":false,"relay":"relay.example:443","extensions":["challenge"]}`},
+		{"connected with all there is to tell", connectedFrame{Type: typeConnected, SessionID: "0b6c", Extensions: []Extension{ExtensionEpoch}, STUN: ":3478", Mark: "AQ==", RelayKey: "ECDAaN0="},
+			`{"type":"connected","session_id":"0b6c","pending_messages":0,"extensions":["epoch"],"stun":":3478","mark":"AQ==","relay_key":"ECDAaN0="}`},
+		{"allowed nobody", allowedFrame{Type: typeAllowed, Version: 2, Count: new(int)}, `{"type":"allowed","version":2,"count":0}`},
+		{"not allowed", allowedFrame{Type: typeAllowed, Version: 2, Code: RefusedTooMany}, `{"type":"allowed","version":2,"code":"too_many"}`},
+		{"deposited", depositedFrame{Type: typeDeposited, Mark: "AQ=="}, `{"type":"deposited","mark":"AQ=="}`},
+		{"expired", expiredFrame{Type: typeExpired, ID: "00ff", Notice: "AQ=="}, `{"type":"expired","id":"00ff","notice":"AQ=="}`},
 		{"ack", ackFrame{Type: typeAck, IDs: []string{"00ff", "11ee"}}, `{"type":"ack","message_ids":["00ff","11ee"]}`},
 		{"presence of somebody away", presenceReplyFrame{Type: typePresenceReply, AMID: b, Status: statusOffline},
 			`{"type":"presence_response","amid":"` + b + `","status":"offline"}`},
@@ -166,6 +176,12 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte(`{"type":"ack","message_ids":[""]}`))
 	f.Add([]byte(`{"type":"receive","from":"A","encrypted_payload":"x","message_type":"message","timestamp":"2026-11-20T09:22:47Z","id":"x"}`))
 	f.Add([]byte(`{"type":"relayed","client_id":"1","id":"x","expires":"2026-11-20T09:22:47Z"}`))
+	f.Add([]byte(`{"type":"allow","version":1,"salt":"c3Nzc3Nzc3Nzc3Nzc3Nzcw==","set":""}`))
+	f.Add([]byte(`{"type":"allow","version":2,"add":"","remove":"c3Nzc3Nzc3Nzc3Nzc3Nzcw=="}`))
+	f.Add([]byte(`{"type":"deposit","mark":"AQ=="}`))
+	f.Add([]byte(`{"type":"allowed","version":2,"code":"too_many"}`))
+	f.Add([]byte(`{"type":"deposited","mark":"AQ=="}`))
+	f.Add([]byte(`{"type":"expired","id":"00","notice":"AQ=="}`))
 	l := DefaultLimits()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if frame, err := parseClientFrame(data, l); err == nil {
@@ -181,7 +197,7 @@ func FuzzFrames(f *testing.F) {
 func again(t *testing.T, frame any, parse func([]byte) (any, error)) {
 	t.Helper()
 	switch f := frame.(type) {
-	case getPendingFrame, ackFrame:
+	case getPendingFrame, ackFrame, allowFrame, depositFrame:
 		return
 	case sendFrame:
 		if f.broken || f.second != nil {
