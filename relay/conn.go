@@ -145,6 +145,9 @@ func (c *conn) finish() {
 func (c *conn) greet() bool {
 	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.limits.AuthWait))
 	op, data, ok := c.next()
+	for ok && op >= socket.Close {
+		op, data, ok = c.next()
+	}
 	_ = c.ws.SetReadDeadline(time.Time{})
 	if !ok {
 		return false
@@ -234,6 +237,9 @@ func (c *conn) read() {
 			c.handleBatch(batch)
 			return
 		}
+		if op >= socket.Close {
+			continue // a control frame; what came before it is not to wait for more
+		}
 		// A frame behind one that waits has to wait.
 		if op == socket.Text && len(batch) == 0 && c.passOn(data) {
 			continue
@@ -249,28 +255,27 @@ func (c *conn) read() {
 	}
 }
 
-// next is the next message; ok is false when the connection is to end. Control frames
-// are dealt with here.
+// next is the next message or control frame; ok is false when the connection is to
+// end. Control frames are dealt with already.
 func (c *conn) next() (op socket.Op, data []byte, ok bool) {
-	for c.ctx.Err() == nil {
-		op, data, err := c.ws.Next()
-		if err != nil {
-			c.readFailed(err)
-			return 0, nil, false
-		}
-		switch op {
-		case socket.Ping:
-			c.queue.control(socket.Pong, data)
-		case socket.Pong:
-			c.pong.Store(true)
-		case socket.Close:
-			c.peerClosed(data)
-			return 0, nil, false
-		default:
-			return op, data, true
-		}
+	if c.ctx.Err() != nil {
+		return 0, nil, false
 	}
-	return 0, nil, false
+	op, data, err := c.ws.Next()
+	if err != nil {
+		c.readFailed(err)
+		return 0, nil, false
+	}
+	switch op {
+	case socket.Ping:
+		c.queue.control(socket.Pong, data)
+	case socket.Pong:
+		c.pong.Store(true)
+	case socket.Close:
+		c.peerClosed(data)
+		return 0, nil, false
+	}
+	return op, data, true
 }
 
 func (c *conn) readFailed(err error) {
