@@ -317,6 +317,10 @@ func TestListChangesShareFrames(t *testing.T) {
 	first := next()
 	done := make(chan error, 2)
 	bob.Allow([]identity.AMID{b}, nil, func(err error) { done <- err })
+	bob.Send(Outgoing{To: a, Kind: KindMessage, Payload: envelope("x")}, func(Result) {})
+	if frame := m.frame(); !strings.Contains(frame, `"type":"send"`) {
+		t.Errorf("while an answer is owed: %s", frame)
+	}
 	bob.Allow([]identity.AMID{a}, []identity.AMID{a}, func(err error) { done <- err })
 	answer(first, RefusedRateLimited)
 	second := next()
