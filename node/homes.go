@@ -153,11 +153,28 @@ func (r *relays) keep(url string) {
 			return
 		}
 		r.lines[url] = line
-		r.start(line)
+		defer r.start(line)
 	}
-	if line != nil {
-		line.kept = true
+	if line == nil || line.kept {
+		return
 	}
+	line.kept = true
+	if r.guests != nil {
+		line.client.SetAllow(r.guests())
+	}
+}
+
+// mailboxes are the lines to relays where mail for us may come.
+func (r *relays) mailboxes() []*relay.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []*relay.Client
+	for _, line := range r.lines {
+		if line.kept {
+			list = append(list, line.client)
+		}
+	}
+	return list
 }
 
 // complete reports whether every home is connected; r.mu is held.

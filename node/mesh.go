@@ -39,6 +39,7 @@ type room struct {
 	agent  *agent.Agent
 	paths  *paths
 	relays *relays
+	guests *guests
 }
 
 // add makes the mailroom of an agent. Nothing of it runs yet.
@@ -47,7 +48,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	cfg := &m.node.cfg
 	var err error
 	r.relays, err = newRelays(relaysConfig{
-		key: id.Key, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
+		key: id.Key, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
 		up: func(url string, home bool) {
@@ -78,6 +79,11 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		return err
 	}
 	if err := r.agent.Start(ctx); err != nil {
+		return err
+	}
+	r.guests = newGuests(r.agent, r.relays.mailboxes, cfg.Logger)
+	r.paths.guests = r.guests
+	if err := r.guests.review(); err != nil { // before the first line
 		return err
 	}
 	m.rooms = append(m.rooms, r)
@@ -150,6 +156,7 @@ func (m *mesh) public(r *room) agent.Places {
 func (m *mesh) policyChanged() {
 	for _, r := range m.rooms {
 		r.agent.PolicyChanged()
+		r.guests.refresh()
 	}
 }
 

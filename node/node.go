@@ -266,6 +266,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	for _, r := range m.rooms {
 		meshLayer.run("paths", r.paths.run)
 		meshLayer.run("relays", r.relays.run)
+		meshLayer.run("guests", r.guests.run)
 	}
 	defer doors.end()
 	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, unix, door.SocketHandler()) })

@@ -55,6 +55,7 @@ type paths struct {
 	relays post
 	places func() agent.Places
 	kick   func(identity.AMID)
+	guests *guests // nil: nobody needs to be known
 
 	mu    sync.Mutex
 	ctx   context.Context // of run; nil before and after
@@ -133,6 +134,14 @@ func (p *paths) atRelay(url string) {
 
 // Carry implements agent.Carrier.
 func (p *paths) Carry(e agent.Envelope, report func(agent.Outcome)) {
+	if p.guests == nil {
+		p.take(e, report)
+		return
+	}
+	p.guests.before(e, func() { p.take(e, report) })
+}
+
+func (p *paths) take(e agent.Envelope, report func(agent.Outcome)) {
 	if e.Via == api.PathRelayed {
 		p.byRelay(e, report)
 		return

@@ -74,6 +74,7 @@ type relaysConfig struct {
 	up      func(url string, home bool) // a relay came within reach
 	moved   func()                      // what others are to be told of our relays changed
 	book    *relayBook                  // nil: nothing is remembered
+	guests  func() []identity.AMID      // who may leave more than knocks with us; nil: everybody
 	log     *slog.Logger
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
 	measure func(ctx context.Context, url string) (time.Duration, error)

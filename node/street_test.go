@@ -296,17 +296,24 @@ func (v *tenant) connected() string {
 
 // leave puts mail for somebody into a relay, as a peer does.
 func (s *street) leave(name string, to identity.AMID, text string) error {
-	key := freshKey(s.t)
+	return s.leaveAs(freshKey(s.t), relay.KindMessage, name, to, text)
+}
+
+func (s *street) leaveAs(key identity.PrivateKey, kind relay.Kind, name string, to identity.AMID, text string) error {
+	return leaveAt(relay.ClientConfig{URL: office(name), Key: key, Dial: s.dial}, kind, to, text)
+}
+
+// leaveAt puts mail for somebody into a relay, and says what the relay says.
+func leaveAt(cfg relay.ClientConfig, kind relay.Kind, to identity.AMID, text string) error {
 	results := make(chan relay.Result, 1)
 	var c *relay.Client
-	c, err := relay.NewClient(relay.ClientConfig{
-		URL: office(name), Key: key, Dial: s.dial, Deliver: func(relay.Delivery) {},
-		OnState: func(st relay.State) {
-			if st.Connected {
-				c.Send(relay.Outgoing{To: to, Kind: relay.KindMessage, Payload: []byte(relay.Magic + text)}, func(r relay.Result) { results <- r })
-			}
-		},
-	})
+	cfg.Deliver = func(relay.Delivery) {}
+	cfg.OnState = func(st relay.State) {
+		if st.Connected {
+			c.Send(relay.Outgoing{To: to, Kind: kind, Payload: []byte(relay.Magic + text)}, func(r relay.Result) { results <- r })
+		}
+	}
+	c, err := relay.NewClient(cfg)
 	if err != nil {
 		return err
 	}
@@ -318,6 +325,6 @@ func (s *street) leave(name string, to identity.AMID, text string) error {
 	case r := <-results:
 		return r.Err
 	case <-time.After(time.Minute):
-		return fmt.Errorf("relay %s takes nothing", name)
+		return fmt.Errorf("%s takes nothing", cfg.URL)
 	}
 }

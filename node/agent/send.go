@@ -444,6 +444,10 @@ func (c *clerk) lastPart(f *flight) bool {
 func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 	var no *Refusal
 	switch {
+	case errors.As(o.Err, &no) && no.Code == "not_allowed":
+		// Only this one: a knock may leave, and perhaps the peer's list is on its way.
+		f.tries++
+		f.next = b.up + min(time.Duration(f.tries)*200*time.Millisecond, c.a.Limits.ResendFirst)
 	case errors.As(o.Err, &no):
 		wait := max(no.RetryAfter, 50*time.Millisecond)
 		c.paused = b.up + wait
