@@ -44,6 +44,9 @@ const (
 	commitMessages = 512
 	commitBytes    = 4 << 20
 	commitDeletes  = 2000
+	// commitTakes is few enough that a disk with no space left still takes the names
+	// that are kept of them.
+	commitTakes = 48
 )
 
 // NewDisk keeps mailboxes in s, which it does not yet touch. The store's schema
@@ -308,7 +311,7 @@ func (m *Disk) Take(ctx context.Context, owner identity.AMID, n int) ([]Row, err
 		}
 		var damaged []Cursor
 		err := m.update(ctx, func(tx store.Tx) (err error) {
-			taken, damaged, err = m.take(tx, owner, min(n, commitMessages), now, bad)
+			taken, damaged, err = m.take(tx, owner, min(n, commitTakes), now, bad)
 			return err
 		})
 		if err != nil {
@@ -331,7 +334,8 @@ func (m *Disk) take(tx store.Tx, owner identity.AMID, n int, now int64, not map[
 	}
 	b := m.ledger.of(owner)
 	var taken []Row
-	var cursors, damaged []Cursor
+	var rows []stored
+	var damaged []Cursor
 	for _, c := range b.oldest(n, now, not) {
 		s, err := getMessage(tx, place{owner, c})
 		if isDamage(err) {
@@ -341,9 +345,9 @@ func (m *Disk) take(tx store.Tx, owner identity.AMID, n int, now int64, not map[
 		if err != nil {
 			return nil, nil, err
 		}
-		taken, cursors = append(taken, s.row), append(cursors, c)
+		taken, rows = append(taken, s.row), append(rows, s)
 	}
-	return taken, damaged, m.remove(tx, owner, cursors)
+	return taken, damaged, m.bury(tx, owner, rows)
 }
 
 // Delete implements Mailbox.

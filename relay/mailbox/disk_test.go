@@ -136,6 +136,7 @@ func TestLimitsAreChecked(t *testing.T) {
 		"Share.Bytes":     func(l *mailbox.Limits) { l.Share.Bytes = -1 },
 		"Box.Messages":    func(l *mailbox.Limits) { l.Box.Messages = 0 },
 		"SweepRows":       func(l *mailbox.Limits) { l.SweepRows = 1001 },
+		"Taken":           func(l *mailbox.Limits) { l.Taken = 4001 },
 		"AllowEntries":    func(l *mailbox.Limits) { l.AllowEntries = 0 },
 		"LegacyShare.Mes": func(l *mailbox.Limits) { l.LegacyShare = mailbox.Size{} },
 	} {

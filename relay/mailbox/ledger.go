@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"slices"
 
 	"amesh/identity"
@@ -16,6 +17,7 @@ type ledger struct {
 	lists              allowLists
 	total              Size
 	strangers, notices int
+	taken              int // names of messages that were taken
 	highest            Cursor
 }
 
@@ -23,6 +25,7 @@ type ledger struct {
 type box struct {
 	boxRow
 	entries            []entry // by cursor
+	taken              []entry // names without rows, by cursor
 	used               Size    // without notices
 	strangers, notices int
 }
@@ -56,6 +59,7 @@ const (
 	flagStranger                   // its sender was not on the allow list
 	flagNotice                     // no message
 	flagBinary                     // the payload is an envelope's bytes
+	flagTaken                      // a name only: the message was taken
 )
 
 func (f flags) has(x flags) bool { return f&x != 0 }
@@ -66,7 +70,8 @@ func newLedger(l Limits) ledger {
 
 // verdict says what becomes of a message.
 type verdict struct {
-	// old is the row that has the message's name already, if named.
+	// old is the row that has the message's name already, or had it until it was
+	// taken, if named.
 	old   entry
 	named bool
 	// flags are those of the new row, and err is why there is none.
@@ -78,13 +83,19 @@ type verdict struct {
 func (v *verdict) repeats(now int64) bool { return v.named && v.old.due > now }
 
 // judge decides about a message without changing anything. A row of the same name
-// whose time is over does not count: the message takes its place.
+// whose time is over does not count: the message takes its place. A name that was
+// taken comes before everything else.
 func (l *ledger) judge(m *Message, now int64) verdict {
 	b := l.boxes[m.To]
 	if b == nil {
 		b = &box{}
 	}
 	v := verdict{flags: flagsOf(m)}
+	if m.Once {
+		if v.old, v.named = b.wasTaken(m, now); v.named {
+			return v
+		}
+	}
 	used, total := b.used, l.total
 	strangers := b.strangers
 	var theirs Size
@@ -168,23 +179,32 @@ func (l *ledger) add(owner identity.AMID, e entry) {
 // remove takes rows out and returns those that were there, by cursor.
 func (l *ledger) remove(owner identity.AMID, cursors []Cursor) []entry {
 	b := l.boxes[owner]
-	if b == nil || len(cursors) == 0 {
+	if b == nil {
+		return nil
+	}
+	gone := cut(&b.entries, cursors)
+	for i := range gone {
+		l.count(b, &gone[i], -1)
+	}
+	l.tidy(owner)
+	return gone
+}
+
+// cut takes the entries with these cursors out and returns them.
+func cut(entries *[]entry, cursors []Cursor) []entry {
+	if len(cursors) == 0 {
 		return nil
 	}
 	cursors = slices.Clone(cursors)
 	slices.Sort(cursors)
 	var gone []entry
-	b.entries = slices.DeleteFunc(b.entries, func(e entry) bool {
+	*entries = slices.DeleteFunc(*entries, func(e entry) bool {
 		if _, found := slices.BinarySearch(cursors, e.cursor); !found {
 			return false
 		}
 		gone = append(gone, e)
 		return true
 	})
-	for i := range gone {
-		l.count(b, &gone[i], -1)
-	}
-	l.tidy(owner)
 	return gone
 }
 
@@ -194,11 +214,19 @@ func (l *ledger) replace(owner identity.AMID, row boxRow, entries []entry) {
 	for i := range b.entries {
 		l.count(b, &b.entries[i], -1)
 	}
-	b.boxRow, b.entries = row, entries
+	l.taken -= len(b.taken)
+	b.boxRow, b.entries, b.taken = row, nil, nil
 	for i := range entries {
-		l.highest = max(l.highest, entries[i].cursor)
-		l.count(b, &entries[i], 1)
+		e := &entries[i]
+		l.highest = max(l.highest, e.cursor)
+		if e.flags.has(flagTaken) {
+			b.taken = append(b.taken, *e)
+			continue
+		}
+		b.entries = append(b.entries, *e)
+		l.count(b, e, 1)
 	}
+	l.taken += len(b.taken)
 	l.tidy(owner)
 }
 
@@ -233,11 +261,15 @@ func (l *ledger) touch(owner identity.AMID) *box {
 
 // tidy forgets a mailbox of which there is nothing to know.
 func (l *ledger) tidy(owner identity.AMID) {
-	if b := l.boxes[owner]; len(b.entries) == 0 {
+	b := l.boxes[owner]
+	if len(b.entries) == 0 {
 		b.entries = nil
-		if b.empty() {
-			delete(l.boxes, owner)
-		}
+	}
+	if len(b.taken) == 0 {
+		b.taken = nil
+	}
+	if b.entries == nil && b.taken == nil && b.empty() {
+		delete(l.boxes, owner)
 	}
 }
 
@@ -251,17 +283,11 @@ func (l *ledger) of(owner identity.AMID) box {
 
 // after is the rows behind a cursor. The slice belongs to the ledger.
 func (b *box) after(c Cursor) []entry {
-	i, _ := slices.BinarySearchFunc(b.entries, c+1, func(e entry, c Cursor) int {
-		switch {
-		case e.cursor < c:
-			return -1
-		case e.cursor > c:
-			return 1
-		}
-		return 0
-	})
+	i, _ := slices.BinarySearchFunc(b.entries, c+1, compareCursor)
 	return b.entries[i:]
 }
+
+func compareCursor(e entry, c Cursor) int { return cmp.Compare(e.cursor, c) }
 
 // find gives the row with a cursor.
 func (b *box) find(c Cursor) (entry, bool) {
@@ -292,13 +318,15 @@ type place struct {
 	cursor Cursor
 }
 
-// overdue lists rows whose time is over.
+// overdue lists rows and names whose time is over, owner by owner.
 func (l *ledger) overdue(now int64) []place {
 	var due []place
 	for owner, b := range l.boxes {
-		for i := range b.entries {
-			if b.entries[i].due <= now {
-				due = append(due, place{owner, b.entries[i].cursor})
+		for _, entries := range [][]entry{b.entries, b.taken} {
+			for i := range entries {
+				if entries[i].due <= now {
+					due = append(due, place{owner, entries[i].cursor})
+				}
 			}
 		}
 	}
@@ -317,7 +345,7 @@ func (l *ledger) forgotten(now int64) []identity.AMID {
 }
 
 func (l *ledger) isForgotten(b *box, now int64) bool {
-	return len(b.entries) == 0 && now-b.seen > l.limits.ForgetBox.Microseconds()
+	return len(b.entries) == 0 && len(b.taken) == 0 && now-b.seen > l.limits.ForgetBox.Microseconds()
 }
 
 // mayRemember reports whether one more owner can be remembered.
@@ -336,6 +364,6 @@ func (l *ledger) allow(owner identity.AMID, list *AllowList) error {
 func (l *ledger) stats() Stats {
 	return Stats{
 		Boxes: len(l.boxes), Messages: l.total.Messages, Bytes: l.total.Bytes,
-		Strangers: l.strangers, Notices: l.notices,
+		Strangers: l.strangers, Notices: l.notices, Taken: l.taken,
 	}
 }

@@ -36,6 +36,13 @@ type Limits struct {
 	StrangerEach int
 	// Notices is how many notices wait for one owner. Default 256.
 	Notices int
+	// Taken is how many names of messages that were taken are remembered for one
+	// mailbox, at most 4,000; a repeat of an older one is a new message. Default 1,000.
+	Taken int
+	// TakenTotal bounds these names in all mailboxes together; each has 64 bytes of
+	// memory. Where fewer than Taken are free, a mailbox has no more than are free.
+	// Default 1,000,000.
+	TakenTotal int
 	// AllowEntries is the longest allow list. Default 4,096 agents.
 	AllowEntries int
 	// AllowTotal bounds all allow lists together, counting one for each list and
@@ -89,7 +96,7 @@ func DefaultLimits() Limits {
 		Box:         Size{Messages: 1000, Bytes: 64 << 20},
 		Share:       Size{Messages: 500, Bytes: 32 << 20},
 		Total:       Size{Messages: 1_000_000, Bytes: 8 << 30},
-		Strangers:   20, StrangerEach: 4, Notices: 256,
+		Strangers:   20, StrangerEach: 4, Notices: 256, Taken: 1000, TakenTotal: 1_000_000,
 		AllowEntries: 4096, AllowTotal: 4_000_000, Boxes: 1_000_000,
 		SweepRows: 256, ClockJump: time.Hour, ForgetBox: 30 * 24 * time.Hour, Quarantine: 1000,
 	}
@@ -101,6 +108,7 @@ func (l Limits) Check() error {
 		positive("TTL", l.TTL), l.LegacyBox.Check("LegacyBox"), l.LegacyShare.Check("LegacyShare"),
 		l.Box.Check("Box"), l.Share.Check("Share"), l.Total.Check("Total"),
 		positive("StrangerEach", int64(l.StrangerEach)), positive("AllowEntries", int64(l.AllowEntries)),
+		atMost("Taken", l.Taken, maxTaken),
 		positive("AllowTotal", int64(l.AllowTotal)), positive("Boxes", int64(l.Boxes)),
 		positive("SweepRows", int64(l.SweepRows)), atMost("SweepRows", l.SweepRows, maxSweepRows),
 	)
@@ -114,8 +122,12 @@ func (l Limits) orDefault() (Limits, error) {
 	return l, l.Check()
 }
 
-// maxSweepRows expired rows, with their notices, fit into one commit.
-const maxSweepRows = 1000
+const (
+	// maxSweepRows expired rows, with their notices, fit into one commit.
+	maxSweepRows = 1000
+	// maxTaken names can give way in one commit.
+	maxTaken = 4000
+)
 
 func atMost(name string, n, most int) error {
 	if n > most {

@@ -26,7 +26,9 @@
 //
 // Idempotence. A message with Once is stored by (From, To, ID): as long as a row
 // of that name is there and not expired, storing it again changes nothing and
-// answers as the first time. Open, Allow, Delete and Expire can be repeated, too.
+// answers as the first time. After Take that goes on until the message would have
+// expired, for the Limits.Taken newest of a mailbox: who takes is not given a
+// message twice because its sender repeats it. After Delete the name is free. Open, Allow, Delete and Expire can be repeated, too.
 //
 // Removal happens once. Take, Delete and Expire contend for a row, and exactly
 // one of them gets it: a row that Take returned is returned to nobody else, a row
@@ -221,6 +223,8 @@ type Stats struct {
 	Bytes     int64
 	Strangers int
 	Notices   int
+	// Taken are the names that are remembered of messages that were taken.
+	Taken int
 	// Since the process began: messages that expired, notices that found no
 	// room, rows that were damaged, and clocks that jumped.
 	Expired        uint64

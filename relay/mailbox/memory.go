@@ -138,8 +138,27 @@ func (m *Memory) Take(_ context.Context, owner identity.AMID, n int) ([]Row, err
 	for _, c := range cursors {
 		taken = append(taken, *m.rows[place{owner, c}])
 	}
-	m.remove(owner, cursors)
+	for _, e := range m.ledger.remove(owner, cursors) {
+		m.bury(owner, e)
+	}
 	return taken, nil
+}
+
+// bury forgets all of a removed row but its name and when that is given up.
+func (m *Memory) bury(owner identity.AMID, e entry) {
+	p := place{owner, e.cursor}
+	expires := m.rows[p].Expires
+	delete(m.rows, p)
+	if !e.flags.has(flagOnce) {
+		return
+	}
+	kept, dropped := m.ledger.bury(owner, e)
+	for i := range dropped {
+		delete(m.rows, place{owner, dropped[i].cursor})
+	}
+	if kept {
+		m.rows[p] = &Row{Expires: expires}
+	}
 }
 
 // Delete implements Mailbox.
@@ -164,7 +183,11 @@ func (m *Memory) Expire(context.Context) (int, error) {
 	n := 0
 	for _, p := range m.ledger.overdue(now) {
 		row := *m.rows[p]
-		m.remove(p.owner, []Cursor{p.cursor})
+		delete(m.rows, p)
+		if len(m.ledger.unbury(p.owner, []Cursor{p.cursor})) > 0 {
+			continue
+		}
+		m.ledger.remove(p.owner, []Cursor{p.cursor})
 		if row.Notice != nil {
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 //
 //	'b' owner             what is remembered of an owner
 //	'i' owner cursor      a row without its payload: all of these are in memory
-//	'm' owner cursor      the same row with it
+//	'm' owner cursor      the same row with it, unless it was taken
 //	'q' due owner cursor  a row that could not be read, as it was found
 //	'c'                   the relay's own clock
 //

@@ -44,7 +44,7 @@ func (m *Disk) Expire(ctx context.Context) (int, error) {
 	return expired, m.dropAside(ctx, now)
 }
 
-// expire gives up rows that were found to be due, in one commit.
+// expire gives up rows and forgets names that were found to be due, in one commit.
 func (m *Disk) expire(ctx context.Context, due []place) (int, error) {
 	n := 0
 	err := m.update(ctx, func(tx store.Tx) error {
@@ -54,12 +54,13 @@ func (m *Disk) expire(ctx context.Context, due []place) (int, error) {
 			if err := m.settle(tx, owner); err != nil {
 				return err
 			}
-			var cursors []Cursor
+			var cursors, names []Cursor
 			b := m.ledger.of(owner)
 			for ; len(due) > 0 && due[0].owner == owner; due = due[1:] {
-				// It may have been acknowledged since it was found.
 				e, there := b.find(due[0].cursor)
 				if !there {
+					// It was taken, or acknowledged since it was found.
+					names = append(names, due[0].cursor)
 					continue
 				}
 				cursors = append(cursors, e.cursor)
@@ -68,6 +69,9 @@ func (m *Disk) expire(ctx context.Context, due []place) (int, error) {
 				}
 			}
 			if err := m.giveUp(tx, owner, cursors, Expired); err != nil {
+				return err
+			}
+			if err := deleteIndex(tx, owner, m.ledger.unbury(owner, names)); err != nil {
 				return err
 			}
 		}

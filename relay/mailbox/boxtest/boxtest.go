@@ -41,6 +41,8 @@ func Run(t *testing.T, m Maker) {
 		{"a message is stored once by its name", once},
 		{"list stays within the credit and begins behind the cursor", credit},
 		{"take gives each message once", takeOnce},
+		{"a taken message does not come again", taken},
+		{"names of what was taken are bounded", takenBounds},
 		{"delete counts what it found", deletes},
 		{"more at once than a store takes", bulk},
 		{"each writer's order holds under contention", contention},
@@ -58,10 +60,12 @@ func Run(t *testing.T, m Maker) {
 		{"T56: notices are few, and expire without a trace", noticeBounds},
 		{"T56: acknowledged or expired, never both", race},
 		{"a name is free when its message expired", freedName},
+		{"a name that was taken is free when its message would have expired", takenExpires},
 		{"an owner who stays away is forgotten", forgotten},
 	}
 	durable := []testCase{
 		{"CP 15: mail survives a restart", restart},
+		{"CP 15: what was taken does not come again after a restart", takenRestart},
 		{"T43: friends and strangers after a restart", strangersAfterRestart},
 	}
 	run := func(cases []testCase) {
@@ -83,7 +87,10 @@ func Run(t *testing.T, m Maker) {
 		run(durable)
 	}
 	if m.CrashAt != nil && !m.Real {
-		run([]testCase{{"T42, CP 9-14, 27: a crash at every commit", crashes}})
+		run([]testCase{
+			{"T42, CP 9-14, 27: a crash at every commit", crashes},
+			{"CP 12: taken once, with a crash at every commit", takenCrashes},
+		})
 	}
 }
 

@@ -342,7 +342,7 @@ func figures(t *testing.T, mk Maker) {
 	if _, err := m.Take(context.Background(), c, 1); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(mailbox.Stats{Boxes: 2, Messages: 1, Bytes: 1}, m.Stats()); diff != "" {
+	if diff := cmp.Diff(mailbox.Stats{Boxes: 2, Messages: 1, Bytes: 1, Taken: 2}, m.Stats()); diff != "" {
 		t.Errorf("taken: %s", diff)
 	}
 }
