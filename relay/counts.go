@@ -27,7 +27,7 @@ func newCounts() *counts {
 		in: newTally(typeConnect, typeSend, typeKnockMessage, typePresence, typePresenceQuery, typeICEOffer, typeICEAnswer,
 			typeP2P, typePing, typeDisconnect, typeGetPending, typeAck, typeAllow, typeDeposit, malformed),
 		out: newTally(typeConnected, typeReceive, typePresenceReply, typeICEOffer, typeICEAnswer, typeP2P, typeError,
-			typePong, typePending, typeRelayed, typeRefused, typeAllowed, typeDeposited, typeExpired),
+			typePong, typePending, typeRelayed, typeRefused, typeAllowed, typeDeposited, typeExpired, typeDraining),
 		refused: newTally(string(RefusedRateLimited), string(RefusedMailboxFull), string(RefusedNotAllowed), string(RefusedTooLarge),
 			string(RefusedInvalid), string(RefusedStorage)),
 		auth: newTally(CodeInvalidSignature, CodeInvalidMessage, CodeProtocolMismatch, CodeRateLimited, CodeUnauthorized, CodeWrongRelay),

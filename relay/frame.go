@@ -37,6 +37,7 @@ const (
 	typeDeposit      = "deposit"
 	typeDeposited    = "deposited"
 	typeExpired      = "expired"
+	typeDraining     = "draining"
 )
 
 // The protocol strings in use; we send the first.
@@ -167,6 +168,12 @@ type candidate struct {
 	Candidate string  `json:"candidate"`
 	Mid       *string `json:"sdp_mid"`
 	MLine     *uint32 `json:"sdp_mline_index"`
+}
+
+// drainingFrame says that the relay is about to stop.
+type drainingFrame struct {
+	Type   string `json:"type"`
+	Within int    `json:"within_s"`
 }
 
 // errorFrame carries its text twice: the Rust relay writes message, the

@@ -40,6 +40,12 @@ type Limits struct {
 	WriteWait time.Duration
 	// CloseWait is the time a peer has to answer a close frame. Default 2 s.
 	CloseWait time.Duration
+	// FinishWait is the time for what waits to be written when the relay stops.
+	// Default 5 s.
+	FinishWait time.Duration
+	// QuietFor is how long nothing must have been said for a drain to be over.
+	// Default 2 s.
+	QuietFor time.Duration
 	// PingEvery is the time between WebSocket pings of the server. Default 25 s.
 	PingEvery time.Duration
 	// PongWait is the time for the answer. Default 20 s.
@@ -138,6 +144,7 @@ func DefaultLimits() Limits {
 		Connections: 20_000, Unauthenticated: 1_000, Admission: defaultAdmission(),
 		AuthWait: 10 * time.Second, StampPast: 5 * time.Minute, StampFuture: time.Minute,
 		WriteWait: 10 * time.Second, CloseWait: 2 * time.Second,
+		FinishWait: 5 * time.Second, QuietFor: 2 * time.Second,
 		PingEvery: 25 * time.Second, PongWait: 20 * time.Second,
 		QueueFrames: 64, QueueBytes: 1 << 20, BatchFrames: 64,
 
@@ -170,6 +177,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("Unauthenticated", int64(l.Unauthenticated)), positive("AuthWait", l.AuthWait),
 		l.Admission.check(),
 		positive("WriteWait", l.WriteWait), positive("CloseWait", l.CloseWait),
+		positive("FinishWait", l.FinishWait), positive("QuietFor", l.QuietFor),
 		positive("PingEvery", l.PingEvery), positive("PongWait", l.PongWait),
 		positive("QueueFrames", int64(l.QueueFrames)), positive("QueueBytes", int64(l.QueueBytes)),
 		positive("BatchFrames", int64(l.BatchFrames)),

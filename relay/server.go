@@ -74,6 +74,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	running  bool
+	draining bool
 	stopping bool
 	pending  int // connections without a name
 	open     map[*conn]struct{}
@@ -115,18 +116,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 }
 
 // Run sweeps and pings until ctx ends. Then it refuses new connections, closes
-// those that are open with 1001 and returns nil when the last is gone. It
+// those that are open with 1001 once what waits for them is written, and returns nil
+// when the last is gone. It
 // returns early, with an error that wraps mailbox.ErrBroken, when the mailbox can no
 // longer be trusted. Run is called once.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.watch(ctx)
-	s.mu.Lock()
-	s.stopping = true
-	for c := range s.open {
-		c.stop(websocket.StatusGoingAway, "relay is stopping")
-	}
-	s.mu.Unlock()
-	s.wg.Wait()
+	s.finish()
 	return err
 }
 
@@ -257,7 +253,7 @@ func (s *Server) enter(c *conn) bool {
 	defer s.mu.Unlock()
 	// A guest has its place among those without a name already.
 	full := c.guest == nil && s.pending >= s.limits.Unauthenticated
-	if s.stopping || full || len(s.open) >= s.limits.Connections {
+	if s.stopping || s.draining || full || len(s.open) >= s.limits.Connections {
 		return false
 	}
 	s.open[c] = struct{}{}

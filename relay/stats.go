@@ -66,6 +66,8 @@ func (s *Server) notReady() string {
 	switch {
 	case s.stopping:
 		return "stopping"
+	case s.draining:
+		return "draining"
 	case !s.running:
 		return "starting"
 	case s.failing.Load():

@@ -47,7 +47,7 @@ type relayOptions struct {
 func (a *app) relayCommand() *cobra.Command {
 	var o relayOptions
 	cmd := &cobra.Command{
-		Use:   "relay [top|ban|unban|bans]",
+		Use:   "relay [top|ban|unban|bans|drain]",
 		Short: "Run a relay: a mailbox for agents that are away, and a DHT server",
 		Long: `Runs a relay for AgentMesh agents. It forwards and keeps sealed envelopes, which it
 cannot read, and is a DHT server, where agents find each other by AMID. It prints
@@ -117,7 +117,9 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := p.serve(); err != nil {
 		return err
 	}
-	if err := p.openDoor(o.data); err != nil {
+	ctx, exit := context.WithCancel(ctx)
+	defer exit()
+	if err := p.openDoor(o.data, exit); err != nil {
 		return err
 	}
 	p.services = append(p.services, func(ctx context.Context) error { return a.relayReady(ctx, o, p, started) })
@@ -169,16 +171,8 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	p.opened = append(p.opened, p.data)
-	listen, isDefault := a.relayListen(o.listen)
-	if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
+	if err := a.openSockets(p, o); err != nil {
 		return err
-	}
-	p.opened = append(p.opened, p.door)
-	if p.stun, err = listenSTUN(o.stun, onLoopback(p.door), p.tell); err != nil {
-		return err
-	}
-	if p.stun != nil {
-		p.opened = append(p.opened, p.stun)
 	}
 	if o.metrics != "" {
 		if p.numbers, err = listenTCP(o.metrics, false, p.tell); err != nil {
@@ -196,6 +190,30 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 	p.opened = append(p.opened, p.host)
 	p.server, err = p.newServer(o, key)
 	return err
+}
+
+// openSockets takes the sockets that a service manager gives, and opens those that it
+// does not.
+func (a *app) openSockets(p *relayParts, o relayOptions) (err error) {
+	if p.door, p.stun, err = inheritedSockets(a.getenv); err != nil {
+		return err
+	}
+	if p.door == nil {
+		listen, isDefault := a.relayListen(o.listen)
+		if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
+			return err
+		}
+	}
+	p.opened = append(p.opened, p.door)
+	if p.stun == nil {
+		if p.stun, err = listenSTUN(o.stun, onLoopback(p.door), p.tell); err != nil {
+			return err
+		}
+	}
+	if p.stun != nil {
+		p.opened = append(p.opened, p.stun)
+	}
+	return nil
 }
 
 // close closes what was opened, the last first.
@@ -246,6 +264,10 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 		},
 	}
 	cfg.Limits.Admission.NamedPerAddress = o.perAddress
+	if n, ok := fileLimit(); ok && n < cfg.Limits.Connections+spareFiles {
+		cfg.Limits.Connections, cfg.Limits.Unauthenticated = withFiles(cfg.Limits, n)
+		p.tell(fmt.Sprintf("the system allows %d open files, so at most %d connections: raise the limit (ulimit -n)", n, cfg.Limits.Connections))
+	}
 	if o.name != "" {
 		cfg.Names = []string{o.name}
 	}
@@ -266,6 +288,16 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 		return nil, err
 	}
 	return relay.NewServer(cfg)
+}
+
+// spareFiles are for the mailbox and for libp2p.
+const spareFiles = 2000
+
+// withFiles fits the connections of a relay, with a name and without, into n open
+// files: when these are gone not even the mailbox can open one.
+func withFiles(l relay.Limits, n int) (connections, nameless int) {
+	connections = max(n-spareFiles, n/2)
+	return connections, min(l.Unauthenticated, max(connections/4, 1))
 }
 
 // relayHost listens where it is told, or on our port of all interfaces, or of

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,12 @@ func TestRelayAnswersSTUN(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	askSTUN(t, c)
+}
+
+// askSTUN asks and wants an answer.
+func askSTUN(t *testing.T, c net.Conn) {
+	t.Helper()
 	if err := c.SetDeadline(time.Now().Add(patient)); err != nil {
 		t.Fatal(err)
 	}
@@ -247,15 +254,19 @@ func TestRelayCountsByAddress(t *testing.T) {
 	_ = second.CloseNow()
 }
 
-// sayHello connects an agent and waits for the relay's answer.
-func sayHello(t *testing.T, ws *websocket.Conn, n byte) identity.AMID {
+func testKey(t *testing.T, n byte) identity.PrivateKey {
 	t.Helper()
-	seed := make([]byte, 32)
-	seed[0] = n
-	key, err := identity.PrivateKeyFromSeed(seed)
+	key, err := identity.PrivateKeyFromSeed(bytes.Repeat([]byte{n}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return key
+}
+
+// sayHello connects an agent and waits for the relay's answer.
+func sayHello(t *testing.T, ws *websocket.Conn, n byte) identity.AMID {
+	t.Helper()
+	key := testKey(t, n)
 	stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000000+00:00")
 	frame := fmt.Sprintf(`{"type":"connect","protocol":"agentmesh/0.2","amid":%q,"public_key":%q,"signature":%q,"timestamp":%q}`,
 		key.AMID(), key.Public().Text(), base64.StdEncoding.EncodeToString(key.SignTimestamp(stamp)), stamp)
@@ -346,6 +357,17 @@ func fetch(t *testing.T, url, accept string) string {
 	return string(b)
 }
 
+// short is a folder whose path leaves room for a socket.
+func short(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "am")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func TestTopReadsLikeATable(t *testing.T) {
 	var out bytes.Buffer
 	mail := relay.Room{Messages: 7, Bytes: 5000}
@@ -375,5 +397,37 @@ func TestSizesForPeople(t *testing.T) {
 		if got := size(n); got != want {
 			t.Errorf("%d is %q, want %q", n, got, want)
 		}
+	}
+}
+
+func TestConnectionsFitTheFileLimit(t *testing.T) {
+	l := relay.DefaultLimits()
+	for n, want := range map[int][2]int{1024: {512, 128}, 10_000: {8000, 1000}, 3: {1, 1}} {
+		if c, u := withFiles(l, n); [2]int{c, u} != want {
+			t.Errorf("%d files: %d connections, %d without a name; want %v", n, c, u, want)
+		}
+	}
+}
+
+// The unit files start what there is, with flags that there are.
+func TestServiceFilesAreOfThisProgram(t *testing.T) {
+	unit, err := os.ReadFile(filepath.Join("..", "..", "deploy", "amesh-relay.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for line := range strings.Lines(string(unit)) {
+		if command, ok := strings.CutPrefix(line, "ExecStart=/usr/local/bin/"); ok {
+			found = true
+			checkExample(t, command)
+		}
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "#   AMESH_"), "="); ok && strings.HasPrefix(line, "#   AMESH_") {
+			if flag := strings.ReplaceAll(strings.ToLower(name), "_", "-"); !slices.Contains(fromEnvironment, flag) {
+				t.Errorf("AMESH_%s is not read", name)
+			}
+		}
+	}
+	if !found {
+		t.Error("no ExecStart")
 	}
 }

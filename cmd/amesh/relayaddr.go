@@ -165,8 +165,7 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 	if err := writeAddresses(o.printAddresses, addrs); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	return managerOf(a.getenv).run(ctx, func() { p.server.Stats() })
 }
 
 // relayURL is the URL of a relay at host. Behind port 443 there is TLS.

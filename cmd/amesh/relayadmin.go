@@ -119,8 +119,41 @@ func writeBan(w io.Writer, line ban.Line) {
 	fmt.Fprintf(w, "%s  since %s, %s%s\n", line.Target, line.Since.Format(time.RFC3339), until, inBrackets(line.Why))
 }
 
+func (a *app) relayDrainCommand() *cobra.Command {
+	within := span(30 * time.Second)
+	cmd := a.operate(&cobra.Command{
+		Use:   "drain",
+		Short: "End the relay when it is quiet",
+		Long: `Lets no connection in any more, makes /readyz answer 503, and tells the agents that
+can understand it. When nothing was said for two seconds, nobody is connected, or
+--within is over, the relay closes what is left and ends with exit code 0. Mail stays.`,
+		Example: "  amesh relay drain\n  amesh relay drain --within 5m --data /var/lib/amesh-relay",
+		Args:    words(0, 0, ""),
+	}, func(cmd *cobra.Command, c *admin.Client, _ []string) error {
+		if within < 0 || time.Duration(within) > 24*time.Hour {
+			return usagef("--within %s: at most a day", time.Duration(within))
+		}
+		left, err := c.Drain(cmd.Context(), time.Duration(within))
+		if err != nil {
+			return err
+		}
+		return a.show(admin.Drained{Left: left}, func(w io.Writer) {
+			fmt.Fprintf(w, "the relay ends; %s still connected\n", wereLeft(left))
+		})
+	})
+	cmd.Flags().Var(&within, "within", "how long it may take")
+	return cmd
+}
+
+func wereLeft(n int) string {
+	if n == 1 {
+		return "1 agent was"
+	}
+	return fmt.Sprintf("%d agents were", n)
+}
+
 // openDoor opens the operator's door, where the system lets it.
-func (p *relayParts) openDoor(data string) error {
+func (p *relayParts) openDoor(data string, exit func()) error {
 	l, err := admin.Listen(data)
 	if err != nil {
 		// The relay is good for its agents without it.
@@ -128,7 +161,7 @@ func (p *relayParts) openDoor(data string) error {
 		return nil
 	}
 	p.opened = append(p.opened, l)
-	door, err := admin.New(admin.Config{Relay: p.server, Logger: p.log})
+	door, err := admin.New(admin.Config{Relay: p.server, Exit: exit, Logger: p.log})
 	if err != nil {
 		return err
 	}
@@ -138,5 +171,5 @@ func (p *relayParts) openDoor(data string) error {
 
 // relayVerbs are what an operator does with a relay that runs.
 func (a *app) relayVerbs() []*cobra.Command {
-	return []*cobra.Command{a.relayTopCommand(), a.relayBanCommand(), a.relayUnbanCommand(), a.relayBansCommand()}
+	return []*cobra.Command{a.relayTopCommand(), a.relayBanCommand(), a.relayUnbanCommand(), a.relayBansCommand(), a.relayDrainCommand()}
 }

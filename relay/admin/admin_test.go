@@ -36,6 +36,9 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
+// exits has the folders of relays that were drained.
+var exits = make(chan string, 1)
+
 // open runs the door of a relay that nobody else uses.
 func open(t *testing.T, data string) (*relay.Server, *Client) {
 	t.Helper()
@@ -51,7 +54,7 @@ func open(t *testing.T, data string) (*relay.Server, *Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Config{Relay: s})
+	d, err := New(Config{Relay: s, Exit: func() { exits <- data }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +109,23 @@ func TestBansThroughTheDoor(t *testing.T) {
 	}
 	if _, err := c.Ban(t.Context(), BanRequest{Target: who}); !errors.Is(err, ErrRefused) {
 		t.Errorf("a ban that cannot be kept: %v", err)
+	}
+}
+
+func TestDrainThroughTheDoor(t *testing.T) {
+	data := shortDir(t)
+	s, c := open(t, data)
+	if _, err := c.Drain(t.Context(), maxDrain+time.Hour); !errors.Is(err, ErrRefused) {
+		t.Errorf("a drain without end: %v", err)
+	}
+	if left, err := c.Drain(t.Context(), time.Minute); left != 0 || err != nil {
+		t.Errorf("drained: %d left, %v", left, err)
+	}
+	if s.Stats().Ready {
+		t.Error("ready after it was drained")
+	}
+	if got := <-exits; got != data {
+		t.Errorf("%s ended", got)
 	}
 }
 

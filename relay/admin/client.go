@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"amesh/relay"
 	"amesh/relay/ban"
@@ -75,6 +76,16 @@ func (c *Client) Unban(ctx context.Context, target string) (bool, error) {
 	var r Removed
 	err := c.call(ctx, http.MethodDelete, "/v1/bans?"+url.Values{"target": {target}}.Encode(), nil, &r)
 	return r.Removed, err
+}
+
+// Drain ends the relay's work, and the relay. It waits until that is done, which takes
+// up to within, and returns how many agents were still connected.
+func (c *Client) Drain(ctx context.Context, within time.Duration) (left int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, within+answerWait)
+	defer cancel()
+	var d Drained
+	err = c.do(ctx, http.MethodPost, "/v1/drain", DrainRequest{Seconds: int64(within / time.Second)}, &d)
+	return d.Left, err
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {

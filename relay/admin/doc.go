@@ -18,6 +18,10 @@ const (
 	// headerWait and idleWait bound a connection of the door.
 	headerWait = 5 * time.Second
 	idleWait   = time.Minute
+	// closeWait is the time for requests to end when the door closes.
+	closeWait = time.Second
+	// maxDrain is the longest time for a drain.
+	maxDrain = 24 * time.Hour
 	// answerWait is the client's time for an answer, but for that of a drain.
 	answerWait = 10 * time.Second
 )

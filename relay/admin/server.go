@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// Relay is what is operated. Required.
 	Relay *relay.Server
+	// Exit ends the process in an orderly way once the relay is drained; nil leaves it.
+	Exit func()
 	// Logger gets what the operator does; nil is silence.
 	Logger *slog.Logger
 }
@@ -27,6 +29,7 @@ type Config struct {
 // Door serves the operator. Whoever reaches its listener may do everything.
 type Door struct {
 	relay *relay.Server
+	exit  func()
 	log   *slog.Logger
 	mux   *http.ServeMux
 }
@@ -39,23 +42,42 @@ func New(cfg Config) (*Door, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{relay: cfg.Relay, log: cfg.Logger, mux: http.NewServeMux()}
+	if cfg.Exit == nil {
+		cfg.Exit = func() {}
+	}
+	d := &Door{relay: cfg.Relay, exit: cfg.Exit, log: cfg.Logger, mux: http.NewServeMux()}
 	d.mux.HandleFunc("GET /v1/top", d.top)
 	d.mux.HandleFunc("GET /v1/bans", d.bans)
 	d.mux.HandleFunc("POST /v1/bans", d.ban)
 	d.mux.HandleFunc("DELETE /v1/bans", d.unban)
+	d.mux.HandleFunc("POST /v1/drain", d.drain)
 	return d, nil
 }
+
+// lifeKey finds the context of Serve in that of a request, which ends with the
+// operator's patience.
+type lifeKey struct{}
 
 // Serve answers on l until ctx ends, then it closes l and returns nil.
 func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: http.MaxBytesHandler(d.mux, maxBody), ReadHeaderTimeout: headerWait, ReadTimeout: headerWait, IdleTimeout: idleWait,
-		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(ctx, lifeKey{}, ctx) },
 	}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+		defer cancel()
+		_ = srv.Shutdown(bounded)
+		_ = srv.Close()
+	})
+	err := srv.Serve(l)
+	if !stop() {
+		<-closed
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("operator's door: %w", err)
 	}
 	return nil
@@ -132,6 +154,28 @@ func (d *Door) unban(w http.ResponseWriter, r *http.Request) {
 	answer(w, Removed{Removed: there})
 }
 
+// drain goes on when the operator does not wait for its end.
+func (d *Door) drain(w http.ResponseWriter, r *http.Request) {
+	var req DrainRequest
+	err := json.NewDecoder(r.Body).Decode(&req)
+	if err != nil || req.Seconds < 0 || req.Seconds > int64(maxDrain/time.Second) {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("want within_s of 0 to %d", int64(maxDrain/time.Second)))
+		return
+	}
+	// Reading has its deadline; the answer has none.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	life := r.Context().Value(lifeKey{}).(context.Context)
+	left, err := d.relay.Drain(life, time.Duration(req.Seconds)*time.Second)
+	if err != nil {
+		d.failed(w, err)
+		return
+	}
+	answer(w, Drained{Left: left})
+	// The door closes with the process, and the answer shall be out by then.
+	_ = http.NewResponseController(w).Flush()
+	d.exit()
+}
+
 func (d *Door) failed(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	if errors.Is(err, ban.ErrFull) {
@@ -162,7 +206,13 @@ func refuse(w http.ResponseWriter, status int, text string) {
 }
 
 func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	// The operator may have gone, and everything we have encodes.
-	_ = json.NewEncoder(w).Encode(v)
+	text, err := json.Marshal(v)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	_, _ = w.Write(text) // the operator may have gone
 }

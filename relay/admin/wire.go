@@ -71,6 +71,18 @@ type Removed struct {
 	Removed bool `json:"removed"`
 }
 
+// DrainRequest asks for the end of the relay's work.
+type DrainRequest struct {
+	// Seconds is how long it may take.
+	Seconds int64 `json:"within_s"`
+}
+
+// Drained is how a drain ended.
+type Drained struct {
+	// Left is how many agents were still connected.
+	Left int `json:"left"`
+}
+
 // problem is the body of every answer that is no success.
 type problem struct {
 	Error string `json:"error"`
