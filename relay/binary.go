@@ -211,6 +211,9 @@ func malformedBy(err error) error {
 func (c *conn) parse(op socket.Op, data []byte) (any, error) {
 	switch {
 	case op == socket.Text:
+		if f, ok := scanSend(data, c.s.limits); ok {
+			return f.frame(), nil // the usual one, by the short way
+		}
 		return parseClientFrame(data, c.s.limits)
 	case c.binary:
 		return parseClientBinary(data, c.s.limits)

@@ -60,6 +60,7 @@ type conn struct {
 	status  string
 	seen    time.Time
 	pumping pumping
+	acked   acked
 
 	cursor mailbox.Cursor // what was handed out; belongs to the goroutine that pumps
 }
@@ -107,6 +108,18 @@ func (c *conn) stop(code websocket.StatusCode, reason string) {
 	})
 }
 
+// gone ends a connection whose socket is dead.
+func (c *conn) gone() {
+	c.once.Do(func() {
+		c.cancel()
+		c.queue.close()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.closed = true
+	})
+	_ = c.ws.Close()
+}
+
 // hangUp says goodbye beside everything else, because the peer may be deaf. If it
 // does not answer either its socket is taken away, which ends whoever reads.
 func (c *conn) hangUp(code websocket.StatusCode, reason string) {
@@ -134,8 +147,11 @@ func (c *conn) finish() {
 		c.goodbye = op == socket.Close || err != nil
 	}
 	c.wg.Wait()
+	c.queue.idle()
 	c.mu.Lock()
-	c.late.Stop()
+	if c.late != nil {
+		c.late.Stop()
+	}
 	c.mu.Unlock()
 	_ = c.ws.Close()
 }
@@ -288,6 +304,8 @@ func (c *conn) readFailed(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.stop(websocket.StatusPolicyViolation, "no connect frame in time")
 		return
+	default:
+		c.gone()
 	}
 	c.goodbye = true
 }

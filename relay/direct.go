@@ -54,7 +54,7 @@ func (c *conn) passOn(data []byte) bool {
 	}
 	if !c.direct.give(c.who, &f, now) {
 		// It was counted; what is left is to keep it.
-		frame := sendFrame{Type: typeSend, To: string(f.to), Payload: string(f.payload), Kind: Kind(f.kind)}
+		frame := f.frame()
 		c.direct.flush()
 		c.keep([]delivery{c.check(&frame)})
 	}

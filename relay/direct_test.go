@@ -9,13 +9,22 @@ import (
 	"amesh/relay/mailbox"
 )
 
+// caughtUp waits until the relay knows that there is no mail for a receiver.
+func (h *house) caughtUp(c *raw) {
+	h.t.Helper()
+	h.until("the mailbox was looked at", func(s *Server) bool {
+		there := s.find(c.who)
+		return there != nil && there.takesDirectly()
+	})
+}
+
 // A 0.2 frame for somebody who is there goes from socket to socket.
 func TestOnlineFrameIsNotStored(t *testing.T) {
 	h, disk := startRelay(t, Limits{})
 	alice, _ := h.join(1)
 	bob, _ := h.join(2)
 	bob.quiet()
-	h.until("bob's mailbox was looked at", func(s *Server) bool { return s.find(bob.who).takesDirectly() })
+	h.caughtUp(bob)
 	before := disk.Commits()
 	for i := range 40 {
 		alice.send(bob.who, fmt.Sprint(i), "")
@@ -71,7 +80,7 @@ func TestRateOfOnlineFrames(t *testing.T) {
 	h, _ := startRelay(t, l)
 	alice, _ := h.join(1)
 	bob, _ := h.join(2)
-	h.until("bob's mailbox was looked at", func(s *Server) bool { return s.find(bob.who).takesDirectly() })
+	h.caughtUp(bob)
 	for _, kind := range []Kind{KindMessage, KindKnock, KindMessage, KindKnock, KindMessage} {
 		alice.write(sendFrame{Type: typeSend, To: bob.who.String(), Payload: "x", Kind: kind})
 		bob.want(object{"message_type": string(kind)})
@@ -87,8 +96,17 @@ func TestRateOfOnlineFrames(t *testing.T) {
 func TestOnlineFrameFindsTheNewestConnection(t *testing.T) {
 	h, _ := startRelay(t, Limits{})
 	alice, _ := h.join(1)
+	var older *conn
 	for i := range 3 {
 		bob, _ := h.join(2)
+		h.until("the newer connection is known", func(s *Server) bool {
+			now := s.find(bob.who)
+			known := now != nil && now != older
+			if known {
+				older = now
+			}
+			return known
+		})
 		alice.send(bob.who, fmt.Sprint(i), "")
 		bob.want(object{"encrypted_payload": fmt.Sprint(i)})
 	}
@@ -102,7 +120,7 @@ func TestOnlineFrameOfAStranger(t *testing.T) {
 	if err := h.server.box.Allow(t.Context(), bob.who, &mailbox.AllowList{}); err != nil {
 		t.Fatal(err)
 	}
-	h.until("bob's mailbox was looked at", func(s *Server) bool { return s.find(bob.who).takesDirectly() })
+	h.caughtUp(bob)
 	alice.send(bob.who, "hello", "")
 	h.until("the stranger was heard", func(s *Server) bool { return s.counts.commits.read().N > 0 })
 	if err := h.server.box.Allow(t.Context(), bob.who, nil); err != nil {

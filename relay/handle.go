@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -130,18 +129,6 @@ func (c *conn) forward(to string, frame any) bool {
 	}
 	peer := c.s.seen(who)
 	return peer != nil && peer.queue.offer(encode(frame))
-}
-
-// acknowledge removes what the receiver has, in one commit. If that fails the
-// messages come again on the next connection, and the receiver knows them.
-func (c *conn) acknowledge(ids []string) {
-	cursors := c.credit.release(ids)
-	if len(cursors) == 0 {
-		return
-	}
-	_, err := c.s.box.Delete(context.WithoutCancel(c.ctx), c.who, cursors)
-	c.s.storageResult(err)
-	c.nudge()
 }
 
 // hold waits a little, or until the connection ends.

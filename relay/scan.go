@@ -54,6 +54,13 @@ func scanSend(data []byte, l Limits) (f sendText, ok bool) {
 	return f, ok
 }
 
+// frame is f as the parser would have read it.
+func (f *sendText) frame() sendFrame {
+	return sendFrame{
+		Type: typeSend, To: string(f.to), Payload: string(f.payload), Kind: Kind(f.kind), ClientID: string(f.clientID),
+	}
+}
+
 // scanner goes through JSON that it does not keep.
 type scanner struct {
 	rest []byte

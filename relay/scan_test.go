@@ -3,6 +3,8 @@ package relay
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Send frames as clients write them, and what only looks like them.
@@ -56,10 +58,8 @@ func sameAsParsed(t *testing.T, data []byte) {
 		return
 	}
 	frame, err := parseClientFrame(data, DefaultLimits())
-	want, isSend := frame.(sendFrame)
-	if err != nil || !isSend || want.broken || want.second != nil || want.Candidates != nil || want.To != string(got.to) ||
-		want.Payload != string(got.payload) || want.Kind != Kind(got.kind) || want.ClientID != string(got.clientID) {
-		t.Errorf("%q: scanned %q, parsed %+v, %v", data, got, frame, err)
+	if diff := cmp.Diff(any(got.frame()), frame, cmp.AllowUnexported(sendFrame{})); err != nil || diff != "" {
+		t.Errorf("%q: %v, scanned and parsed differ:\n%s", data, err, diff)
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// boxSize is how many messages a mailbox of the relay holds by default.
+const boxSize = 1000
+
 // senders is how many wait for the disk at a time.
 const senders = 64
 
@@ -71,12 +74,15 @@ func relayKeep(addr string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	away, err := newAgent()
-	if err != nil {
-		return nil, err
-	}
+	var away *agent
 	n := 0
 	return func() error {
+		// A mailbox holds a thousand.
+		if n%(boxSize/2) == 0 {
+			if away, err = newAgent(); err != nil {
+				return err
+			}
+		}
 		n++
 		if err := a.send(keep(away.name, n)); err != nil {
 			return err
