@@ -255,7 +255,7 @@ func (s *schedule) work() {
 func (s *schedule) decide() { s.decideFor(s.person()) }
 
 func (s *schedule) decideFor(p *Person) {
-	if p.Up() && !p.full.Load() && p.waiting() != "" {
+	if p.Up() && !p.full.Load() && p.waiting() != nil {
 		s.w.Decide(p, s.dice.IntN(4) > 0)
 	}
 }

@@ -92,28 +92,26 @@ func (w *World) Reaches(p *Person, name string, want api.State, limit time.Durat
 	})
 }
 
-// waiting is the id of the oldest knock that waits for the person's answer, empty for
-// none.
-func (p *Person) waiting() (id string) {
-	var oldest time.Time
+// waiting is the oldest knock that waits for the person's answer, nil for none.
+func (p *Person) waiting() (oldest *knockRow) {
 	for _, k := range p.rows.knocks {
-		if !k.Out && k.State == "pending" && p.Clock().Before(k.Expires) && (id == "" || k.At.Before(oldest)) {
-			id, oldest = hex.EncodeToString(k.Hash[:8]), k.At
+		if !k.Out && k.State == "pending" && p.Clock().Before(k.Expires) && (oldest == nil || k.At.Before(oldest.At)) {
+			oldest = &k
 		}
 	}
-	return id
+	return oldest
 }
 
-// Decide gives an owner's answer to the knock that waits for it, once it is there.
+// Decide gives an owner's answer to the oldest knock that waits for it, once it is there.
 func (w *World) Decide(p *Person, approve bool) {
 	w.t.Helper()
-	w.Until("a knock waits for "+p.Name, userPatience, func() bool { return p.waiting() != "" })
+	w.Until("a knock waits for "+p.Name, userPatience, func() bool { return p.waiting() != nil })
+	hash := p.waiting().Hash
 	err := w.do(p, "decide", func(ctx context.Context, a *agent.Agent) error {
-		id := p.waiting()
-		if id == "" {
+		if p.rows.knocks[hash].State != "pending" {
 			return nil // the answer is on disk; the node died before it could say so
 		}
-		_, err := a.Decide(ctx, id, approve, api.DecideRequest{})
+		_, err := a.Decide(ctx, hex.EncodeToString(hash[:8]), approve, api.DecideRequest{})
 		return err
 	})
 	if err != nil {
