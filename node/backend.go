@@ -51,7 +51,11 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 		if agent != "" && r.agent.Name != agent {
 			continue
 		}
-		s.Agents = append(s.Agents, api.Agent{Name: r.agent.Name, AMID: r.agent.AMID()})
+		one, err := r.view()
+		if err != nil {
+			return s, err
+		}
+		s.Agents = append(s.Agents, one)
 		peers, err := m.peers(r)
 		if err != nil {
 			return s, err
@@ -73,6 +77,29 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 	return s, nil
 }
 
+// view is an agent in the status.
+func (r *room) view() (api.Agent, error) {
+	v := api.Agent{Name: r.agent.Name, AMID: r.agent.AMID(), Epoch: r.agent.Epoch(), OneTime: &api.OneTimeKeys{}}
+	v.OneTime.X25519, v.OneTime.KEM = r.agent.OneTimeLeft()
+	at, err := r.agent.RolledBack()
+	if !at.IsZero() {
+		v.RolledBack = &at
+	}
+	return v, err
+}
+
+// rollbackShown is how long a state that was put back is shown as something that does
+// not work: who caused it may do it again.
+const rollbackShown = 72 * time.Hour
+
+func rollbackTrouble(a api.Agent, now time.Time) []string {
+	if a.RolledBack == nil || now.Sub(*a.RolledBack) > rollbackShown {
+		return nil
+	}
+	return []string{"the state of the agent " + a.Name + " was put back, or a copy of this home ran elsewhere, as was noticed at " +
+		a.RolledBack.Format(time.RFC3339) + ": every session was replaced; run one copy of a home only, and move it with backup and restore"}
+}
+
 // degraded says what does not work right now.
 func (m *mesh) degraded(s api.Status) []string {
 	var list []string
@@ -81,6 +108,9 @@ func (m *mesh) degraded(s api.Status) []string {
 	}
 	for _, r := range m.rooms {
 		list = append(list, r.relays.foreignTrouble()...)
+	}
+	for _, a := range s.Agents {
+		list = append(list, rollbackTrouble(a, m.node.cfg.Clock())...)
 	}
 	inUse := len(m.rooms)
 	for _, r := range m.rooms {

@@ -18,6 +18,7 @@ import (
 	"amesh/node/api"
 	"amesh/relay"
 	"amesh/relay/mailbox"
+	"amesh/relay/marks"
 )
 
 // station is a relay with its DHT server that can be stopped and started again on
@@ -53,7 +54,11 @@ func (s *station) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box})
+	kept, err := marks.New(s.mem, marks.Limits{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box, Marks: kept})
 	if err != nil {
 		s.t.Fatal(err)
 	}

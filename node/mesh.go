@@ -40,6 +40,7 @@ type room struct {
 	paths  *paths
 	relays *relays
 	guests *guests
+	marks  *deposits
 }
 
 // add makes the mailroom of an agent. Nothing of it runs yet.
@@ -47,8 +48,9 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	r := &room{}
 	cfg := &m.node.cfg
 	var err error
+	r.marks = newDeposits(id.Key, func() sealer { return r.agent }, func() []*relay.Client { return r.relays.mailboxes() }, cfg.Logger)
 	r.relays, err = newRelays(relaysConfig{
-		key: id.Key, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
+		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
 		up: func(url string, home bool) {
@@ -73,7 +75,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	}
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.dht, KeySource: r.paths,
-		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
+		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"amesh/dht"
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/node/agent"
 	"amesh/node/direct"
 	"amesh/node/httpapi"
 )
@@ -170,8 +171,19 @@ func (n *Node) Addrs() Addrs { return n.addrs }
 // Run is the node: it opens everything, serves until ctx ends, and closes
 // everything in the order doors, mesh, mailrooms, host, store. It returns nil after
 // ctx ended, and otherwise the first thing that failed, with all that failed in
-// closing.
-func (n *Node) Run(ctx context.Context) (err error) {
+// closing. When a state turns out to have been put back while it runs, it closes and
+// opens everything once more, at the same addresses: the start knows what to do.
+func (n *Node) Run(ctx context.Context) error {
+	for {
+		err := n.once(ctx)
+		if !errors.Is(err, agent.ErrRolledBack) || ctx.Err() != nil {
+			return err
+		}
+		n.cfg.Notice("the state of this home was put back, or a copy of it runs elsewhere: every session is replaced")
+	}
+}
+
+func (n *Node) once(ctx context.Context) (err error) {
 	h, err := openHome(n.cfg.Home)
 	if err != nil {
 		return err
@@ -267,16 +279,26 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		meshLayer.run("paths", r.paths.run)
 		meshLayer.run("relays", r.relays.run)
 		meshLayer.run("guests", r.guests.run)
+		meshLayer.run("marks", r.marks.run)
 	}
 	defer doors.end()
 	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, unix, door.SocketHandler()) })
 	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, tcp, door.TCPHandler()) })
 
-	n.addrs = Addrs{API: "http://" + tcp.Addr().String(), Socket: socket, Libp2p: dht.Multiaddrs(lh)}
-	if err := h.announce(n.addrs); err != nil {
+	addrs := Addrs{API: "http://" + tcp.Addr().String(), Socket: socket, Libp2p: dht.Multiaddrs(lh)}
+	if err := h.announce(addrs); err != nil {
 		return err
 	}
-	close(n.ready)
+	select {
+	case <-n.ready: // not for the first time
+	default:
+		n.addrs = addrs
+		n.cfg.API, n.cfg.Listen = tcp.Addr().String(), nil
+		for _, a := range lh.Network().ListenAddresses() {
+			n.cfg.Listen = append(n.cfg.Listen, a.String())
+		}
+		close(n.ready)
+	}
 	<-inner.Done()
 	return ending(ctx, inner)
 }

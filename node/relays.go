@@ -72,6 +72,7 @@ type relaysConfig struct {
 	limits  homing.Limits
 	deliver func(relay.Delivery, *relay.Client)
 	up      func(url string, home bool) // a relay came within reach
+	marks   *deposits                   // nil: no rollback marks are left at relays
 	moved   func()                      // what others are to be told of our relays changed
 	book    *relayBook                  // nil: nothing is remembered
 	guests  func() []identity.AMID      // who may leave more than knocks with us; nil: everybody
@@ -172,6 +173,13 @@ func (r *relays) heard(line *relayLine, s relay.State) {
 	home := line.kept
 	r.mu.Unlock()
 	r.poke()
+	switch id := line.client.RelayID(); {
+	case r.marks == nil:
+	case s.Connected:
+		r.marks.connected(id, s.Mark)
+	default:
+		r.marks.gone(id)
+	}
 	if s.Connected {
 		r.up(line.client.URL(), home)
 	}

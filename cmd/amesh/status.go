@@ -77,7 +77,7 @@ func (a *app) messageStatus(ctx context.Context, n api.Backend, id string) error
 func writeStatus(w io.Writer, s api.Status) {
 	fmt.Fprintf(w, "node     %s, up %s, version %s\n", plain(s.Home), since(s.Started), plain(s.Version))
 	for _, agent := range s.Agents {
-		fmt.Fprintf(w, "agent    %s  %s\n", plain(agent.Name), agent.AMID)
+		fmt.Fprintf(w, "agent    %s  %s%s\n", plain(agent.Name), agent.AMID, agentDetails(agent))
 	}
 	for _, r := range s.Relays {
 		fmt.Fprintf(w, "relay    %s  %s%s\n", plain(r.URL), relayState(r), inBrackets(r.Error))
@@ -97,6 +97,14 @@ func writeStatus(w io.Writer, s api.Status) {
 	for _, d := range s.Degraded {
 		fmt.Fprintf(w, "problem  %s\n", plain(d))
 	}
+}
+
+// agentDetails are the keys of an agent in few words, nothing for a node of before.
+func agentDetails(a api.Agent) string {
+	if a.OneTime == nil {
+		return ""
+	}
+	return fmt.Sprintf("  epoch %d, one-time keys %d and %d", a.Epoch, a.OneTime.X25519, a.OneTime.KEM)
 }
 
 // relayState is what a relay is to us and how it is, in few words.

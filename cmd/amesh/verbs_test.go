@@ -363,7 +363,7 @@ func TestStatusCheck(t *testing.T) {
 
 func TestStatusOfRelays(t *testing.T) {
 	n := newFakeNode()
-	n.status = api.Status{Home: "/h", Relays: []api.Relay{
+	n.status = api.Status{Home: "/h", Agents: []api.Agent{{Name: "ann", AMID: peer(1), Epoch: 3, OneTime: &api.OneTimeKeys{X25519: 99, KEM: 19}}}, Relays: []api.Relay{
 		{URL: "ws://a", State: "connected", Role: "home", Announced: true, LatencyMS: 12.3, Mailbox: 2},
 		{URL: "ws://b", State: "connecting", Role: "home", Error: "dial\x1b[1m"},
 		{URL: "ws://c", State: "standby", Role: "standby", LatencyMS: 150},
@@ -371,6 +371,7 @@ func TestStatusOfRelays(t *testing.T) {
 	}}
 	r := runFake(t, n, nil, "status")
 	for _, line := range []string{
+		"agent    ann  " + peer(1).String() + "  epoch 3, one-time keys 99 and 19\n",
 		"relay    ws://a  home, connected, 12.3 ms, 2 messages there for us\n",
 		"relay    ws://b  home, connecting (dial\\x1b[1m)\n",
 		"relay    ws://c  standby, 150 ms\n",

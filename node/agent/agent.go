@@ -86,6 +86,7 @@ type Config struct {
 	KeySource   KeySource            // nil: knocks use no one-time keys of the peer
 	Policy      func() *knock.Policy // the policy in force, read at every decision
 	Mark        MarkKeeper           // nil: a state that is put back is not noticed
+	Raised      func()               // the mark was saved; it must not block, nor call the agent. nil: nobody
 	Limits      Limits               // zero: DefaultLimits()
 	KnockLimits knock.Limits         // zero: knock.DefaultLimits()
 	Clock       func() time.Time     // the wall clock, for what is signed or shown; default time.Now

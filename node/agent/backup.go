@@ -35,7 +35,7 @@ var inBackup = map[byte]bool{
 var countersInBackup = map[byte]bool{
 	counterArrival: true, counterSequence: true, counterRecord: true,
 	// A restore has an epoch of its own, and counts anew.
-	counterEpoch: false, counterSealed: false, counterOneTime: false,
+	counterEpoch: false, counterSealed: false, counterOneTime: false, counterBack: false,
 }
 
 // backedUp reports whether a backup holds the row with a key, which is without the

@@ -48,6 +48,8 @@ type mark struct {
 	sealed   uint64 // as the store has counted
 	underWay uint64 // sealed, and not committed yet
 	reserved uint64
+	first    uint64 // reserved at the start
+	void     bool   // a mark elsewhere is ahead: nothing is sealed any more
 }
 
 func newMark(a *Agent) *mark {
@@ -64,6 +66,9 @@ func (m *mark) reserve(n int) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.void {
+		return ErrRolledBack
+	}
 	for m.underWay > 0 && m.underWay+uint64(n) > markUnderWay {
 		m.room.Wait()
 	}
@@ -92,14 +97,24 @@ func (m *mark) settle(n int, committed bool) {
 
 // write saves a mark; m.mu is held.
 func (m *mark) write(reserved uint64) error {
-	raw, err := identity.SignMark(m.a.Key, identity.RollbackMark{Epoch: m.epoch, Reserved: reserved})
+	if err := m.save(identity.RollbackMark{Epoch: m.epoch, Reserved: reserved}); err != nil {
+		return err
+	}
+	m.reserved = reserved
+	if m.a.Raised != nil {
+		m.a.Raised()
+	}
+	return nil
+}
+
+func (m *mark) save(mark identity.RollbackMark) error {
+	raw, err := identity.SignMark(m.a.Key, mark)
 	if err != nil {
 		return err
 	}
 	if err := m.a.Mark.Save(raw); err != nil {
 		return fmt.Errorf("rollback mark: %w", err)
 	}
-	m.reserved = reserved
 	return nil
 }
 
@@ -217,12 +232,19 @@ func (m *mark) open(ctx context.Context) error {
 		if err := tx.Set(m.a.key(rowCounter, []byte{counterEpoch}), be64(uint64(m.epoch))); err != nil {
 			return err
 		}
+		if back {
+			at := be64(uint64(m.a.Clock().Unix()))
+			if err := tx.Set(m.a.key(rowCounter, []byte{counterBack}), at); err != nil {
+				return err
+			}
+		}
 		return tx.Set(m.a.key(rowCounter, []byte{counterSealed}), be64(m.sealed))
 	})
 	if err != nil {
 		return err
 	}
-	return m.write(m.sealed + markAhead)
+	m.first = m.sealed + markAhead
+	return m.write(m.first)
 }
 
 // count adds to the number of sealed envelopes in the store.

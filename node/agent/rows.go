@@ -65,6 +65,7 @@ const (
 	counterEpoch    = 'e' // the agent's epoch
 	counterSealed   = 'n' // envelopes sealed, of which the rollback mark reserves a number
 	counterOneTime  = 'o' // id of the next one-time key
+	counterBack     = 'b' // when it was noticed that the state was put back, in seconds
 )
 
 // outRow is an outgoing message.

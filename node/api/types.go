@@ -216,10 +216,19 @@ type Identity struct {
 	Addrs  []string      `json:"addrs"`
 }
 
-// Agent is one agent of this node.
+// Agent is one agent of this node. What is behind the AMID is there in Status only.
 type Agent struct {
-	Name string        `json:"name"`
-	AMID identity.AMID `json:"amid"`
+	Name       string        `json:"name"`
+	AMID       identity.AMID `json:"amid"`
+	Epoch      uint32        `json:"epoch,omitempty" doc:"grows whenever the state was put back"`
+	RolledBack *time.Time    `json:"rolled_back,omitempty" doc:"when it was last noticed that the state was put back, or that a copy of it ran elsewhere"`
+	OneTime    *OneTimeKeys  `json:"one_time_keys,omitempty" doc:"left to be handed out"`
+}
+
+// OneTimeKeys is how many one-time keys of each kind there are.
+type OneTimeKeys struct {
+	X25519 int `json:"x25519"`
+	KEM    int `json:"kem"`
 }
 
 // Relay is one relay that this node is homed on, was homed on, or may be. State is
