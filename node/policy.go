@@ -54,6 +54,9 @@ func openPolicy(path string, log *slog.Logger) (*policyFile, error) {
 		return nil, err
 	}
 	p.current = policy
+	if !p.written && p.seen != (stamp{}) {
+		log.Warn("the policy file is empty; the default is in force", "file", path, "strangers", policy.Strangers)
+	}
 	return p, nil
 }
 
@@ -199,6 +202,13 @@ func (p *policyFile) change(f func(*knock.Policy) (knock.Policy, error)) error {
 	return nil
 }
 
+// ruled reports whether there was something in the file since the start.
+func (p *policyFile) ruled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.written
+}
+
 // view is the policy as the API shows it.
 func (p *policyFile) view(agent string) (api.Policy, error) {
 	policy := p.get()
@@ -206,7 +216,7 @@ func (p *policyFile) view(agent string) (api.Policy, error) {
 	if err != nil {
 		return api.Policy{}, err
 	}
-	v := api.Policy{Agent: agent, File: p.path, Ignored: policy.Ignored, Version: policy.Version()}
+	v := api.Policy{Agent: agent, File: p.path, Ignored: policy.Ignored, Version: policy.Version(), Default: !p.ruled()}
 	if err := json.Unmarshal(raw, &v.Rules); err != nil {
 		return api.Policy{}, err
 	}

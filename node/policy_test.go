@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,3 +170,36 @@ func TestPolicyFileIsGoneForAnInstant(t *testing.T) {
 		}
 	}
 }
+
+// An empty file at the start is the default, and the owner is told so.
+func TestEmptyPolicyIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		file        *string
+		warns, none bool
+	}{
+		"no file":       {nil, false, true},
+		"an empty file": {ptr(""), true, true},
+		"blanks":        {ptr(" \n"), true, true},
+		"rules":         {ptr(`{"strangers":"reject"}`), false, false},
+	} {
+		path := filepath.Join(t.TempDir(), policyName)
+		if c.file != nil {
+			if err := os.WriteFile(path, []byte(*c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var said strings.Builder
+		p, err := openPolicy(path, slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(said.String(), "the policy file is empty"); got != c.warns {
+			t.Errorf("%s: said %q", name, &said)
+		}
+		if v, err := p.view("ann"); err != nil || v.Default != c.none {
+			t.Errorf("%s: shown %+v, %v", name, v, err)
+		}
+	}
+}
+
+func ptr(s string) *string { return &s }

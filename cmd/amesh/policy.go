@@ -73,6 +73,9 @@ func (a *app) showPolicy(cmd *cobra.Command, _ []string) error {
 
 func writePolicy(w io.Writer, p api.Policy) {
 	fmt.Fprintf(w, "# %s, version %s\n", plain(p.File), plain(p.Version))
+	if p.Default {
+		fmt.Fprintln(w, "# there is nothing in the file: these are the defaults")
+	}
 	for _, key := range slices.Sorted(maps.Keys(p.Rules)) {
 		value, err := json.Marshal(p.Rules[key])
 		if err != nil {
