@@ -16,8 +16,10 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/homing"
+	"amesh/ratchet"
 	"amesh/relay"
 )
 
@@ -429,6 +431,34 @@ func TestPeersRelayWithoutChallenge(t *testing.T) {
 		got := v.foreignTrouble()
 		if len(got) != 1 || !strings.Contains(got[0], "a peer's relay "+office("b")) || !strings.Contains(got[0], "relay.allow_legacy") {
 			t.Errorf("%q", got)
+		}
+		v.end()
+	})
+}
+
+// What a relay promised to keep and gave up is told, by the name that the envelope has
+// here.
+func TestGivenUpEnvelopeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10})
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a")
+		time.Sleep(time.Minute)
+		data := []byte(relay.Magic + "to somebody who never comes")
+		outcomes := make(chan agent.Outcome, 1)
+		v.carry(agent.Envelope{From: v.amid, To: bob, ID: ratchet.EnvelopeID(data), Data: data}, nil, func(o agent.Outcome) { outcomes <- o })
+		if o := <-outcomes; o.Err != nil || o.Promise.IsZero() {
+			t.Fatalf("%+v", o)
+		}
+		time.Sleep(73 * time.Hour)
+		synctest.Wait()
+		v.mu.Lock()
+		lost := v.lost
+		v.mu.Unlock()
+		if len(lost) != 1 || lost[0].To != bob {
+			t.Fatalf("given up: %+v", lost)
+		}
+		if id, err := envelopeID(lost[0].Message); err != nil || id != ratchet.EnvelopeID(data) {
+			t.Errorf("%v, %v", id, err)
 		}
 		v.end()
 	})

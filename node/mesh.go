@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/direct"
+	"amesh/ratchet"
 	"amesh/relay"
 )
 
@@ -53,6 +56,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
+		expired: func(e relay.Expired, c *relay.Client) { r.gaveUp(e, c) },
 		up: func(url string, home bool) {
 			if home {
 				r.agent.Kick()
@@ -102,6 +106,29 @@ func (r *room) fromRelay(d relay.Delivery, c *relay.Client) {
 	r.agent.Receive(agent.Incoming{
 		From: d.From, Data: d.Payload, Path: api.PathRelayed, Ack: func() { c.Ack(d.ID) },
 	})
+}
+
+// gaveUp takes a relay's notice that it keeps something of ours no longer.
+func (r *room) gaveUp(e relay.Expired, c *relay.Client) {
+	done := func() { c.Ack(e.ID) }
+	id, err := envelopeID(e.Message)
+	if err != nil {
+		done() // nothing that we sent
+		return
+	}
+	r.agent.GaveUp(e.To, id, c.URL(), e.Reason.String(), done)
+}
+
+// envelopeID reads the id by which a relay names an envelope.
+func envelopeID(text string) (id ratchet.ID, err error) {
+	raw, err := hex.DecodeString(text)
+	if err == nil && len(raw) != len(id) {
+		err = fmt.Errorf("envelope id of %d bytes", len(raw))
+	}
+	if err != nil {
+		return id, err
+	}
+	return ratchet.ID(raw), nil
 }
 
 // fromDirect takes what came over a direct connection, for whichever of our agents

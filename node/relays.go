@@ -71,11 +71,12 @@ type relaysConfig struct {
 	legacy  bool     // the owner trusts relays that set no challenge
 	limits  homing.Limits
 	deliver func(relay.Delivery, *relay.Client)
-	up      func(url string, home bool) // a relay came within reach
-	marks   *deposits                   // nil: no rollback marks are left at relays
-	moved   func()                      // what others are to be told of our relays changed
-	book    *relayBook                  // nil: nothing is remembered
-	guests  func() []identity.AMID      // who may leave more than knocks with us; nil: everybody
+	expired func(relay.Expired, *relay.Client) // a relay gave something up; acknowledged there by its ID
+	up      func(url string, home bool)        // a relay came within reach
+	marks   *deposits                          // nil: no rollback marks are left at relays
+	moved   func()                             // what others are to be told of our relays changed
+	book    *relayBook                         // nil: nothing is remembered
+	guests  func() []identity.AMID             // who may leave more than knocks with us; nil: everybody
 	log     *slog.Logger
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
 	measure func(ctx context.Context, url string) (time.Duration, error)
@@ -159,7 +160,8 @@ func (r *relays) line(url string) (*relayLine, error) {
 			r.took(line)
 			r.deliver(d, line.client)
 		},
-		OnState: func(s relay.State) { r.heard(line, s) },
+		OnExpired: func(e relay.Expired) { r.expired(e, line.client) },
+		OnState:   func(s relay.State) { r.heard(line, s) },
 	})
 	return line, err
 }

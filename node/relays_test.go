@@ -43,6 +43,7 @@ func startLinesWith(t *testing.T, cfg relaysConfig) *lines {
 	if cfg.deliver == nil {
 		cfg.deliver = func(relay.Delivery, *relay.Client) {}
 	}
+	cfg.expired = func(relay.Expired, *relay.Client) {}
 	cfg.up = func(url string, _ bool) { l.ups <- url }
 	if cfg.moved == nil {
 		cfg.moved = func() {}

@@ -58,7 +58,8 @@ func (s *street) open(name string, ms int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box, Names: []string{name + ".test:80"}})
+	key := freshKey(s.t)
+	srv, err := relay.NewServer(relay.ServerConfig{Mailbox: box, Key: &key, Names: []string{name + ".test:80"}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -212,6 +213,7 @@ type tenant struct {
 	mu    sync.Mutex
 	mail  []string
 	moves []string
+	lost  []relay.Expired
 }
 
 func (s *street) tenant(key identity.PrivateKey, limits homing.Limits, st store.Store, names ...string) *tenant {
@@ -224,6 +226,12 @@ func (s *street) tenantWith(cfg relaysConfig, st store.Store, names ...string) *
 	v := &tenant{s: s, amid: cfg.key.AMID()}
 	cfg.dial, cfg.measure, cfg.log = s.dial, s.measure, quiet
 	cfg.up = func(string, bool) {}
+	cfg.expired = func(e relay.Expired, c *relay.Client) {
+		v.mu.Lock()
+		v.lost = append(v.lost, e)
+		v.mu.Unlock()
+		c.Ack(e.ID)
+	}
 	cfg.deliver = func(d relay.Delivery, c *relay.Client) {
 		v.mu.Lock()
 		v.mail = append(v.mail, string(d.Payload[len(relay.Magic):]))

@@ -252,6 +252,7 @@ var meanings = map[string]string{
 	api.ReasonKnockSent:   "asked, no answer yet",
 	api.ReasonOwner:       "its owner is being asked",
 	api.ReasonMailboxFull: "its mailbox at the relay is full",
+	api.ReasonGivenUp:     "the relay that had it gave it up; it is sent again",
 	api.ReasonWindow:      "too many messages to it are unconfirmed",
 	api.ReasonLimits:      "it waits for another session, of which there were many lately",
 }

@@ -421,6 +421,9 @@ func (c *clerk) left(tx store.Tx, f *flight, o Outcome, wall time.Time, after *[
 	row.Path = o.Path
 	if !o.Promise.IsZero() && rankOf[row.State] < rankOf[api.StateRelayed] && c.lastPart(f) {
 		row.State = api.StateRelayed
+		if row.Reason == api.ReasonGivenUp {
+			row.Reason = "" // another relay has it now, or the same one again
+		}
 	}
 	if rankOf[row.State] <= rankOf[api.StateRelayed] {
 		row.Where = o.Where

@@ -70,6 +70,7 @@ const (
 	ReasonLimits      = "limits"         // more than a session carries; waits for the next, or refused
 	ReasonRevoked     = "key_revoked"    // the key of one side has left
 	ReasonBlocked     = "blocked"        // our own policy blocks the peer
+	ReasonGivenUp     = "relay_gave_up"  // the relay that had it gave it up; it goes again while there is time
 )
 
 // PathKind is how envelopes reach a peer.
@@ -419,6 +420,7 @@ type Policy struct {
 	Rules   map[string]any `json:"rules"`
 	Ignored []string       `json:"ignored,omitempty"`
 	Version string         `json:"version"`
+	Default bool           `json:"default,omitempty" doc:"there is no policy file, or nothing in it"`
 }
 
 // PolicyChange sets one key. Lists are comma separated; an empty value restores
