@@ -74,6 +74,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	running  bool
+	ready    chan struct{} // closed when running
 	draining bool
 	stopping bool
 	pending  int // connections without a name
@@ -108,7 +109,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		box: metered{g, n, b}, guarded: g, counts: n, books: b, bans: cfg.Bans,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks, key: cfg.Key,
-		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1),
+		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1), ready: make(chan struct{}),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
 	s.admission = newAdmission(cfg, l, n, b)

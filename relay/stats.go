@@ -76,9 +76,12 @@ func (s *Server) notReady() string {
 	return ""
 }
 
-// started says that Run is at work and the mailbox was asked once.
+// Ready is closed when Run is at work and the mailbox was asked once.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
 func (s *Server) started() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = true
+	close(s.ready)
 }

@@ -128,6 +128,11 @@ type relayAddresses struct {
 
 // relayReady says where the relay is, and waits for the end.
 func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, started time.Time) error {
+	select {
+	case <-p.server.Ready():
+	case <-ctx.Done():
+		return nil
+	}
 	hosts := reachable(p.door)
 	if o.name != "" {
 		hosts = []string{o.name}
