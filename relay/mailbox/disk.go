@@ -128,17 +128,17 @@ func (m *Disk) Open(ctx context.Context, owner identity.AMID, wide bool) (int, e
 	// something changes, and once a while to keep it from being forgotten.
 	old := wide && now-b.seen > m.limits.ForgetBox.Microseconds()/8
 	same := b.wide == wide && !old && !m.stale[owner]
+	pending := b.pending(now)
 	m.mu.Unlock()
 	if same {
-		return b.used.Messages, nil
+		return pending, nil
 	}
-	pending := 0
 	err := m.update(ctx, func(tx store.Tx) error {
 		if err := m.settle(tx, owner); err != nil {
 			return err
 		}
 		b := m.ledger.of(owner)
-		pending = b.used.Messages
+		pending = b.pending(now)
 		if wide && !m.ledger.mayRemember(owner) {
 			return nil
 		}

@@ -312,6 +312,17 @@ func (b *box) oldest(n int, now int64, not map[Cursor]bool) []Cursor {
 	return cursors
 }
 
+// pending counts the messages whose time is not over.
+func (b *box) pending(now int64) int {
+	n := 0
+	for i := range b.entries {
+		if e := &b.entries[i]; !e.flags.has(flagNotice) && e.due > now {
+			n++
+		}
+	}
+	return n
+}
+
 // place is where a row is.
 type place struct {
 	owner  identity.AMID

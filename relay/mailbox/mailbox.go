@@ -161,8 +161,8 @@ type Notice struct {
 // what all calls have in common.
 type Mailbox interface {
 	// Open says that owner connects, with "ack" (wide) or without, which decides
-	// how much its mailbox holds from now on. It returns the number of messages
-	// waiting, without notices; messages above a cap that shrank stay.
+	// how much its mailbox holds from now on. It returns the number of unexpired
+	// messages waiting, without notices; messages above a cap that shrank stay.
 	Open(ctx context.Context, owner identity.AMID, wide bool) (pending int, err error)
 
 	// Allow puts an allow list in force for owner, in place of the one before; nil

@@ -38,16 +38,16 @@ func NewMemory(l Limits) (*Memory, error) {
 func (m *Memory) Open(_ context.Context, owner identity.AMID, wide bool) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.ledger.of(owner)
+	b, now := m.ledger.of(owner), m.clock.now()
 	if wide && m.ledger.mayRemember(owner) || !wide && b.wide {
 		row := b.boxRow
 		row.wide = wide
 		if wide {
-			row.seen = m.clock.now()
+			row.seen = now
 		}
 		m.ledger.remember(owner, row)
 	}
-	return b.used.Messages, nil
+	return b.pending(now), nil
 }
 
 // Allow implements Mailbox.

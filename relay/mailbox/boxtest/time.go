@@ -31,6 +31,11 @@ func expiry(t *testing.T, mk Maker) {
 	if diff := cmp.Diff([]string{"young"}, payloads(list(t, m, b, 0))); diff != "" {
 		t.Errorf("before the sweep: %s", diff)
 	}
+	for _, wide := range []bool{false, true, true, false} {
+		if pending, used := open(t, m, b, wide), usage(t, m, b); pending != 1 || used.Messages != 2 {
+			t.Errorf("before the sweep: %d pending, usage %+v; want what will be handed out, and what takes room", pending, used)
+		}
+	}
 	if n := expire(t, m); n != 2 {
 		t.Errorf("swept %d", n)
 	}
