@@ -13,7 +13,6 @@ import (
 type speaker struct {
 	*actor
 	stage *stage
-	n     byte
 }
 
 // joinAck connects an agent that offers "ack" and takes the connected frame.
@@ -27,16 +26,22 @@ func (s *stage) joinAck(n byte) speaker {
 	if got := a.next(); !strings.Contains(got, `"extensions":["ack"]`) {
 		s.t.Fatalf("connect answered with %s", got)
 	}
-	return speaker{a, s, n}
+	return speaker{a, s}
 }
 
-// relayed sends a text and gives the answer, which must be relayed.
-func (p speaker) relayed(to byte, text string) string {
+// answer sends a text and gives what the relay says to it.
+func (p speaker) answer(to byte, text string) string {
 	p.stage.t.Helper()
 	p.say(p.stage.t, string(encode(sendFrame{
 		Type: typeSend, To: testKey(p.stage.t, to).AMID().String(), Payload: text, Kind: KindMessage, ClientID: "7",
 	})))
-	got := p.next()
+	return p.next()
+}
+
+// relayed is answer, which must be relayed.
+func (p speaker) relayed(to byte, text string) string {
+	p.stage.t.Helper()
+	got := p.answer(to, text)
 	if !strings.HasPrefix(got, `{"type":"relayed"`) {
 		p.stage.t.Fatalf("the send of %s is answered %s", text, got)
 	}
