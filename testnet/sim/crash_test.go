@@ -96,8 +96,8 @@ func TestSoakCrashTwice(t *testing.T) {
 
 func crashTwice(t *testing.T, s script) {
 	_, points := play(t, s, Options{Quiet: true})
-	for first := 1; first < points; first += max(1, points/20) {
-		for _, second := range []int{1, 2, 4, 9, 20, 45} {
+	for first := 1; first < points; first += max(1, points/12) {
+		for _, second := range []int{1, 3, 9, 27} {
 			t.Run(fmt.Sprint("points ", first, " and ", second), func(t *testing.T) {
 				play(t, s, Options{CrashAt: []int{first, second}, Quiet: true})
 			})
@@ -110,7 +110,7 @@ func TestBothStartAtOnce(t *testing.T) { bothStartOften(t, 2) }
 
 func TestSoakBothStartAtOnce(t *testing.T) {
 	soak(t)
-	bothStartOften(t, 500)
+	bothStartOften(t, 300)
 }
 
 func bothStartOften(t *testing.T, times uint64) {

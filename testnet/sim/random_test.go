@@ -23,7 +23,7 @@ func TestRandomSchedules(t *testing.T) { randomSchedules(t, 10, 4) }
 
 func TestSoakRandomSchedules(t *testing.T) {
 	soak(t)
-	randomSchedules(t, 1000, 1000)
+	randomSchedules(t, 1000, 600)
 }
 
 func randomSchedules(t *testing.T, first, count uint64) {

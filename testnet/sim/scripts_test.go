@@ -144,6 +144,7 @@ func pathChanges(t *testing.T, w *World) {
 // CP 8: a knock that names the keys of yesterday is opened, whenever the node dies
 // while it makes new ones; a later stranger finds the new ones.
 func prekeysChange(t *testing.T, w *World) {
+	w.Limits.BundleRenew = 12 * time.Hour // fewer records on the way there, fewer points
 	ann, bob, cid := w.Join("ann", "ask"), w.Join("bob", "accept"), w.Join("cid", "ask")
 	w.Pass(w.Limits.BundleRenew - time.Hour)
 	w.Cut(bob, true)
