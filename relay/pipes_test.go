@@ -77,8 +77,8 @@ func (p *pipes) thaw() {
 	p.cold = false
 }
 
-// pipe is one end. Unlike net.Pipe alone it has a buffer: without one, two sides
-// that write at the same moment wait for each other.
+// pipe is one end. Unlike net.Pipe alone it has a buffer, of 100 segments: without one,
+// two sides that write at the same moment wait for each other.
 type pipe struct {
 	net.Conn
 	out  chan []byte
@@ -89,6 +89,10 @@ type pipe struct {
 	cold  bool
 	until time.Time // of writes: for room in the buffer, not for what is in it
 }
+
+// segment is how many bytes travel together, so that a buffer that is full has about
+// the same number of them, whatever the writes were.
+const segment = 512
 
 func newPipe(c net.Conn) *pipe {
 	p := &pipe{Conn: c, out: make(chan []byte, 100), done: make(chan struct{})}
@@ -147,14 +151,19 @@ func (p *pipe) Write(b []byte) (int, error) {
 		defer t.Stop()
 		late = t.C
 	}
-	select {
-	case p.out <- append([]byte(nil), b...):
-		return len(b), nil
-	case <-late:
-		return 0, os.ErrDeadlineExceeded
-	case <-p.done:
-		return 0, net.ErrClosed
+	n := 0
+	for n < len(b) {
+		end := min(n+segment, len(b))
+		select {
+		case p.out <- append([]byte(nil), b[n:end]...):
+			n = end
+		case <-late:
+			return n, os.ErrDeadlineExceeded
+		case <-p.done:
+			return n, net.ErrClosed
+		}
 	}
+	return n, nil
 }
 
 func (p *pipe) SetWriteDeadline(t time.Time) error {

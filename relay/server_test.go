@@ -257,25 +257,6 @@ func TestLastWordsAreKept(t *testing.T) {
 	h.holds(bob, 5)
 }
 
-// T47: a reader that does not read is cut; its mail stays.
-func TestSlowReaderIsCut(t *testing.T) {
-	l := DefaultLimits()
-	l.WriteWait, l.CloseWait = 100*time.Millisecond, 50*time.Millisecond
-	l.Credit = Size{Messages: 1000, Bytes: 64 << 20}
-	l.Mailbox.Share = l.Mailbox.Box
-	h, _ := startRelay(t, l)
-	alice, _ := h.join(1, ExtensionAck)
-	slow, _ := h.join(2, ExtensionAck)
-	text := strings.Repeat("x", 60_000)
-	for i := range 400 {
-		alice.send(slow.who, fmt.Sprintf("%d%s", i, text), fmt.Sprint(i))
-		alice.want(object{"type": typeRelayed})
-	}
-	h.until("the slow reader is cut", func(s *Server) bool { return s.find(slow.who) == nil })
-	h.holds(slow.who, 400)
-	alice.quiet()
-}
-
 // T52: what is too long to be read ends the connection.
 func TestOversizedFrame(t *testing.T) {
 	l := DefaultLimits()
