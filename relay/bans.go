@@ -72,12 +72,16 @@ const farewellWait = 500 * time.Millisecond
 
 // expel ends a connection within farewellWait, and says why if its socket takes it.
 func (c *conn) expel(b ban.Ban) {
-	c.s.counts.banned.Add(1)
 	no := bannedRefusal(b)
 	goodbye := func() { c.stop(CloseBanned, "banned") }
 	c.mu.Lock()
-	open := c.ws != nil && !c.closed
-	if open {
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+	case c.ws == nil:
+		c.unwelcome = &b // it is told as soon as it has a socket
+	default:
+		c.s.counts.banned.Add(1)
 		late := time.AfterFunc(farewellWait, goodbye)
 		c.wg.Go(func() {
 			c.queue.push(encode(errorOf(no.code, no.text, max(time.Until(b.Until), 0))))
@@ -85,10 +89,6 @@ func (c *conn) expel(b ban.Ban) {
 			late.Stop()
 			goodbye()
 		})
-	}
-	c.mu.Unlock()
-	if !open {
-		goodbye()
 	}
 }
 

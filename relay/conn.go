@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/relay/ban"
 	"amesh/relay/mailbox"
 	"amesh/relay/socket"
 
@@ -54,13 +55,14 @@ type conn struct {
 	goodbye bool
 	direct  direct
 
-	mu      sync.Mutex
-	closed  bool
-	late    *time.Timer // takes the socket away from a peer who answers no close frame
-	status  string
-	seen    time.Time
-	pumping pumping
-	acked   acked
+	mu        sync.Mutex
+	closed    bool
+	unwelcome *ban.Ban    // a ban that came before the socket
+	late      *time.Timer // takes the socket away from a peer who answers no close frame
+	status    string
+	seen      time.Time
+	pumping   pumping
+	acked     acked
 
 	cursor mailbox.Cursor // what was handed out; belongs to the goroutine that pumps
 }
@@ -86,11 +88,15 @@ func (c *conn) serve() {
 // attach gives the connection its socket; stop may have come before it.
 func (c *conn) attach(ws *socket.Conn) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.ws = ws
 	c.queue.open(ws)
 	if c.closed {
 		c.hangUp(websocket.StatusGoingAway, "relay is stopping")
+	}
+	unwelcome := c.unwelcome
+	c.mu.Unlock()
+	if unwelcome != nil {
+		c.expel(*unwelcome)
 	}
 }
 
