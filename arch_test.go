@@ -36,6 +36,7 @@ var rooms = []room{
 	{dir: "internal/ice", may: []string{"internal/..."}, libp2p: true, pion: true},
 	{dir: "internal/store/storetest", may: []string{"internal/..."}, testing: true},
 	{dir: "internal/wycheproof", testing: true},
+	{dir: "internal/https/acmetest", testing: true},
 	// What is sealed names envelopes by their id, which is ratchet's type.
 	{dir: "internal/content", may: []string{"ratchet", "internal/..."}},
 	{dir: "internal/...", may: []string{"internal/..."}},
@@ -83,7 +84,7 @@ var rooms = []room{
 var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "relay/mailbox/boxtest"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "relay/mailbox/boxtest"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless

@@ -15,9 +15,26 @@ import (
 // whoever serves it. With a TLS configuration clients must speak TLS. Upgraded
 // connections are Run's to close.
 func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
+	l = gate{Listener: l, a: s.admission}
+	if secure != nil {
+		// A WebSocket begins as HTTP/1.1.
+		secure = secure.Clone()
+		secure.NextProtos = append([]string{"http/1.1"}, secure.NextProtos...)
+		l = tls.NewListener(l, secure)
+	}
+	return s.serve(ctx, l, s)
+}
+
+// ServeBeside serves another handler, without TLS, on a door of its own, and counts who
+// comes there like those who come to Serve's.
+func (s *Server) ServeBeside(ctx context.Context, l net.Listener, h http.Handler) error {
+	return s.serve(ctx, gate{Listener: l, a: s.admission}, h)
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	limits := s.limits.Admission
 	srv := &http.Server{
-		Handler:           s,
+		Handler:           h,
 		ReadHeaderTimeout: limits.HeaderWait,
 		// A body is read at most to throw it away. Neither holds after an upgrade.
 		ReadTimeout:    2 * limits.HeaderWait,
@@ -27,13 +44,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 		ConnContext:    withGuest,
 		// What goes wrong here is a stranger's doing.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	l = gate{Listener: l, a: s.admission}
-	if secure != nil {
-		// A WebSocket begins as HTTP/1.1.
-		secure = secure.Clone()
-		secure.NextProtos = append([]string{"http/1.1"}, secure.NextProtos...)
-		l = tls.NewListener(l, secure)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

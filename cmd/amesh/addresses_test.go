@@ -42,15 +42,18 @@ func TestWhereARelayListens(t *testing.T) {
 		env        map[string]string
 		addr       string
 		isDefault  bool
+		domains    []string
 	}{
-		{"told nothing", "", nil, ":8765", true},
-		{"PORT of the environment", "", map[string]string{"PORT": "9000"}, ":9000", false},
-		{"HOST and PORT", "", map[string]string{"PORT": "9000", "HOST": "127.0.0.1"}, "127.0.0.1:9000", false},
-		{"HOST alone", "", map[string]string{"HOST": "127.0.0.1"}, "127.0.0.1:8765", true},
-		{"a flag beats both", "[::1]:1", map[string]string{"PORT": "9000", "HOST": "127.0.0.1"}, "[::1]:1", false},
+		{"told nothing", "", nil, ":8765", true, nil},
+		{"PORT of the environment", "", map[string]string{"PORT": "9000"}, ":9000", false, nil},
+		{"HOST and PORT", "", map[string]string{"PORT": "9000", "HOST": "127.0.0.1"}, "127.0.0.1:9000", false, nil},
+		{"HOST alone", "", map[string]string{"HOST": "127.0.0.1"}, "127.0.0.1:8765", true, nil},
+		{"a flag beats both", "[::1]:1", map[string]string{"PORT": "9000", "HOST": "127.0.0.1"}, "[::1]:1", false, nil},
+		{"with a domain", "", nil, ":443", false, []string{"relay.example"}},
+		{"with a domain and PORT", "", map[string]string{"PORT": "9000"}, ":9000", false, []string{"relay.example"}},
 	} {
 		a := &app{getenv: func(k string) string { return c.env[k] }}
-		addr, isDefault := a.relayListen(c.flag)
+		addr, isDefault := a.relayListen(relayOptions{listen: c.flag, tls: tlsOptions{domains: c.domains}})
 		if addr != c.addr || isDefault != c.isDefault {
 			t.Errorf("%s: %s, default %t; want %s, %t", c.name, addr, isDefault, c.addr, c.isDefault)
 		}
@@ -81,7 +84,7 @@ func TestAddressesToPaste(t *testing.T) {
 		"192.0.2.7:8765":    "amesh up --relay ws://192.0.2.7:8765/v1/connect --bootstrap /ip4/192.0.2.7/tcp/1/p2p/P",
 		"relay.example:443": "amesh up --relay wss://relay.example:443/v1/connect --bootstrap /dns/relay.example/tcp/1/p2p/P",
 	} {
-		if d := cmp.Diff(want, upLine(host, libp2p)); d != "" {
+		if d := cmp.Diff(want, upLine(host, false, libp2p)); d != "" {
 			t.Error(d)
 		}
 	}

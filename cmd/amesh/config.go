@@ -57,6 +57,7 @@ var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay"
 var fromEnvironment = []string{
 	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
+	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
 }
 
 // configure fills in the flags that were not given: from the environment first,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,7 @@ type relayOptions struct {
 	operator, contact, printAddresses string
 	libp2p, exempt, proxies           []string
 	perAddress                        int
+	tls                               tlsOptions
 }
 
 func (a *app) relayCommand() *cobra.Command {
@@ -55,10 +57,14 @@ the line with which a node uses it.
 
 Without --listen it is HOST and PORT of the environment, else :8765. The libp2p
 listeners are on udp and tcp port 47777, and a STUN server, which tells a node its
-outer address, on udp port 3478; all of them on loopback when --listen is.`,
+outer address, on udp port 3478; all of them on loopback when --listen is.
+
+With --domain it speaks HTTPS on port 443 and gets its certificates by itself, from
+Let's Encrypt, whose terms of use that accepts; or give --tls-cert and --tls-key.`,
 		Example: `  amesh relay
   amesh relay --listen 127.0.0.1:0 --data /tmp/relay --print-addrs /tmp/relay.json
-  amesh relay --name relay.example:443`,
+  amesh relay --name relay.example:443
+  amesh relay --domain relay.example --operator Ann --contact ann@relay.example`,
 		Args: verbs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.relay(cmd.Context(), o) },
 	}
@@ -77,6 +83,7 @@ outer address, on udp port 3478; all of them on loopback when --listen is.`,
 	f.IntVar(&o.perAddress, "per-address", relay.DefaultLimits().Admission.NamedPerAddress,
 		"connections of `N` agents at most from one IPv4 address or IPv6 /56")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
+	o.tls.flags(f)
 	return cmd
 }
 
@@ -91,6 +98,7 @@ type relayParts struct {
 	numbers net.Listener // for Prometheus; nil: none
 	host    host.Host
 	server  *relay.Server
+	tls     *tls.Config // nil: none
 
 	opened   []io.Closer
 	services []func(context.Context) error
@@ -111,7 +119,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	}
 	p := &relayParts{log: log, tell: func(line string) { fmt.Fprintln(a.err, line) }}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if err := a.openRelay(p, o); err != nil {
+	if err := a.openRelay(p, &o); err != nil {
 		return err
 	}
 	if err := p.serve(); err != nil {
@@ -135,7 +143,10 @@ func (a *app) checkRelay(o *relayOptions) error {
 	if o.listen == "" {
 		source = "HOST and PORT make"
 	}
-	addr, _ := a.relayListen(o.listen)
+	if err := o.tls.check(); err != nil {
+		return err
+	}
+	addr, _ := a.relayListen(*o)
 	if err := checkHostPort(source, addr, "127.0.0.1:8765 or :8765"); err != nil {
 		return err
 	}
@@ -165,14 +176,18 @@ func (a *app) checkRelay(o *relayOptions) error {
 }
 
 // openRelay opens the parts; those that were opened when it fails are closed by close.
-func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
+func (a *app) openRelay(p *relayParts, o *relayOptions) (err error) {
 	p.data, err = store.Open(filepath.Join(o.data, "mailbox"), store.Options{Schema: mailbox.Schema(), Lossy: true, Logger: p.log})
 	if err != nil {
 		return err
 	}
 	p.opened = append(p.opened, p.data)
-	if err := a.openSockets(p, o); err != nil {
+	if err := a.openSockets(p, *o); err != nil {
 		return err
+	}
+	if o.name == "" && len(o.tls.domains) > 0 {
+		_, port, _ := net.SplitHostPort(p.door.Addr().String())
+		o.name = net.JoinHostPort(o.tls.domains[0], port)
 	}
 	if o.metrics != "" {
 		if p.numbers, err = listenTCP(o.metrics, false, p.tell); err != nil {
@@ -188,8 +203,10 @@ func (a *app) openRelay(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	p.opened = append(p.opened, p.host)
-	p.server, err = p.newServer(o, key)
-	return err
+	if p.server, err = p.newServer(*o, key); err != nil {
+		return err
+	}
+	return p.openTLS(*o)
 }
 
 // openSockets takes the sockets that a service manager gives, and opens those that it
@@ -199,7 +216,7 @@ func (a *app) openSockets(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	if p.door == nil {
-		listen, isDefault := a.relayListen(o.listen)
+		listen, isDefault := a.relayListen(o)
 		if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
 			return err
 		}
@@ -235,7 +252,7 @@ func (p *relayParts) serve() error {
 		return err
 	}
 	p.services = append(p.services, p.server.Run, directory.Run,
-		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, nil) })
+		func(ctx context.Context) error { return p.server.Serve(ctx, p.door, p.tls) })
 	numbers := metrics.Config{Relay: p.server.Stats, Logger: p.log}
 	if p.stun != nil {
 		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
@@ -268,9 +285,7 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 		cfg.Limits.Connections, cfg.Limits.Unauthenticated = withFiles(cfg.Limits, n)
 		p.tell(fmt.Sprintf("the system allows %d open files, so at most %d connections: raise the limit (ulimit -n)", n, cfg.Limits.Connections))
 	}
-	if o.name != "" {
-		cfg.Names = []string{o.name}
-	}
+	cfg.Names = p.names(o)
 	var err error
 	if cfg.Bans, err = ban.Open(filepath.Join(o.data, "bans.json")); err != nil {
 		return nil, err

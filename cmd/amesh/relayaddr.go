@@ -24,11 +24,14 @@ const (
 
 // relayListen finds out where to listen. HOST and PORT are the environment of the
 // AgentMesh relay (AgentMesh §2.1).
-func (a *app) relayListen(flag string) (addr string, isDefault bool) {
-	if flag != "" {
-		return flag, false
+func (a *app) relayListen(o relayOptions) (addr string, isDefault bool) {
+	if o.listen != "" {
+		return o.listen, false
 	}
 	host, port := a.getenv("HOST"), a.getenv("PORT")
+	if port == "" && len(o.tls.domains) > 0 {
+		port = httpsPort // the one place where an authority looks
+	}
 	if port != "" {
 		return net.JoinHostPort(host, port), false
 	}
@@ -137,7 +140,8 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 	if o.name != "" {
 		hosts = []string{o.name}
 	}
-	addrs := relayAddresses{Relay: relayURL(hosts[0]), Libp2p: dht.Multiaddrs(p.host), STUN: toldSTUN(p.stun, o.name)}
+	secure := o.tls.on()
+	addrs := relayAddresses{Relay: relayURL(hosts[0], secure), Libp2p: dht.Multiaddrs(p.host), STUN: toldSTUN(p.stun, o.name)}
 	if port, ok := strings.CutPrefix(addrs.STUN, ":"); ok {
 		host, _, _ := net.SplitHostPort(hosts[0])
 		addrs.STUN = net.JoinHostPort(host, port)
@@ -147,7 +151,7 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 	}
 	err := a.show(addrs, func(w io.Writer) {
 		for _, h := range hosts {
-			fmt.Fprintf(w, "relay      %s\n", relayURL(h))
+			fmt.Fprintf(w, "relay      %s\n", relayURL(h, secure))
 		}
 		for _, m := range addrs.Libp2p {
 			fmt.Fprintf(w, "libp2p     %s\n", m)
@@ -160,7 +164,7 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 		}
 		fmt.Fprintf(w, "data       %s\n", o.data)
 		for _, h := range hosts {
-			fmt.Fprintf(w, "use it     %s\n", upLine(h, addrs.Libp2p))
+			fmt.Fprintf(w, "use it     %s\n", upLine(h, secure, addrs.Libp2p))
 		}
 		fmt.Fprintf(w, "ready in %.1f s\n", time.Since(started).Seconds())
 	})
@@ -173,18 +177,19 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 	return managerOf(a.getenv).run(ctx, func() { p.server.Stats() })
 }
 
-// relayURL is the URL of a relay at host. Behind port 443 there is TLS.
-func relayURL(host string) string {
+// relayURL is the URL of a relay at host. Behind port 443 there is TLS, whoever speaks
+// it.
+func relayURL(host string, secure bool) string {
 	scheme := "ws://"
-	if _, port, err := net.SplitHostPort(host); err == nil && port == "443" {
+	if _, port, err := net.SplitHostPort(host); secure || err == nil && port == httpsPort {
 		scheme = "wss://"
 	}
 	return scheme + host + relayPath
 }
 
 // upLine is what to paste on the machine of a node.
-func upLine(host string, libp2p []string) string {
-	line := "amesh up --relay " + relayURL(host)
+func upLine(host string, secure bool, libp2p []string) string {
+	line := "amesh up --relay " + relayURL(host, secure)
 	if at := reachedBy(host, libp2p); at != "" {
 		line += " --bootstrap " + at
 	}

@@ -24,6 +24,7 @@ type managed struct {
 	data   string
 	notify *net.UnixConn
 	files  []*os.File
+	env    []string
 	cmd    *exec.Cmd
 }
 
@@ -45,13 +46,13 @@ func newManaged(t *testing.T, files ...*os.File) *managed {
 	return &managed{t: t, data: data, notify: conn, files: files}
 }
 
-// start runs the relay; LISTEN_PID has to be its own, which only a shell can know
+// start runs the relay, with more arguments; LISTEN_PID has to be its own, which only a shell can know
 // before it is there.
-func (m *managed) start() {
+func (m *managed) start(args ...string) {
 	m.t.Helper()
-	m.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh",
-		"amesh", "relay", "--libp2p", "/ip4/127.0.0.1/tcp/0", "--data", filepath.Join(m.data, "relay"))
-	m.cmd.Env = append(os.Environ(), "HOME="+m.data, fmt.Sprintf("LISTEN_FDS=%d", len(m.files)),
+	m.cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh",
+		"amesh", "relay", "--libp2p", "/ip4/127.0.0.1/tcp/0", "--data", filepath.Join(m.data, "relay")}, args...)...)
+	m.cmd.Env = append(append(os.Environ(), m.env...), "HOME="+m.data, fmt.Sprintf("LISTEN_FDS=%d", len(m.files)),
 		"NOTIFY_SOCKET="+filepath.Join(m.data, "notify"), "WATCHDOG_USEC=20000", raceOptions+"="+quickExit)
 	m.cmd.ExtraFiles = m.files
 	m.cmd.Stderr = os.Stderr
