@@ -389,8 +389,8 @@ func TestRelayDiesUnderMail(t *testing.T) {
 	}
 }
 
-// Whoever has a session with us is told where we are homed now, although nothing is under
-// way: the next message would go where nobody fetches it.
+// A peer's only relay dies while it is off; it comes back at another one, and mail to it
+// finds the way.
 func TestPeerHearsOfAMove(t *testing.T) {
 	old, next := newStation(t), newStation(t)
 	a := startNode(t, Config{Relays: []string{old.url, next.url}, Bootstrap: []string{next.boot}})
