@@ -248,7 +248,7 @@ func (c *conn) receiveFrame(row *mailbox.Row) []byte {
 			return binaryReceiveFrame(row, envelope)
 		}
 	}
-	return encode(receiveOf(row, row.ID.String()))
+	return receiveText(row, row.ID.String())
 }
 
 // receiver is whom the message is for.

@@ -95,7 +95,7 @@ func (c *conn) handOnce() (more bool, err error) {
 		return false, err
 	}
 	for i := range rows {
-		if !c.queue.put(encode(receiveOf(&rows[i], ""))) {
+		if !c.queue.put(receiveText(&rows[i], "")) {
 			return false, nil
 		}
 	}
@@ -115,4 +115,27 @@ func receiveOf(row *mailbox.Row, id string) receiveFrame {
 		Type: typeReceive, From: row.From.String(), Payload: payloadText(row), Kind: row.Kind,
 		Timestamp: wireStamp(row.At), Candidates: row.Candidates, ID: id,
 	}
+}
+
+// receiveText is the receive frame of a row. What anybody sends needs no escapes, and
+// is a third of the work then.
+func receiveText(row *mailbox.Row, id string) []byte {
+	payload := payloadText(row)
+	if row.Candidates != nil || !plain(payload) {
+		return encode(receiveOf(row, id))
+	}
+	b := make([]byte, 0, 256+len(payload))
+	b = append(b, `{"type":"receive","from":"`...)
+	b = append(b, row.From.String()...)
+	b = append(b, `","encrypted_payload":"`...)
+	b = append(b, payload...)
+	b = append(b, `","message_type":"`...)
+	b = append(b, row.Kind...)
+	b = append(b, `","timestamp":"`...)
+	b = append(b, wireStamp(row.At)...)
+	if id != "" {
+		b = append(b, `","id":"`...)
+		b = append(b, id...)
+	}
+	return append(b, `"}`...)
 }

@@ -130,6 +130,16 @@ func (s *scanner) text() []byte {
 	}
 }
 
+// plain reports whether a string stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 const (
 	ones = 0x0101010101010101
 	tops = 0x8080808080808080

@@ -3,6 +3,9 @@ package relay
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"amesh/relay/mailbox"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -68,4 +71,39 @@ func FuzzScanSend(f *testing.F) {
 		f.Add([]byte(c.frame))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { sameAsParsed(t, data) })
+}
+
+func sameAsEncoded(t *testing.T, payload, id string) {
+	t.Helper()
+	if strings.ToValidUTF8(payload, "") != payload {
+		return // never gets into a mailbox
+	}
+	row := &mailbox.Row{At: time.UnixMicro(1_700_000_000_123_456), Message: mailbox.Message{
+		From: testKey(t, 1).AMID(), Kind: KindKnock, Payload: payload}}
+	if got, want := string(receiveText(row, id)), string(encode(receiveOf(row, id))); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What lies in the mailbox as bytes is text for whoever speaks no binary.
+func TestReceiveTextOfBytes(t *testing.T) {
+	for _, payload := range []string{"plain text", string(envelope("x"))} {
+		row := &mailbox.Row{Message: mailbox.Message{Payload: payload, Kind: KindMessage, Binary: true}}
+		if want := mailbox.EnvelopeText([]byte(payload)); !strings.Contains(string(receiveText(row, "")), `"`+want+`"`) {
+			t.Errorf("%q: %s", payload, receiveText(row, ""))
+		}
+	}
+}
+
+func TestReceiveText(t *testing.T) {
+	for _, payload := range []string{"", "AAEC", "<&>", "a\"b", "a\\b", "line\nbreak", "\x00", "\x7f", "日本", "\u2028"} {
+		sameAsEncoded(t, payload, "")
+		sameAsEncoded(t, payload, "00ff")
+	}
+}
+
+func FuzzReceiveText(f *testing.F) {
+	f.Add("AAEC")
+	f.Add("a\"b\u2028")
+	f.Fuzz(func(t *testing.T, payload string) { sameAsEncoded(t, payload, "00ff") })
 }

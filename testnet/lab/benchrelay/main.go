@@ -86,13 +86,15 @@ func measure(o *options, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if !o.JSON {
+	if !o.JSON && len(results) > 0 {
 		fmt.Fprintf(stdout, "Relay against its peers: %d rounds in turn; %s, sync of 4 KiB %d µs\n\n",
 			o.Rounds, bench.Machine(), sync.Microseconds())
 	}
-	missed, err := o.Report(stdout, results)
-	if err != nil {
-		return err
+	missed := 0
+	if len(results) > 0 {
+		if missed, err = o.Report(stdout, results); err != nil {
+			return err
+		}
 	}
 	if h.wants(caseIdle) {
 		idle, err := h.idleMemory()
