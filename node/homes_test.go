@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -178,6 +179,31 @@ func TestHomeDrains(t *testing.T) {
 		if got := short(v.announced()); got != "bc" {
 			t.Errorf("a second later the homes are %s", got)
 		}
+		v.end()
+	})
+}
+
+// A home that says that it drains is left while it still works.
+func TestHomeSaysThatItDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, map[string]int{"a": 10, "b": 20, "c": 50})
+		v := s.tenant(freshKey(t), shortStay(2), nil, "a", "b", "c")
+		time.Sleep(time.Minute)
+		if got := short(v.announced()); got != "ab" {
+			t.Fatalf("the homes are %s", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			_, _ = s.all["a"].server.Drain(ctx, time.Hour)
+		}()
+		time.Sleep(time.Second)
+		if got := short(v.announced()); got != "bc" {
+			t.Errorf("a second later the homes are %s", got)
+		}
+		cancel()
+		<-over
 		v.end()
 	})
 }

@@ -161,7 +161,13 @@ func (r *relays) line(url string) (*relayLine, error) {
 			r.deliver(d, line.client)
 		},
 		OnExpired: func(e relay.Expired) { r.expired(e, line.client) },
-		OnState:   func(s relay.State) { r.heard(line, s) },
+		OnDraining: func() {
+			r.mu.Lock()
+			r.table.Drains(url)
+			r.mu.Unlock()
+			r.poke()
+		},
+		OnState: func(s relay.State) { r.heard(line, s) },
 	})
 	return line, err
 }

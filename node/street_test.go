@@ -31,6 +31,7 @@ type bureau struct {
 	mem      *store.Memory
 	handler  func(*relay.Server) http.Handler
 	incoming chan net.Conn
+	server   *relay.Server
 	stop     func() // nil: it is down
 }
 
@@ -63,6 +64,7 @@ func (s *street) open(name string, ms int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	b.server = srv
 	l := &lane{incoming: make(chan net.Conn), closed: make(chan struct{})}
 	web := &http.Server{Handler: srv, ReadHeaderTimeout: 5 * time.Second}
 	if b.handler != nil {

@@ -41,6 +41,9 @@ type ClientConfig struct {
 	// goroutine and in the order with its messages. It may block. What is not named in
 	// Ack comes again. Without it the relay is not asked for notices.
 	OnExpired func(Expired)
+	// OnDraining hears that the relay is about to go for good; it works until it ends
+	// the connection. It must not block. May be nil.
+	OnDraining func()
 	// OnState hears of every change, on Run's goroutine. It must not block. May
 	// be nil.
 	OnState func(State)
@@ -63,12 +66,13 @@ type Client struct {
 	who     identity.AMID
 	deliver func(Delivery)
 	// onExpired may be nil.
-	onExpired func(Expired)
-	onState   func(State)
-	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
-	log       *slog.Logger
-	limits    Limits
-	retry     chan struct{}
+	onExpired  func(Expired)
+	onState    func(State)
+	onDraining func()
+	dial       func(ctx context.Context, network, addr string) (net.Conn, error)
+	log        *slog.Logger
+	limits     Limits
+	retry      chan struct{}
 
 	mu     sync.Mutex
 	link   *link
@@ -97,12 +101,15 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.OnState == nil {
 		cfg.OnState = func(State) {}
 	}
+	if cfg.OnDraining == nil {
+		cfg.OnDraining = func() {}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
 		url: u.String(), id: id, legacy: cfg.AllowLegacy, hidden: cfg.Hidden, pinned: cfg.Pinned,
-		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onExpired: cfg.OnExpired, onState: cfg.OnState,
+		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onExpired: cfg.OnExpired, onState: cfg.OnState, onDraining: cfg.OnDraining,
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),
 	}, nil

@@ -73,19 +73,23 @@ func (s *Server) connected() int {
 func (s *Server) finish() {
 	s.mu.Lock()
 	s.stopping = true
+	reason := "relay is stopping" // and may be back in a moment
+	if s.draining {
+		reason = "relay is draining"
+	}
 	for c := range s.open {
 		if c.named {
-			s.wg.Go(c.farewell)
+			s.wg.Go(func() { c.farewell(reason) })
 		} else {
-			c.stop(websocket.StatusGoingAway, "relay is stopping")
+			c.stop(websocket.StatusGoingAway, reason)
 		}
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
 }
 
-func (c *conn) farewell() {
-	goAway := func() { c.stop(websocket.StatusGoingAway, "relay is stopping") }
+func (c *conn) farewell(reason string) {
+	goAway := func() { c.stop(websocket.StatusGoingAway, reason) }
 	late := time.AfterFunc(c.s.limits.FinishWait, goAway)
 	defer late.Stop()
 	c.queue.drained()

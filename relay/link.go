@@ -152,6 +152,8 @@ func (l *link) take(ctx context.Context, frame any) {
 		l.answer(f.key, f.result)
 	case allowedFrame:
 		l.allowed(f)
+	case drainingFrame:
+		l.c.onDraining()
 	case depositedFrame:
 		l.deposited(f)
 	case errorFrame:

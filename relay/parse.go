@@ -228,6 +228,8 @@ func (m members) relayFrame(typ string, ok *bool) any {
 		f := refusedFrame{Type: typ, ClientID: m.text("client_id", ok), Code: RefusalCode(m.text("code", ok))}
 		m.number("retry_after_s", &f.RetryAfter)
 		return f
+	case typeDraining:
+		return drainingFrame{Type: typ}
 	case typeExpired:
 		return expiredFrame{Type: typ, ID: m.text("id", ok), Notice: m.text("notice", ok)}
 	case typeDeposited:
