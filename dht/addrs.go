@@ -129,19 +129,29 @@ func interfaces() []netip.Prefix {
 // exempt: he may well reach his relay through a routed private network.
 type gater struct {
 	loopback bool
+	networks func() []netip.Prefix // private ones that may be dialled
+	refuse   func(netip.Addr) bool // nil: nobody
 	trusted  map[peer.ID]bool
 }
 
 func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
 
 func (g *gater) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
-	return g.trusted[p] || AddressRules{Loopback: g.loopback, Interfaces: interfaces()}.Allow(a)
+	return g.trusted[p] || AddressRules{Loopback: g.loopback, Interfaces: g.networks()}.Allow(a)
 }
 
-func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+func (g *gater) InterceptAccept(c network.ConnMultiaddrs) bool {
+	if g.refuse == nil {
+		return true
+	}
+	ip, ok := ipOf(c.RemoteMultiaddr())
+	return !ok || !g.refuse(ip)
+}
 
-func (g *gater) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
-	return true
+// InterceptSecured asks again, because somebody may be refused from now on who was
+// accepted a moment ago.
+func (g *gater) InterceptSecured(d network.Direction, _ peer.ID, c network.ConnMultiaddrs) bool {
+	return d != network.DirInbound || g.InterceptAccept(c)
 }
 
 func (g *gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

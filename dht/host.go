@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -33,8 +34,11 @@ type HostConfig struct {
 	// Trusted are peers whose addresses the owner wrote himself; the address rules
 	// don't apply to them.
 	Trusted []peer.AddrInfo
-	// Relay offers a circuit relay to others, as amesh relay does.
+	// Relay offers a circuit relay to others, as amesh relay does. Such a host dials
+	// private addresses only in networks in which it listens by its address.
 	Relay bool
+	// Refuse says whose connections are not accepted, by address; nil is nobody's.
+	Refuse func(netip.Addr) bool
 	// Limits are the host's resources, nil for the defaults.
 	Limits *HostLimits
 }
@@ -92,6 +96,9 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if cfg.Limits != nil {
 		limits = *cfg.Limits
 	}
+	if cfg.Relay && !limits.positive() {
+		return nil, fmt.Errorf("circuit relay: limits %+v: want all above 0", limits)
+	}
 	key, err := crypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(cfg.Key.Seed()))
 	if err != nil {
 		return nil, fmt.Errorf("node key: %w", err)
@@ -104,7 +111,10 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if err != nil {
 		return nil, fmt.Errorf("connection limits: %w", err)
 	}
-	g := &gater{loopback: onLoopback(listen), trusted: make(map[peer.ID]bool)}
+	g := &gater{loopback: onLoopback(listen), networks: interfaces, refuse: cfg.Refuse, trusted: make(map[peer.ID]bool)}
+	if cfg.Relay {
+		g.networks = func() []netip.Prefix { return ownNetworks(listen, interfaces()) }
+	}
 	for _, p := range cfg.Trusted {
 		g.trusted[p.ID] = true
 	}
@@ -124,11 +134,9 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if !cfg.Relay {
 		return append(opts, libp2p.DisableRelay()), nil
 	}
-	slots := relay.DefaultResources()
-	slots.MaxReservations = limits.Reservations
 	// The service waits for a proof of being reachable from outside, which nobody
 	// gives on loopback or in a closed network; whoever runs a relay says so.
-	return append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableRelayService(relay.WithResources(slots))), nil
+	return append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableRelayService(relay.WithResources(limits.circuits()))), nil
 }
 
 func resourceManager(l HostLimits) (network.ResourceManager, error) {

@@ -102,6 +102,18 @@ type HostLimits struct {
 	// Reservations bounds the circuit relay's reservations when it is offered.
 	// Default 128.
 	Reservations int
+	// ReservationsPerIP bounds those from one IP address. Default 8.
+	ReservationsPerIP int
+	// ReservationTime is how long a reservation holds without being renewed.
+	// Default 1 h.
+	ReservationTime time.Duration
+	// CircuitsPerPeer bounds the circuits that end at one peer. Default 8.
+	CircuitsPerPeer int
+	// CircuitTime and CircuitBytes end a circuit, the bytes of either direction: it is
+	// for agreeing on a direct connection, not for carrying what is said. Default
+	// 2 min and 128 KiB.
+	CircuitTime  time.Duration
+	CircuitBytes int64
 }
 
 // DefaultHostLimits returns the defaults written at the fields.
@@ -118,6 +130,7 @@ func DefaultHostLimits() HostLimits {
 		KeepLow:        96,
 		KeepHigh:       160,
 		Grace:          20 * time.Second,
-		Reservations:   128,
+		Reservations:   128, ReservationsPerIP: 8, ReservationTime: time.Hour,
+		CircuitsPerPeer: 8, CircuitTime: 2 * time.Minute, CircuitBytes: 128 << 10,
 	}
 }

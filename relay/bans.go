@@ -31,6 +31,7 @@ func (s *Server) Ban(b ban.Ban) error {
 	}
 	s.mu.Unlock()
 	s.admission.clear(b.Target)
+	s.onBan(b.Target)
 	return nil
 }
 

@@ -65,7 +65,8 @@ func TestABannedAgentGoesAndStaysAway(t *testing.T) {
 }
 
 func TestABannedNetwork(t *testing.T) {
-	d := openDoor(t, ServerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.9/32")}})
+	var heard []string
+	d := openDoor(t, ServerConfig{OnBan: func(t ban.Target) { heard = append(heard, t.String()) }, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.9/32")}})
 	in, out := d.join(1, "127.0.1.7"), d.join(2, "127.0.2.7")
 	nameless, _, err := d.ws("127.0.1.8")
 	if err != nil {
@@ -87,6 +88,9 @@ func TestABannedNetwork(t *testing.T) {
 	}
 	out.quiet()
 	other.quiet()
+	if len(heard) != 1 || heard[0] != "127.0.1.0/24" {
+		t.Errorf("beside the relay heard: %v", heard)
+	}
 }
 
 // A peer that does not read is gone all the same.

@@ -45,6 +45,8 @@ type ServerConfig struct {
 	// Names are the HOST:PORT under which clients dial the relay. Without any it
 	// goes by loopback, private and its own socket's addresses (relay.md §2.2).
 	Names []string
+	// OnBan hears of every new ban, for what is beside the relay; nil is nobody.
+	OnBan func(ban.Target)
 	// Bans are whom the operator does not want; nil is nobody, until Ban is called.
 	Bans *ban.List
 }
@@ -68,6 +70,7 @@ type Server struct {
 
 	admission *admission
 	bans      *ban.List
+	onBan     func(ban.Target)
 	books     *books
 	counts    *counts
 	jumps     uint64 // of the clock, that were logged
@@ -105,9 +108,12 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			return nil, err
 		}
 	}
+	if cfg.OnBan == nil {
+		cfg.OnBan = func(ban.Target) {}
+	}
 	n, b, g := newCounts(), newBooks(l), newGuarded(cfg.Mailbox)
 	s := &Server{
-		box: metered{g, n, b}, guarded: g, counts: n, books: b, bans: cfg.Bans,
+		box: metered{g, n, b}, guarded: g, counts: n, books: b, bans: cfg.Bans, onBan: cfg.OnBan,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks, key: cfg.Key,
 		rates: newRates(l), replays: newReplays(l), broken: make(chan error, 1), ready: make(chan struct{}),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -96,6 +97,7 @@ type relayParts struct {
 	door    net.Listener
 	stun    *net.UDPConn // nil: none
 	numbers net.Listener // for Prometheus; nil: none
+	bans    *ban.List
 	host    host.Host
 	server  *relay.Server
 	tls     *tls.Config // nil: none
@@ -199,7 +201,10 @@ func (a *app) openRelay(p *relayParts, o *relayOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.host, err = relayHost(key, o.libp2p, onLoopback(p.door), p.tell); err != nil {
+	if p.bans, err = ban.Open(filepath.Join(o.data, "bans.json")); err != nil {
+		return err
+	}
+	if p.host, err = p.openHost(key, o.libp2p); err != nil {
 		return err
 	}
 	p.opened = append(p.opened, p.host)
@@ -275,6 +280,9 @@ func (p *relayParts) serve() error {
 func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.Server, error) {
 	cfg := relay.ServerConfig{
 		Key: &key, Limits: relay.DefaultLimits(), Logger: p.log, STUN: toldSTUN(p.stun, o.name),
+		Bans: p.bans, OnBan: func(t ban.Target) {
+			dht.CloseFrom(p.host, func(ip netip.Addr) bool { return t.Covers(identity.AMID{}, ip) })
+		},
 		About: relay.About{
 			Name: o.name, Operator: o.operator, Contact: o.contact, Version: version,
 			Libp2p: toldLibp2p(o.name, dht.Multiaddrs(p.host)),
@@ -287,9 +295,6 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 	}
 	cfg.Names = p.names(o)
 	var err error
-	if cfg.Bans, err = ban.Open(filepath.Join(o.data, "bans.json")); err != nil {
-		return nil, err
-	}
 	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {
 		return nil, err
 	}
@@ -315,15 +320,16 @@ func withFiles(l relay.Limits, n int) (connections, nameless int) {
 	return connections, min(l.Unauthenticated, max(connections/4, 1))
 }
 
-// relayHost listens where it is told, or on our port of all interfaces, or of
-// loopback only if the relay itself is there.
-func relayHost(key identity.PrivateKey, listen []string, loopback bool, tell func(string)) (host.Host, error) {
-	cfg := dht.HostConfig{Key: key, Listen: listen, Relay: true}
+// openHost listens where it is told, or on our port of all interfaces, or of loopback
+// only if the relay itself is there.
+func (p *relayParts) openHost(key identity.PrivateKey, listen []string) (host.Host, error) {
+	limits := dht.DefaultRelayLimits()
+	cfg := dht.HostConfig{Key: key, Listen: listen, Relay: true, Limits: &limits, Refuse: p.banned}
 	if len(listen) > 0 {
 		return dht.NewHost(cfg)
 	}
 	ip := "0.0.0.0"
-	if loopback {
+	if onLoopback(p.door) {
 		ip = "127.0.0.1"
 	}
 	on := func(port int) []string {
@@ -332,9 +338,15 @@ func relayHost(key identity.PrivateKey, listen []string, loopback bool, tell fun
 	cfg.Listen = on(47777)
 	h, err := dht.NewHost(cfg)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		tell("port 47777 is taken, using a free one for libp2p")
+		p.tell("port 47777 is taken, using a free one for libp2p")
 		cfg.Listen = on(0)
 		h, err = dht.NewHost(cfg)
 	}
 	return h, err
+}
+
+// banned keeps banned networks from the DHT and the circuit relay as well.
+func (p *relayParts) banned(ip netip.Addr) bool {
+	_, ok := p.bans.Address(ip)
+	return ok
 }
