@@ -295,7 +295,13 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 	}
 	cfg.Names = p.names(o)
 	var err error
-	if cfg.Exempt, err = parsePrefixes("--exempt", o.exempt); err != nil {
+	exempt := o.exempt
+	if len(exempt) == 0 && len(o.proxies) == 0 && onLoopback(p.door) {
+		// Either nobody but this machine comes here, or everybody does, through a
+		// proxy that was not named: by address there is nothing to tell apart.
+		exempt = loopback
+	}
+	if cfg.Exempt, err = parsePrefixes("--exempt", exempt); err != nil {
 		return nil, err
 	}
 	if cfg.Proxies, err = parsePrefixes("--trusted-proxy", o.proxies); err != nil {
@@ -309,6 +315,9 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 	}
 	return relay.NewServer(cfg)
 }
+
+// loopback is this machine as seen by itself.
+var loopback = []string{"127.0.0.0/8", "::1/128"}
 
 // spareFiles are for the mailbox and for libp2p.
 const spareFiles = 2000

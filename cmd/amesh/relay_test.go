@@ -254,6 +254,25 @@ func TestRelayCountsByAddress(t *testing.T) {
 	_ = second.CloseNow()
 }
 
+// A relay that only this machine reaches does not count it by address.
+func TestRelayOnLoopbackCountsNobody(t *testing.T) {
+	p := runRelay(t, t.TempDir(), nil, "--listen", "127.0.0.1:0", "--stun", off, "--per-address", "1")
+	most := relay.DefaultLimits().Admission.WaitingPerAddress
+	var all []*websocket.Conn
+	for range 2 * most {
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
+		ws, _, err := websocket.Dial(ctx, p.addrs.Relay, nil)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = ws.CloseNow() }()
+		all = append(all, ws)
+	}
+	sayHello(t, all[0], 1)
+	sayHello(t, all[1], 2)
+}
+
 func testKey(t *testing.T, n byte) identity.PrivateKey {
 	t.Helper()
 	key, err := identity.PrivateKeyFromSeed(bytes.Repeat([]byte{n}, 32))
