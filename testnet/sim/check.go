@@ -273,7 +273,7 @@ func (j *judge) undone(e Event) {
 			l.bySeq = append(l.bySeq, make(map[uint64]*message))
 		}
 		if to == e.Who {
-			l.last, l.shown = 0, nil
+			l.last, l.shown, l.anew = 0, nil, l.old // the older state may not know the epoch
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (j *judge) inRow(e Event) {
 	if e.Found {
 		m.settled = inboxEnd(e.State)
 		if !e.Late {
-			l.last = max(l.last, e.Seq)
+			l.last = e.Seq
 		}
 		return
 	}

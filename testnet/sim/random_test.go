@@ -303,7 +303,7 @@ func (s *schedule) setClock() {
 	}
 	defer func(chance float64) { s.w.CrashChance = chance }(s.w.CrashChance)
 	s.w.CrashChance = 0
-	by := []time.Duration{-time.Hour, -24 * time.Hour, 4 * 24 * time.Hour, 30 * 24 * time.Hour}[s.dice.IntN(4)]
+	by := []time.Duration{-time.Hour, -24 * time.Hour, 4 * 24 * time.Hour}[s.dice.IntN(3)]
 	p.Step(by)
 	s.work()
 	s.w.Pass(time.Duration(s.dice.IntN(9*60)) * time.Second)
