@@ -163,6 +163,23 @@ func TestAllowFramesHaveARate(t *testing.T) {
 	}
 }
 
+// Reading what is then ignored is work too (relay.md §5).
+func TestIgnoredFramesCountAgainstTheRate(t *testing.T) {
+	for _, frame := range []string{`{"type":`, `{"type":"unheard_of"}`, `{"type":"ping"}`} {
+		l := DefaultLimits()
+		l.QueryRate, l.QueryBurst, l.MaxDelay = 0.001, 3, 0
+		h, _ := startRelay(t, l)
+		bob, _ := h.join(2, ExtensionAck, ExtensionAllow)
+		for range 3 {
+			bob.writeText(frame)
+		}
+		bob.writeText(`{"type":"allow","version":1,"clear":true}`)
+		if got := bob.want(object{"type": typeAllowed, "version": 1.0}); got["code"] != "rate_limited" {
+			t.Errorf("behind three of %s: %v", frame, got)
+		}
+	}
+}
+
 // An older connection of the same agent must not put its list in the place of the
 // newer one's.
 func TestOnlyTheNewestConnectionSetsTheList(t *testing.T) {

@@ -271,7 +271,7 @@ func (c *conn) read() {
 		c.got(frame, len(data))
 		if err != nil {
 			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
-			continue
+			frame = ignoredFrame{}
 		}
 		batch = append(batch, frame)
 	}

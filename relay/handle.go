@@ -30,6 +30,10 @@ func (c *conn) handleBatch(batch []any) {
 	c.acknowledge(acks)
 }
 
+// ignoredFrame stands for a frame that is unknown or malformed: nothing comes of it, but
+// reading it is work, so it is held back like any other.
+type ignoredFrame struct{}
+
 func (c *conn) handle(frame any) {
 	cost := 1
 	if f, is := frame.(allowFrame); is {
