@@ -149,6 +149,10 @@ func (m *Disk) Open(ctx context.Context, owner identity.AMID, wide bool) (int, e
 		}
 		return m.remember(tx, owner, row)
 	})
+	if errors.Is(err, store.ErrNoSpace) {
+		// The row can be written another time; mail is handed out from a full disk too.
+		err = nil
+	}
 	return pending, err
 }
 

@@ -166,7 +166,7 @@ func TestARepeatIsNotWritten(t *testing.T) {
 // CP 11: what to do about an error can be told from it, and a commit that failed
 // leaves nothing, on disk or in memory.
 func TestAFailedCommitLeavesNothing(t *testing.T) {
-	a, b := identity.AMID{1}, identity.AMID{2}
+	b := identity.AMID{2}
 	disk := store.NewMemory()
 	m := newDisks().open(t, disk, mailbox.Limits{})
 	put(t, m, note("x"))
@@ -175,7 +175,6 @@ func TestAFailedCommitLeavesNothing(t *testing.T) {
 		"put":    func() error { _, err := m.Put(ctx, []mailbox.Message{note("y"), note("z")}); return err },
 		"take":   func() error { _, err := m.Take(ctx, b, 1); return err },
 		"delete": func() error { _, err := m.Delete(ctx, b, []mailbox.Cursor{list(t, m, b)[0].Cursor}); return err },
-		"open":   func() error { _, err := m.Open(ctx, a, true); return err },
 		"expire": func() error { _, err := m.Expire(ctx); return err },
 	} {
 		disk.Fail(syscall.ENOSPC)

@@ -122,3 +122,24 @@ func TestAFailedTakeLeavesNoName(t *testing.T) {
 		t.Errorf("repeated: %+v", a)
 	}
 }
+
+// Whoever comes back finds its mail on a full disk, also after a send to it failed.
+func TestOpenOnAFullDisk(t *testing.T) {
+	disk := store.NewMemory()
+	m := newDisks().open(t, disk, mailbox.Limits{})
+	put(t, m, note("0"), note("1"))
+	m = newDisks().open(t, fullDisk{disk}, mailbox.Limits{})
+	if stored, err := m.Put(t.Context(), []mailbox.Message{note("2")}); err == nil {
+		t.Fatalf("a full disk took %v", stored)
+	}
+	for _, wide := range []bool{true, false, true} {
+		pending, err := m.Open(t.Context(), bob, wide)
+		if err != nil || pending != 2 {
+			t.Errorf("wide %v: %d pending, %v", wide, pending, err)
+		}
+	}
+	rows, err := m.List(t.Context(), bob, 0, mailbox.Size{Messages: 9, Bytes: 1 << 20})
+	if err != nil || len(rows) != 2 {
+		t.Errorf("%d messages, %v", len(rows), err)
+	}
+}
