@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"amesh/identity"
 	"amesh/node/api"
@@ -193,6 +194,8 @@ func TestSoakForgeriesChangeNothing(t *testing.T) {
 func forgeries(t *testing.T, n int) {
 	const header, body = ratchet.PrefixSize, ratchet.PrefixSize + 82
 	w := newWorld(t)
+	// What lies unopened for ten seconds is a reason to resume, which is another matter.
+	w.limits.HoldBefore, w.limits.HoldFor = 24*time.Hour, 48*time.Hour
 	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
 	w.send(ann, bob, "1", api.StateDelivered)
 	real := catchMessages(t, w, ann, bob, 3)
