@@ -235,7 +235,7 @@ func (c *clerk) openEnvelope(b *batch, arr arrival) error {
 		if early {
 			r = r.Clone() // it may turn out that this must wait
 		}
-		opened, err := r.Open(b.wall, c.a.Rand, arr.Data)
+		opened, err := r.Open(b.now, c.a.Rand, arr.Data)
 		if err != nil {
 			why = err
 			continue

@@ -125,7 +125,7 @@ func (c *clerk) takeTail(b *batch, s *session, arr arrival) error {
 		return nil
 	}
 	before := s.r.SkippedKeys()
-	opened, err := s.r.Open(b.wall, c.a.Rand, tail)
+	opened, err := s.r.Open(b.now, c.a.Rand, tail)
 	if err != nil {
 		c.a.Logger.Debug("tail not opened", "peer", c.peer.Short(), "err", err)
 		return nil
