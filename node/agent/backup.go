@@ -86,8 +86,8 @@ func (f *finished) look(value []byte, row func(key, value []byte) error) error {
 	if !o.State.Terminal() {
 		f.open = true
 	}
-	if !f.open || undelivered(&o) {
-		return nil
+	if !f.open || !o.State.Terminal() {
+		return nil // what is not finished comes again, in its turn
 	}
 	key := append([]byte{rowSkip}, o.Peer[:]...)
 	return row(append(key, be64(o.Seq)...), nil)

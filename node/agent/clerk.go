@@ -199,10 +199,16 @@ func (c *clerk) bear(err error) bool {
 	return true
 }
 
+// goHome leaves nobody waiting for a clerk that will not come back.
 func (c *clerk) goHome() {
+	c.a.mu.Lock()
+	defer c.a.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true
+	if c.a.clerks[c.peer] == c {
+		delete(c.a.clerks, c.peer)
+	}
 	c.room.Broadcast()
 }
 

@@ -224,6 +224,11 @@ func (m *mark) open(ctx context.Context) error {
 		}
 		m.a.Logger.Error("rollback_detected: the state is older than its mark; every session is replaced",
 			"agent", m.a.Name, "epoch", m.epoch)
+		// What betrays the rollback is about to go: a start after a crash in between
+		// must find it out again, by the mark.
+		if err := m.write(m.sealed + markAhead); err != nil {
+			return err
+		}
 		if err := m.a.retireAll(ctx); err != nil {
 			return err
 		}

@@ -71,7 +71,6 @@ type message struct {
 	state        string // the sender's durable row
 	ended        bool
 	gone         bool            // the sender lost the row with its state
-	told         bool            // the sender's row said that it was delivered when the state was undone
 	envelopes    map[string]bool // that carried it or a part of it
 
 	atReceiver

@@ -118,10 +118,9 @@ func (j *judge) leases(e Event) {
 }
 
 // excused reports whether the receiver may go on without a message: it never was, it
-// came to its end, the receiver refused it, or it was shown out of turn. A sender whose
-// state was undone does not have the receiver wait for one that it delivered before.
+// came to its end, the receiver refused it, or it was shown out of turn.
 func excused(m *message) bool {
-	return m == nil || m.refused != "" || m.shown > 0 || m.ended || m.gone || m.told
+	return m == nil || m.refused != "" || m.shown > 0 || m.ended || m.gone
 }
 
 func inboxEnd(state string) bool {

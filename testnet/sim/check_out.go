@@ -31,7 +31,6 @@ func (j *judge) outRow(e Event) {
 	m.seq, m.digest, m.gone = e.Seq, e.Digest, false
 	if e.Found {
 		m.state, m.ended = e.State, terminal(e.State)
-		m.told = e.State == string(api.StateDelivered) || e.State == string(api.StateLeased)
 		return
 	}
 	if m.ended && !terminal(e.State) {

@@ -18,7 +18,7 @@ type disk struct {
 
 func (d *disk) View(f func(store.Reader) error) error {
 	if d.pr.dead.Load() {
-		return d.pr.lost()
+		return store.ErrCrashed
 	}
 	return d.mem.View(f)
 }
@@ -28,7 +28,7 @@ func (d *disk) Update(ctx context.Context, f func(store.Tx) error) error {
 	defer d.mu.Unlock()
 	w := d.pr.p.w
 	if d.pr.dead.Load() {
-		return d.pr.lost()
+		return store.ErrCrashed
 	}
 	if d.pr.p.full.Load() {
 		return store.ErrNoSpace
@@ -42,7 +42,7 @@ func (d *disk) Update(ctx context.Context, f func(store.Tx) error) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.point(d.pr, "before a commit") {
-			return d.pr.lost()
+			return store.ErrCrashed
 		}
 		return nil
 	})
@@ -53,7 +53,7 @@ func (d *disk) Update(ctx context.Context, f func(store.Tx) error) error {
 	defer w.mu.Unlock()
 	d.pr.p.committed(rec.writes)
 	if w.point(d.pr, "after a commit") {
-		return d.pr.lost()
+		return store.ErrCrashed
 	}
 	return nil
 }

@@ -55,17 +55,6 @@ type process struct {
 	stop context.CancelFunc
 	done chan error  // of Run; nil if it never came to that
 	dead atomic.Bool // it has passed a point at which it dies
-	// begins is true while Run begins. A clerk that fails meanwhile would have Run look
-	// for it for ever, so that nobody comes to bury the process.
-	begins atomic.Bool
-}
-
-// lost is what the store of a dead process says.
-func (pr *process) lost() error {
-	if pr.begins.Load() {
-		return store.ErrNoSpace // for which clerks wait
-	}
-	return store.ErrCrashed
 }
 
 // Join brings a person into the world whose policy says strangers: accept, ask or
@@ -148,8 +137,6 @@ func (p *Person) start() {
 	p.note(Event{Kind: Runs, Epoch: a.Epoch()})
 	p.w.mu.Unlock()
 	pr.done = make(chan error, 1)
-	pr.begins.Store(true)
-	defer pr.begins.Store(false)
 	go func() { pr.done <- a.Run(pr.ctx) }()
 	select {
 	case <-a.Running():
