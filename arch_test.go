@@ -55,7 +55,11 @@ var rooms = []room{
 	// Apart from relay, so that a node, which uses relay's client, does not carry it.
 	{dir: "relay/metrics", may: []string{"relay", "relay/mailbox", "internal/..."}},
 	{dir: "relay/mailbox/boxtest", may: []string{"identity", "relay/mailbox", "internal/..."}, testing: true},
-	{dir: "registry", may: []string{"identity", "internal/..."}},
+	{dir: "registry/reputation", pure: true},
+	{dir: "registry/wire", may: []string{"identity", "internal/..."}},
+	// Apart from the server, so that a node does not carry its database.
+	{dir: "registry/client", may: []string{"identity", "registry/wire", "internal/..."}},
+	{dir: "registry/...", may: []string{"identity", "registry/...", "internal/..."}},
 
 	{dir: "node/api", may: []string{"identity"}},
 	// The format of a backup, which knows nothing of what is in it.
@@ -67,9 +71,9 @@ var rooms = []room{
 	// dht owns the host, its address rules and its dial back-off.
 	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
-		"identity", "ratchet", "knock", "dht", "relay/...", "registry", "internal/...", "node/..."}},
+		"identity", "ratchet", "knock", "dht", "relay/...", "registry/client", "registry/wire", "internal/...", "node/..."}},
 	{dir: "gateway/...", may: []string{
-		"identity", "dht", "relay", "registry", "internal/...", "gateway/..."}},
+		"identity", "dht", "relay", "registry/client", "registry/wire", "internal/...", "gateway/..."}},
 
 	{dir: "dashboard", may: []string{"node/api", "identity"}},
 	{dir: "testnet/sim", may: []string{"..."}, libp2p: true, testing: true},
