@@ -43,8 +43,19 @@ func (c *clerk) voided(sid string) bool {
 }
 
 // waits reports whether a message waits for a session: it was never sealed, or in one
-// that is void.
-func (c *clerk) waits(o *outRow) bool { return !o.sealed() || c.voided(o.Session) }
+// that is void or lost.
+func (c *clerk) waits(o *outRow) bool {
+	return !o.sealed() || c.voided(o.Session) || (undelivered(o) && c.find(o.Session) == nil)
+}
+
+// futile reports whether no answer to an envelope could be opened: its session is void,
+// or its keys were lost.
+func (c *clerk) futile(f *flight) bool {
+	if s := c.find(f.Sid); s != nil {
+		return s.Void
+	}
+	return f.Class == flightKnock || f.Class.wantsReceipt()
+}
 
 // refers reports whether a message that the peer does not have was sealed in a session.
 func (c *clerk) refers(sid string) bool {
@@ -56,7 +67,7 @@ func (c *clerk) refers(sid string) bool {
 	return false
 }
 
-// clearVoid ends the envelopes of void sessions, as much as fits into one transaction,
+// clearVoid ends the envelopes of void and of lost sessions, as much as fits into one transaction,
 // and reports whether there were any. Those of messages that are sealed again end
 // with that; what a skip said waits to be said again.
 func (c *clerk) clearVoid() (bool, error) {
@@ -66,7 +77,7 @@ func (c *clerk) clearVoid() (bool, error) {
 		if room == 0 {
 			break
 		}
-		if !c.voided(f.Sid) || (f.Class == flightMessage && c.unfinished(f)) {
+		if !c.futile(f) || (f.Class == flightMessage && c.unfinished(f)) {
 			continue
 		}
 		room--

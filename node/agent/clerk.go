@@ -313,7 +313,7 @@ func (c *clerk) pause() (pause time.Duration, due bool) {
 		}
 	}
 	for _, f := range c.flights {
-		if !f.carried && !c.voided(f.Sid) && !c.early(f) {
+		if !f.carried && !c.futile(f) && !c.early(f) {
 			soonest(max(f.next, c.paused) - up)
 		}
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,7 +9,6 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
-	"amesh/knock"
 )
 
 // Rollback marks and the epoch (session.md §8.7). A state that was put back, from a
@@ -263,110 +261,6 @@ func (a *Agent) count(tx store.Tx, n int) error {
 		return err
 	}
 	return tx.Set(key, be64(v+uint64(n)))
-}
-
-// retireAll makes every session void, and erases our prekeys and the sessions that
-// wait for our owner's word. It can be cut short at any point and begun again.
-func (a *Agent) retireAll(ctx context.Context) error {
-	type found struct {
-		key []byte
-		s   *session
-	}
-	var sessions []found
-	var doomed, skips [][]byte
-	err := a.Store.View(func(r store.Reader) error {
-		var bad error
-		err := r.Scan(a.key(rowSession), nil, func(k, v []byte) bool {
-			k = bytes.Clone(k)
-			var s *session
-			switch s, bad = a.openSession(k, v); {
-			case errors.Is(bad, store.ErrSealed):
-				bad = nil
-				doomed = append(doomed, k) // its key is gone: it is as good as erased
-			case bad != nil:
-				return false
-			default:
-				sessions = append(sessions, found{k, s})
-			}
-			return true
-		})
-		if err = errors.Join(err, bad); err != nil {
-			return err
-		}
-		var over finished
-		err = r.Scan(a.key(rowOut), nil, func(_, v []byte) bool {
-			bad = over.look(v, func(k, _ []byte) error {
-				skips = append(skips, append(a.amid[:len(a.amid):len(a.amid)], k...))
-				return nil
-			})
-			return bad == nil
-		})
-		if err = errors.Join(err, bad); err != nil {
-			return err
-		}
-		for _, kind := range []byte{rowPrekeys, rowOneTime, rowReady} {
-			err := r.Scan(a.key(kind), nil, func(k, _ []byte) bool {
-				doomed = append(doomed, bytes.Clone(k))
-				return true
-			})
-			if err != nil {
-				return err
-			}
-		}
-		// Their ids begin anew at a random number: how far they had come is not known.
-		doomed = append(doomed, a.key(rowCounter, []byte{counterOneTime}))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return a.inSteps(ctx, len(sessions)+len(doomed)+len(skips), func(tx store.Tx, i int) error {
-		if at := i - len(sessions) - len(doomed); at >= 0 {
-			return tx.Set(skips[at], nil) // the peer would wait for it in vain
-		}
-		if i >= len(sessions) {
-			return tx.Delete(doomed[i-len(sessions)])
-		}
-		f := sessions[i]
-		peer := identity.AMID(f.key[len(a.key(rowSession)):][:identity.AMIDSize])
-		if !f.s.Asker && f.s.Answer == knock.AnswerAsked {
-			if err := a.endKnock(tx, f.s.KnockHash); err != nil {
-				return err
-			}
-			return tx.Delete(f.key)
-		}
-		f.s.Closed, f.s.Void = true, true
-		return a.putSession(tx, peer, f.s)
-	})
-}
-
-// endKnock has a knock that waits for the owner expire.
-func (a *Agent) endKnock(tx store.Tx, hash [32]byte) error {
-	key := a.key(rowKnock, hash[:])
-	row, ok, err := getJSON[knockRow](tx, key)
-	if err != nil || !ok {
-		return err
-	}
-	row.State = knockExpired
-	return setJSON(tx, key, row)
-}
-
-// inSteps does n things in transactions of a bounded size.
-func (a *Agent) inSteps(ctx context.Context, n int, f func(tx store.Tx, i int) error) error {
-	for from := 0; from < n; from += a.Limits.Batch {
-		err := a.Store.Update(ctx, func(tx store.Tx) error {
-			for i := from; i < min(n, from+a.Limits.Batch); i++ {
-				if err := f(tx, i); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Epoch is the agent's epoch, valid after Start (session.md §8.7).

@@ -144,7 +144,7 @@ func (c *clerk) grantsNow(now time.Time) (held bool, err error) {
 // a session that still counts, and is not confirmed. Nothing confirms a receipt.
 func (c *clerk) sealedLately(id ratchet.ID, now time.Time) (bool, error) {
 	if f := c.byID[id]; f != nil {
-		return f.Class != flightKnock && !c.voided(f.Sid) && now.Sub(f.At) < c.a.Limits.ResumeAge, nil
+		return f.Class != flightKnock && !c.futile(f) && now.Sub(f.At) < c.a.Limits.ResumeAge, nil
 	}
 	var row receiptRow
 	var found bool

@@ -330,7 +330,7 @@ func (c *clerk) handOver() bool {
 	}
 	did := false
 	for _, f := range c.flights {
-		if f.carried || up < f.next || c.voided(f.Sid) || c.early(f) {
+		if f.carried || up < f.next || c.futile(f) || c.early(f) {
 			continue
 		}
 		data, err := c.flightData(f)

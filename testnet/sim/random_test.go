@@ -205,7 +205,7 @@ func (s *schedule) undo() {
 	p := s.person()
 	s.w.Pass(time.Duration(10+s.dice.IntN(10)) * time.Second)
 	copies, backups := s.copies[p], s.backups[p]
-	switch d := s.dice.IntN(8); {
+	switch d := s.dice.IntN(9); {
 	case d < 4 && len(copies) > 0:
 		c := copies[s.dice.IntN(len(copies))]
 		if p.Noticed(c) {
@@ -216,6 +216,8 @@ func (s *schedule) undo() {
 	case d == 6:
 		s.w.LoseMark(p)
 	case d == 7:
+		s.w.LoseKey(p)
+	case d == 8 && p.mark != nil: // who has neither state nor mark knows nothing
 		s.w.Lose(p)
 	}
 }

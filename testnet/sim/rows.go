@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/content"
+	"amesh/internal/store"
 	"amesh/internal/wire"
 	"amesh/knock"
 	"amesh/node/api"
@@ -239,6 +241,9 @@ func (p *Person) wroteIn(arrival string, value []byte) error {
 
 func (p *Person) wroteSession(rest []byte, row write) error {
 	plain, err := p.state.Open(row.key, row.value)
+	if p.finding && errors.Is(err, store.ErrSealed) {
+		return nil // its key is lost
+	}
 	if err != nil {
 		return err
 	}

@@ -94,6 +94,12 @@ func (w *World) LoseMark(p *Person) {
 	w.undo(p, "mark lost", func() { p.mark = nil })
 }
 
+// LoseKey deletes the key that a person's sessions and prekeys are sealed under.
+func (w *World) LoseKey(p *Person) {
+	key := w.newStateKey()
+	w.undo(p, "key lost", func() { p.state = key })
+}
+
 func (w *World) newStateKey() *store.StateKey {
 	w.t.Helper()
 	key, err := store.LoadStateKey(filepath.Join(w.t.TempDir(), "state.key"))

@@ -20,6 +20,9 @@ var undoScripts = []script{
 	{"the state folder is deleted", stateLost},
 	{"the state folder is deleted, the peer writes on", stateLostWritten},
 	{"the mark is deleted", markLost},
+	{"the state key is deleted", keyLost},
+	{"both state keys are deleted", bothKeysLost},
+	{"the state key is deleted under a knock that waits", keyLostUnderKnock},
 	{"the sender's state is put back", senderPutBack},
 	{"the receiver's state is put back", receiverPutBack},
 	{"the first message behind a knock", tailOfKnock},
@@ -176,6 +179,50 @@ func stateLostWritten(t *testing.T, w *World) {
 	want(t, bob, map[string]api.State{"who are you": api.StateHandled})
 	wantShown(t, bob, ann, "on the old session")
 	wantShown(t, ann, bob, "answer", "who are you")
+}
+
+// CP 31, T29: only the sessions and the prekeys are gone. The node asks for new
+// sessions as soon as it is written to.
+func keyLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(bob, ann, "under way", 0)
+	w.LoseKey(bob)
+	w.Cut(bob, false)
+	w.Say(ann, bob, "on the old session", 0)
+	w.Work(bob, 2)
+	w.Work(ann, 2)
+	w.Finish()
+	want(t, ann, map[string]api.State{"on the old session": api.StateHandled})
+	want(t, bob, map[string]api.State{"under way": api.StateHandled})
+	wantShown(t, bob, ann, "first", "on the old session")
+	wantShown(t, ann, bob, "answer", "under way")
+}
+
+// The keys of both go with a message under way. It is sealed again in a new session
+// (session.md §8.7).
+func bothKeysLost(t *testing.T, w *World) {
+	ann, bob := talked(w)
+	w.Cut(bob, true)
+	w.Say(ann, bob, "under way", 0)
+	w.Reaches(ann, "under way", api.StateRelayed, time.Hour)
+	w.LoseKey(ann)
+	w.LoseKey(bob)
+	w.Cut(bob, false)
+	w.Say(ann, bob, "after", 0)
+	w.Work(bob, 3)
+	w.Finish()
+	want(t, ann, map[string]api.State{"under way": api.StateHandled, "after": api.StateHandled})
+}
+
+// A knock whose keys are gone does not wait for its owner any more.
+func keyLostUnderKnock(t *testing.T, w *World) {
+	ann, bob := w.Join("ann", "ask"), w.Join("bob", "ask")
+	w.Say(ann, bob, "please", 0)
+	w.Until("the knock waits", time.Hour, func() bool { return bob.waiting() != nil })
+	w.LoseKey(bob)
+	w.Until("the knock is over", time.Hour, func() bool { return bob.waiting() == nil })
+	w.Finish()
 }
 
 // session.md §8.7: without a mark nobody knows how old the state is.
