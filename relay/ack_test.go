@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"amesh/internal/timestamp"
 	"amesh/relay/mailbox"
 )
 
@@ -24,7 +25,7 @@ func TestAckedMail(t *testing.T) {
 	if disk.Hash() != before {
 		t.Error("a repeated send changed the store")
 	}
-	expires, err := parseStamp(first["expires"].(string))
+	expires, err := timestamp.Parse(first["expires"].(string))
 	if err != nil || time.Until(expires) < 71*time.Hour || time.Until(expires) > 73*time.Hour {
 		t.Errorf("expires %v", first["expires"])
 	}

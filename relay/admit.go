@@ -221,7 +221,7 @@ func (a *admission) introduce(g *guest, h http.Header) (status int) {
 	}
 	from := g.peer
 	if g.proxy {
-		from = forwardedFor(g.peer, h.Values("X-Forwarded-For"), a.proxies)
+		from = prefix.ForwardedFor(g.peer, h.Values("X-Forwarded-For"), a.proxies)
 	}
 	a.mu.Lock()
 	var out []*guest

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/dialled"
+	"amesh/internal/timestamp"
 
 	"github.com/coder/websocket"
 )
@@ -44,11 +46,11 @@ func (f *connectFrame) proves() bool { return slices.Contains(f.Extensions, Exte
 
 // verifyConnect checks a connect frame in the order of relay.md §2, which is that of
 // AgentMesh §2.3. It returns the agent, or why not.
-func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n names) (identity.AMID, *refusal) {
+func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n dialled.Names) (identity.AMID, *refusal) {
 	if f.Protocol != protocol02 && f.Protocol != protocol01 {
 		return identity.AMID{}, &refusal{CodeProtocolMismatch, "unsupported protocol version"}
 	}
-	stamp, err := parseStamp(f.Timestamp)
+	stamp, err := timestamp.Parse(f.Timestamp)
 	if err != nil {
 		return identity.AMID{}, &refusal{CodeInvalidMessage, "timestamp is not RFC 3339"}
 	}
@@ -71,7 +73,7 @@ func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n names
 	}
 	// Over the text as received first: the JavaScript SDK signs "…mmmZ", which
 	// the Rust relay, knowing only its own rendering, can never verify.
-	if key.VerifyTimestamp(f.Timestamp, sig) != nil && key.VerifyTimestamp(rerender(stamp), sig) != nil {
+	if key.VerifyTimestamp(f.Timestamp, sig) != nil && key.VerifyTimestamp(timestamp.Rerender(stamp), sig) != nil {
 		return identity.AMID{}, &refusal{CodeInvalidSignature, "signature does not verify"}
 	}
 	return key.AMID(), nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 	"amesh/relay/ban"
 
 	"github.com/coder/websocket"
@@ -63,7 +64,7 @@ func (s *Server) bannedSince(c *conn) bool {
 func bannedRefusal(b ban.Ban) refusal {
 	text := "banned by the operator of this relay"
 	if !b.Until.IsZero() {
-		text += " until " + wireStamp(b.Until)
+		text += " until " + timestamp.Text(b.Until)
 	}
 	return refusal{CodeUnauthorized, text}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 	"amesh/internal/wire"
 	"amesh/relay/mailbox"
 	"amesh/relay/socket"
@@ -226,7 +227,7 @@ func (c *conn) relayedFrame(clientID string, id MessageID, expires time.Time) []
 	if c.binary {
 		return binaryRelayedFrame(clientID, id, expires)
 	}
-	return encode(relayedFrame{Type: typeRelayed, ClientID: clientID, ID: id.String(), Expires: wireStamp(expires)})
+	return encode(relayedFrame{Type: typeRelayed, ClientID: clientID, ID: id.String(), Expires: timestamp.Text(expires)})
 }
 
 // refusedFrame tells the sender that its message is not.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 
 	"amesh/identity"
+	"amesh/internal/dialled"
 	"amesh/internal/wire"
 )
 
@@ -35,7 +36,7 @@ type threshold struct {
 
 // newThreshold sets a challenge in the headers of the answer to an upgrade.
 func newThreshold(w http.ResponseWriter, r *http.Request) threshold {
-	d := threshold{local: localAddr(r)}
+	d := threshold{local: dialled.LocalAddr(r)}
 	_, _ = rand.Read(d.challenge[:]) // never fails
 	w.Header().Set(challengeHeader, base64.StdEncoding.EncodeToString(d.challenge[:]))
 	return d
@@ -84,8 +85,8 @@ func connectBody(f *connectFrame, c challenge) ([]byte, error) {
 }
 
 // verifyProof checks a signature over the challenge of this connection.
-func verifyProof(f *connectFrame, key identity.PublicKey, sig []byte, d threshold, n names) *refusal {
-	if !n.has(f.Relay, d.local) {
+func verifyProof(f *connectFrame, key identity.PublicKey, sig []byte, d threshold, n dialled.Names) *refusal {
+	if !n.Has(f.Relay, d.local) {
 		return &refusal{CodeWrongRelay, fmt.Sprintf("this relay does not go by the name %.100q; its operator gives it names with --name", f.Relay)}
 	}
 	body, err := connectBody(f, d.challenge)

@@ -3,11 +3,12 @@ package relay
 import (
 	"encoding/hex"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"amesh/internal/timestamp"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -96,7 +97,7 @@ func TestPassedOnProofIsRefusedT05(t *testing.T) {
 
 func TestProofCoversTheWholeFrame(t *testing.T) {
 	h, _ := startRelay(t, Limits{})
-	stamp := signStamp(time.Now())
+	stamp := timestamp.ToSign(time.Now())
 	for name, change := range map[string]func(*connectFrame){
 		"protocol":           func(f *connectFrame) { f.Protocol = protocol01 },
 		"timestamp":          func(f *connectFrame) { f.Timestamp = strings.Replace(stamp, "+00:00", "Z", 1) },
@@ -145,68 +146,13 @@ func TestRelayIDs(t *testing.T) {
 	}
 }
 
-func tcpAddr(t *testing.T, s string) net.Addr {
-	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp", s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func TestNamesOfARelay(t *testing.T) {
-	named, err := newNames([]string{"Relay.Example:443", "127.0.0.1:8765"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	local := tcpAddr(t, "203.0.113.5:8765")
-	for _, c := range []struct {
-		id    string
-		names names
-		want  bool
-	}{
-		{"relay.example:443", named, true},
-		{"127.0.0.1:8765", named, true},
-		{"relay.example:8765", named, false},
-		{"127.0.0.1:1", named, false},
-		{"localhost:8765", named, false},
-		{"203.0.113.5:8765", named, false},
-		{"relay.example:443", nil, false},
-		{"localhost:1", nil, true},
-		{"127.0.0.1:1", nil, true},
-		{"[::1]:1", nil, true},
-		{"192.168.1.10:8765", nil, true},
-		{"[fd00::1]:8765", nil, true},
-		{"203.0.113.5:8765", nil, true},
-		{"203.0.113.5:8766", nil, false},
-		{"198.51.100.7:8765", nil, false},
-		{"LOCALHOST:1", nil, false},
-		{"10.0.0.1", nil, false},
-		{"10.0.0.1:0080", nil, false},
-		{"[::ffff:10.0.0.1]:80", nil, false},
-		{"", nil, false},
-	} {
-		if got := c.names.has(c.id, local); got != c.want {
-			t.Errorf("%q with names %v: %v", c.id, c.names, got)
-		}
-	}
-	if names(nil).has("", nil) || names(nil).has("203.0.113.5:8765", nil) {
-		t.Error("a socket without address made a name")
-	}
-	for _, bad := range []string{"", "relay.example", ":443", "relay.example:https", "a b:1"} {
-		if _, err := newNames([]string{bad}); err == nil {
-			t.Errorf("name %q was taken", bad)
-		}
-	}
-}
-
 // T51: the newest connection wins, and only once it has proved who it is.
 func TestOnlyAnAcceptedConnectReplacesT51(t *testing.T) {
 	h, _ := startRelay(t, Limits{})
 	first, _ := h.join(1, ExtensionChallenge, ExtensionAck)
 	forger := h.dial()
 	f := challenged(forger, 1, h.addr())
-	f.Timestamp = signStamp(time.Now().Add(time.Second))
+	f.Timestamp = timestamp.ToSign(time.Now().Add(time.Second))
 	forger.write(f)
 	forger.want(object{"code": CodeInvalidSignature})
 	first.quiet()

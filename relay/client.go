@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/dialled"
 
 	"github.com/coder/websocket"
 )
@@ -90,7 +91,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := dialledID(u)
+	id, err := dialled.OfURL(u)
 	if err != nil {
 		return nil, fmt.Errorf("relay URL: %w", err)
 	}
@@ -123,6 +124,17 @@ func ParseURL(s string) (string, error) {
 		return "", err
 	}
 	return u.String(), nil
+}
+
+// RelayID is the name under which a client knows the relay at a URL: the host and
+// the port that are dialled, in the one right spelling (relay.md §2.1). Clients sign
+// it, so that what they say to one relay is worth nothing at another.
+func RelayID(relayURL string) (string, error) {
+	u, err := parseURL(relayURL)
+	if err != nil {
+		return "", err
+	}
+	return dialled.OfURL(u)
 }
 
 func parseURL(s string) (*url.URL, error) {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"amesh/internal/timestamp"
 	"amesh/relay/mailbox"
 
 	"github.com/coder/websocket"
@@ -334,14 +335,14 @@ func TestStampsAreNeverUsedTwice(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for range 5 {
-			s := signStamp(c.freshStamp())
+			s := timestamp.ToSign(c.freshStamp())
 			if seen[s] {
 				t.Errorf("%s twice", s)
 			}
 			seen[s] = true
 		}
 		time.Sleep(time.Hour)
-		if got, want := signStamp(c.freshStamp()), signStamp(time.Now()); got != want {
+		if got, want := timestamp.ToSign(c.freshStamp()), timestamp.ToSign(time.Now()); got != want {
 			t.Errorf("an hour later %s, want %s", got, want)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 )
 
 // direct is how a sender of 0.2 reaches receivers of 0.2 who are there: its frames go
@@ -95,7 +96,7 @@ func (d *direct) give(from identity.AMID, f *sendText, now time.Time) bool {
 		d.head = append(d.head, `{"type":"receive","from":"`+from.String()+`","encrypted_payload":"`...)
 	}
 	if len(d.stamp) == 0 {
-		d.stamp = append(append(d.stamp, `","timestamp":"`...), wireStamp(now)+`"}`...)
+		d.stamp = append(append(d.stamp, `","timestamp":"`...), timestamp.Text(now)+`"}`...)
 	}
 	q := d.peer.queue
 	ok := q.tryParts(d.head, f.payload, middle, f.kind, d.stamp)

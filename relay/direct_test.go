@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 	"amesh/relay/mailbox"
 )
 
@@ -31,7 +32,7 @@ func TestOnlineFrameIsNotStored(t *testing.T) {
 	}
 	for i := range 40 {
 		got := bob.want(object{"type": typeReceive, "from": alice.who.String(), "encrypted_payload": fmt.Sprint(i), "message_type": "message"})
-		if _, err := parseStamp(got["timestamp"].(string)); err != nil || len(got) != 5 {
+		if _, err := timestamp.Parse(got["timestamp"].(string)); err != nil || len(got) != 5 {
 			t.Fatalf("got %v", got)
 		}
 	}

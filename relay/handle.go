@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 
 	"github.com/coder/websocket"
 )
@@ -48,8 +49,8 @@ func (c *conn) handle(frame any) {
 	c.hold(wait)
 	switch f := frame.(type) {
 	case pingFrame:
-		if t, err := parseStamp(f.Timestamp); err == nil {
-			c.queue.push(encode(pingFrame{Type: typePong, Timestamp: wireStamp(t)}))
+		if t, err := timestamp.Parse(f.Timestamp); err == nil {
+			c.queue.push(encode(pingFrame{Type: typePong, Timestamp: timestamp.Text(t)}))
 		}
 	case allowFrame:
 		c.allow(f)
@@ -100,7 +101,7 @@ func (s *Server) presence(name string) presenceReplyFrame {
 	}
 	peer.mu.Lock()
 	defer peer.mu.Unlock()
-	f.Status, f.LastSeen = peer.status, wireStamp(peer.seen)
+	f.Status, f.LastSeen = peer.status, timestamp.Text(peer.seen)
 	return f
 }
 

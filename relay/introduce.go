@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/dialled"
+	"amesh/internal/timestamp"
 
 	"github.com/coder/websocket"
 )
@@ -52,7 +54,7 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 	}
 	challenge, err := challengeOf(h)
 	if err == nil {
-		f.Timestamp, f.Relay = signStamp(time.Now()), c.id
+		f.Timestamp, f.Relay = timestamp.ToSign(time.Now()), c.id
 		f.Extensions = append([]Extension{ExtensionChallenge, ExtensionEpoch}, f.Extensions...)
 		err = prove(c.key, &f, challenge)
 		return f, err
@@ -65,7 +67,7 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 	case !c.legacy:
 		return connectFrame{}, ErrLegacyRelay
 	}
-	f.Timestamp = signStamp(c.freshStamp())
+	f.Timestamp = timestamp.ToSign(c.freshStamp())
 	f.Signature = signatureText(c.key.SignTimestamp(f.Timestamp))
 	return f, nil
 }
@@ -130,7 +132,7 @@ func stunAt(told, relay string) string {
 	if host == "" {
 		host, _, _ = net.SplitHostPort(relay)
 	}
-	at, _ := relayID(host, port)
+	at, _ := dialled.ID(host, port)
 	return at
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 
 	"github.com/coder/websocket"
 )
@@ -130,7 +131,7 @@ func (l *link) meaning(frame any) (any, error) {
 		}
 		return l.expired(f)
 	case relayedFrame:
-		expires, err := parseStamp(f.Expires)
+		expires, err := timestamp.Parse(f.Expires)
 		return settled{f.ClientID, Result{Expires: expires}}, err
 	case refusedFrame:
 		after := time.Duration(max(f.RetryAfter, 0)) * time.Second

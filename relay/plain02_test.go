@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 
 	"github.com/coder/websocket"
 )
@@ -83,7 +84,7 @@ func (p *plain02) admit(data []byte) (who string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	stamp, err := parseStamp(f.Timestamp)
+	stamp, err := timestamp.Parse(f.Timestamp)
 	var sig []byte
 	if err == nil {
 		ok := true
@@ -98,7 +99,7 @@ func (p *plain02) admit(data []byte) (who string, ok bool) {
 		p.refuse--
 		return "", false
 	}
-	return f.AMID, key.VerifyTimestamp(rerender(stamp), sig) == nil
+	return f.AMID, key.VerifyTimestamp(timestamp.Rerender(stamp), sig) == nil
 }
 
 // enter hands out what waited, and forgets it with that.

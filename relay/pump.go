@@ -1,6 +1,9 @@
 package relay
 
-import "amesh/relay/mailbox"
+import (
+	"amesh/internal/timestamp"
+	"amesh/relay/mailbox"
+)
 
 // pumping says who hands out the mailbox of a connection. It belongs to the
 // connection's mutex.
@@ -113,7 +116,7 @@ func (c *conn) pauseAfter(failed error) {
 func receiveOf(row *mailbox.Row, id string) receiveFrame {
 	return receiveFrame{
 		Type: typeReceive, From: row.From.String(), Payload: payloadText(row), Kind: row.Kind,
-		Timestamp: wireStamp(row.At), Candidates: row.Candidates, ID: id,
+		Timestamp: timestamp.Text(row.At), Candidates: row.Candidates, ID: id,
 	}
 }
 
@@ -132,7 +135,7 @@ func receiveText(row *mailbox.Row, id string) []byte {
 	b = append(b, `","message_type":"`...)
 	b = append(b, row.Kind...)
 	b = append(b, `","timestamp":"`...)
-	b = append(b, wireStamp(row.At)...)
+	b = append(b, timestamp.Text(row.At)...)
 	if id != "" {
 		b = append(b, `","id":"`...)
 		b = append(b, id...)

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"amesh/identity"
+	"amesh/internal/timestamp"
 	"amesh/relay/mailbox"
 )
 
@@ -183,7 +184,7 @@ func deliveryOf(f receiveFrame) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: from: %w", errMalformed, err)
 	}
 	d := Delivery{From: from, Kind: f.Kind, ID: f.ID}
-	d.At, _ = parseStamp(f.Timestamp)
+	d.At, _ = timestamp.Parse(f.Timestamp)
 	envelope, ok := mailbox.EnvelopeOf(f.Payload)
 	if !ok {
 		envelope = []byte(f.Payload)

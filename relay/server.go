@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/dialled"
 	"amesh/relay/ban"
 	"amesh/relay/mailbox"
 	"amesh/relay/socket"
@@ -60,7 +61,7 @@ type Server struct {
 	log     *slog.Logger
 	stun    string
 	about   About
-	names   names
+	names   dialled.Names
 	marks   Marks                // nil: none
 	key     *identity.PrivateKey // nil: none
 	rates   *rates
@@ -96,7 +97,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := newNames(cfg.Names)
+	known, err := dialled.ParseNames(cfg.Names)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,16 @@ func NewRate(perSecond float64, burst int, now time.Time) *Rate {
 // Take takes n tokens of the prefix of an address. When there are fewer it takes
 // none and returns false.
 func (r *Rate) Take(ip netip.Addr, n int, now time.Time) bool {
-	bucket := &r.full[maphash.Comparable(r.seed, Of(ip))%slots]
+	return r.take(maphash.Comparable(r.seed, Of(ip)), n, now)
+}
+
+// TakeFor is Take for those who have a name.
+func (r *Rate) TakeFor(name string, n int, now time.Time) bool {
+	return r.take(maphash.String(r.seed, name), n, now)
+}
+
+func (r *Rate) take(hash uint64, n int, now time.Time) bool {
+	bucket := &r.full[hash%slots]
 	at := now.Sub(r.start)
 	for {
 		old := bucket.Load()

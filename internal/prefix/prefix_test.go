@@ -50,6 +50,19 @@ func TestRateIsPerPrefixAndComesBack(t *testing.T) {
 	take(one, 1, time.Hour+600*time.Millisecond, true)
 }
 
+func TestRateOfNames(t *testing.T) {
+	now := time.Now()
+	r := NewRate(1, 2, now)
+	for i, want := range []bool{true, true, false} {
+		if got := r.TakeFor("ann", 1, now); got != want {
+			t.Errorf("ann's take %d: %v", i+1, got)
+		}
+	}
+	if !r.TakeFor("bob", 2, now) || !r.TakeFor("ann", 1, now.Add(time.Second)) {
+		t.Error("bob paid for ann, or nothing came back")
+	}
+}
+
 func TestRateUnderConcurrency(t *testing.T) {
 	now := time.Now()
 	r := NewRate(1, 100, now)

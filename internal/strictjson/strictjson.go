@@ -120,7 +120,8 @@ func checkName(d *json.Decoder, seen map[string]bool) error {
 	if err := checkString(name); err != nil {
 		return err
 	}
-	folded := strings.ToLower(name)
+	// encoding/json takes the long s for an s, which has no lower case of its own.
+	folded := strings.ToLower(strings.ToUpper(name))
 	if seen[folded] {
 		return fmt.Errorf("%w: %q stands there twice", ErrMalformed, name)
 	}

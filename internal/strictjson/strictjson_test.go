@@ -14,6 +14,7 @@ func TestObjectRefuses(t *testing.T) {
 		"number":                   `1`,
 		"null":                     `null`,
 		"same name twice":          `{"a":1,"a":2}`,
+		"same name with a long s":  "{\"session\":1,\"\u017fession\":2}",
 		"same name in other case":  `{"allow":[],"Allow":[]}`,
 		"same name by escape":      `{"a":1,"\u0061":2}`,
 		"twice inside":             `{"x":{"a":1,"a":2}}`,

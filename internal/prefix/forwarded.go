@@ -1,4 +1,4 @@
-package relay
+package prefix
 
 import (
 	"net/netip"
@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// forwardedFor is the address for which a trusted proxy speaks: the last entry of
+// ForwardedFor is the address for which a trusted proxy speaks: the last entry of
 // X-Forwarded-For that is no trusted proxy itself. What stands before it was written
 // by somebody we do not know. An entry that is no address ends the search at the
 // proxy that passed it on.
-func forwardedFor(peer netip.Addr, headers []string, trusted []netip.Prefix) netip.Addr {
+func ForwardedFor(peer netip.Addr, headers []string, trusted []netip.Prefix) netip.Addr {
 	entries := strings.Split(strings.Join(headers, ","), ",")
 	from := peer
 	for _, entry := range slices.Backward(entries) {
@@ -18,7 +18,7 @@ func forwardedFor(peer netip.Addr, headers []string, trusted []netip.Prefix) net
 		if !ok {
 			return from
 		}
-		if from = ip; !contains(trusted, ip) {
+		if from = ip; !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 			return from
 		}
 	}
