@@ -13,9 +13,9 @@ import (
 // come, which is what a forger has, and signed by a key of ours, so that what stands
 // behind the signature is fuzzed too. again writes what was read; there is one
 // encoding of everything, so the bytes must come back.
-func fuzzSigned(f *testing.F, file string, tag Tag, again func(raw []byte) ([]byte, error)) {
+func fuzzSigned(f *testing.F, path string, tag Tag, again func(raw []byte) ([]byte, error)) {
 	key := testKey(f, 1)
-	text, err := os.ReadFile(filepath.Join(vectorFolder, file))
+	text, err := os.ReadFile(path)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func fuzzSigned(f *testing.F, file string, tag Tag, again func(raw []byte) ([]by
 
 func FuzzParseKeyCertificate(f *testing.F) {
 	key := testKey(f, 1)
-	fuzzSigned(f, "certificates.json", TagKeyCertificate, func(raw []byte) ([]byte, error) {
+	fuzzSigned(f, filepath.Join(vectorFolder, "certificates.json"), TagKeyCertificate, func(raw []byte) ([]byte, error) {
 		c, err := ParseKeyCertificate(raw, key.Public())
 		if err != nil {
 			return nil, err
@@ -57,7 +57,7 @@ func FuzzParseKeyCertificate(f *testing.F) {
 
 func FuzzParseBundle(f *testing.F) {
 	key := testKey(f, 1)
-	fuzzSigned(f, "bundles.json", TagBundle, func(raw []byte) ([]byte, error) {
+	fuzzSigned(f, filepath.Join(vectorFolder, "bundles.json"), TagBundle, func(raw []byte) ([]byte, error) {
 		b, err := ParseBundle(raw)
 		if err != nil {
 			return nil, err
@@ -68,7 +68,7 @@ func FuzzParseBundle(f *testing.F) {
 
 func FuzzParseOneTimeKey(f *testing.F) {
 	key := testKey(f, 1)
-	fuzzSigned(f, "one_time_keys.json", TagOneTimeKey, func(raw []byte) ([]byte, error) {
+	fuzzSigned(f, filepath.Join(vectorFolder, "one_time_keys.json"), TagOneTimeKey, func(raw []byte) ([]byte, error) {
 		k, err := ParseOneTimeKey(raw, key.Public())
 		if err != nil {
 			return nil, err
@@ -79,7 +79,7 @@ func FuzzParseOneTimeKey(f *testing.F) {
 
 func FuzzParseAgentRecord(f *testing.F) {
 	key := testKey(f, 1)
-	fuzzSigned(f, "records.json", TagAgentRecord, func(raw []byte) ([]byte, error) {
+	fuzzSigned(f, filepath.Join(vectorFolder, "records.json"), TagAgentRecord, func(raw []byte) ([]byte, error) {
 		r, err := ParseAgentRecord(raw)
 		if err != nil {
 			return nil, err

@@ -161,9 +161,9 @@ func (rec *AgentRecord) Valid(now time.Time) error {
 	return rec.Bundle.Usable(now)
 }
 
-// Newer compares two signed records of one agent, both already verified: 1 when
-// a is newer, -1 when b is, 0 when they are the same bytes. Two records under one
-// sequence are ordered by their bytes, so that all who compare agree.
+// Newer compares two signed records of one agent, or two cards, both already
+// verified: 1 when a is newer, -1 when b is, 0 when they are the same bytes. Two
+// under one sequence are ordered by their bytes, so that all who compare agree.
 func Newer(a, b []byte) int {
 	sa, sb := recordSequence(a), recordSequence(b)
 	switch {

@@ -21,6 +21,7 @@ const (
 	TagRelayConnect   Tag = "amesh/1 relay connect"
 	TagRelayNotice    Tag = "amesh/1 relay notice"
 	TagMessage        Tag = "amesh/1 message"
+	TagAgentCard      Tag = "amesh/1 agent card"
 )
 
 // Sign signs tag ‖ 0x00 ‖ body.

@@ -82,6 +82,9 @@ var signedKinds = map[string]signedKind{
 	"record": {TagAgentRecord, func(t testing.TB, key PrivateKey) []byte {
 		return must(t)(SignRecord(key, testRecord(), must(t)(SignBundle(key, testBundle(t, 1)))))
 	}, func(raw []byte, _ PublicKey) error { _, err := ParseAgentRecord(raw); return err }, 1, 21},
+	"card": {TagAgentCard, func(t testing.TB, key PrivateKey) []byte {
+		return must(t)(SignCard(key, testCard()))
+	}, func(raw []byte, _ PublicKey) error { _, err := ParseCard(raw); return err }, 1, 21},
 }
 
 func oneTimeKey(public []byte, kind KeyKind) OneTimeKey {
@@ -161,8 +164,8 @@ func TestT01BadSigningKeys(t *testing.T) {
 		}
 	}
 	keys := badKeys(t)
-	if len(entries) != 15 || len(keys) != 34 {
-		t.Fatalf("%d entries and %d keys, want 15 and 34", len(entries), len(keys))
+	if len(entries) != 16 || len(keys) != 34 {
+		t.Fatalf("%d entries and %d keys, want 16 and 34", len(entries), len(keys))
 	}
 	for entry, try := range entries {
 		want := ErrKey
@@ -265,6 +268,7 @@ func TestT04Tags(t *testing.T) {
 		TagRelayConnect:   "amesh/1 relay connect",
 		TagRelayNotice:    "amesh/1 relay notice",
 		TagMessage:        "amesh/1 message",
+		TagAgentCard:      "amesh/1 agent card",
 	} {
 		sig := key.Sign(tag, []byte("body"))
 		if err := key.Public().VerifyTimestamp(text+"\x00body", sig); err != nil {

@@ -142,6 +142,11 @@ func code(err error) string {
 // the file says, as any reader finds it.
 func compare[V any](t *testing.T, name, about string, made []V) []V {
 	t.Helper()
+	return compareFile(t, filepath.Join(vectorFolder, name), about, made)
+}
+
+func compareFile[V any](t *testing.T, path, about string, made []V) []V {
+	t.Helper()
 	type file struct {
 		About   string `json:"about"`
 		Made    string `json:"made"`
@@ -152,7 +157,6 @@ func compare[V any](t *testing.T, name, about string, made []V) []V {
 		t.Fatal(err)
 	}
 	raw = append(raw, '\n')
-	path := filepath.Join(vectorFolder, name)
 	if *update {
 		if err := os.WriteFile(path, raw, 0o644); err != nil {
 			t.Fatal(err)
@@ -163,7 +167,7 @@ func compare[V any](t *testing.T, name, about string, made []V) []V {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(stored), string(raw)); diff != "" {
-		t.Errorf("%s is not what the code makes (-file +made):\n%.2000s", name, diff)
+		t.Errorf("%s is not what the code makes (-file +made):\n%.2000s", path, diff)
 	}
 	var f file
 	if err := json.Unmarshal(stored, &f); err != nil {
