@@ -93,6 +93,10 @@ type Config struct {
 	Uptime      func() time.Duration // time that really passed since some start, a sleep of the machine included where that is known; default by Clock, as time.Now knows it
 	Rand        io.Reader            // default crypto/rand
 	Logger      *slog.Logger
+
+	// ServedTwice hears that a one-time key which lay at place (OneTimeDeposit) was used
+	// twice, the second time by peer. It must not block. nil: nobody.
+	ServedTwice func(place string, peer identity.AMID)
 }
 
 // Agent is one agent's mailroom. Its methods are safe for concurrent use while Run

@@ -24,7 +24,7 @@ var inBackup = map[byte]bool{
 	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowProof: true, rowIdem: true, rowCounter: true, rowRelay: true,
 
 	// Sessions, prekeys and what was sealed with them.
-	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowFlight: false, rowSealed: false,
+	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowDeposit: false, rowFlight: false, rowSealed: false,
 	// They name envelopes and knocks of those sessions.
 	rowOpened: false, rowReceipt: false, rowKnock: false, rowReplay: false, rowResume: false,
 	// Their messages are sealed again, and come whole.

@@ -21,7 +21,8 @@
 // resume.go and renew.go bring back what was lost, again.go seals again, mark.go notices a
 // state that was put back. outbox.go, inbox.go and parts.go are the mailboxes, office.go
 // and desk.go what local callers ask of them. prekeys.go has our own published keys,
-// onetime.go those that are used once, handout.go who is given them, peerkeys.go those of a
-// peer, revoke.go and verify.go what owners say of keys; backup.go says what a backup
+// onetime.go those that are used once, handout.go who is given them, deposited.go those that
+// a registry gives away, peerkeys.go those of a peer, learn.go what is found out about one
+// elsewhere, revoke.go and verify.go what owners say of keys; backup.go says what a backup
 // holds, sweep.go what time takes away.
 package agent

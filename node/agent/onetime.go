@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -165,30 +164,15 @@ type madeKey struct {
 	secret []byte
 }
 
+// makeMissing fills up the kinds of which fewer than a fifth are left.
 func (p *oneTimeKeys) makeMissing(have []readyKey, epoch uint32, now time.Time) ([]madeKey, error) {
-	var made []madeKey
+	want := make(map[identity.KeyKind]int)
 	for _, kind := range oneTimeKinds {
-		n, full := countKind(have, kind), p.full(kind)
-		if 5*n >= full {
-			continue
-		}
-		for range full - n {
-			id := p.next + uint64(len(made))
-			if id > math.MaxUint32 {
-				return made, nil // no id is ever used again; knocks do without
-			}
-			m, err := p.makeOne(kind)
-			if err != nil {
-				return nil, err
-			}
-			m.Epoch, m.ID, m.Created, m.Expires = epoch, uint32(id), now, now.Add(p.a.Limits.OneTimeLife)
-			if m.raw, err = identity.SignOneTimeKey(p.a.Key, *m.OneTimeKey); err != nil {
-				return nil, err
-			}
-			made = append(made, m)
+		if n, full := countKind(have, kind), p.full(kind); 5*n < full {
+			want[kind] = full - n
 		}
 	}
-	return made, nil
+	return p.makeNew(want, epoch, now)
 }
 
 // oneTimeKinds are in the order of their numbers, which is that of the rows.
@@ -230,15 +214,20 @@ func (p *oneTimeKeys) makeOne(kind identity.KeyKind) (madeKey, error) {
 }
 
 func (p *oneTimeKeys) put(tx store.Tx, m madeKey) error {
-	private, ready := p.rowsOf(m.name())
+	if err := p.putPrivate(tx, m); err != nil {
+		return err
+	}
+	_, ready := p.rowsOf(m.name())
+	return tx.Set(ready, m.raw)
+}
+
+func (p *oneTimeKeys) putPrivate(tx store.Tx, m madeKey) error {
+	private, _ := p.rowsOf(m.name())
 	w := wire.NewWriter(12 + len(m.secret))
 	w.U32(m.Epoch)
 	w.I64(m.Expires.Unix())
 	w.Fixed(m.secret)
-	if err := tx.Set(private, p.a.StateKey.Seal(private, w.Bytes())); err != nil {
-		return err
-	}
-	return tx.Set(ready, m.raw)
+	return tx.Set(private, p.a.StateKey.Seal(private, w.Bytes()))
 }
 
 func (p *oneTimeKeys) erase(tx store.Tx, n knock.KeyName) error {
@@ -285,6 +274,9 @@ func (p *oneTimeKeys) named(b *batch, k *knock.Knock, keys *knock.ResponderKeys)
 			row, _ := p.rowsOf(n)
 			sealed, err := r.Get(row)
 			if errors.Is(err, store.ErrNotFound) || b.spent[n] {
+				if err := p.twice(r, n, k.From); err != nil {
+					return err
+				}
 				return errOneTimeUnknown
 			}
 			if err != nil {
@@ -327,7 +319,7 @@ func (p *oneTimeKeys) use(b *batch, k *knock.Knock) {
 			} else if err != nil {
 				return err
 			}
-			if err := p.erase(tx, n); err != nil {
+			if err := errors.Join(p.erase(tx, n), p.spend(tx, n)); err != nil {
 				return err
 			}
 		}

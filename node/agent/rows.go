@@ -49,6 +49,7 @@ const (
 	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
 	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
 	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it
+	rowDeposit  = 'T' // kind 1, id 4                  → depositRow: of a key that somebody else hands out
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowRelay    = 'H' // URL                           → the node's own: see RowRelay
 	rowCounter  = 'u' // one byte of name              → u64

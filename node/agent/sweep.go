@@ -115,6 +115,7 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 			a.doomedIn(r, now, add),
 			a.doomedSessions(r, now, add),
 			a.oneTime.doomed(r, now, add),
+			a.oneTime.doomedDeposits(r, now, add),
 		)
 	})
 	return keys, err

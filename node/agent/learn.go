@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/content"
+	"amesh/internal/store"
+)
+
+// What is learnt of a peer elsewhere than from itself: at the DHT or at a registry.
+// Nothing of it is believed that the peer has not signed.
+
+var (
+	// ErrNotRunning is returned by methods that need Run.
+	ErrNotRunning = errors.New("the agent is not running")
+	// ErrOwnKey reports a revocation of the agent's own key that this node did not make:
+	// somebody else holds the key.
+	ErrOwnKey = errors.New("a revocation of our own key that this node did not make")
+)
+
+// CheckRecord says whether a peer's record may be used: its bundle is not older than
+// one that was seen before, and its key has not left. It returns what Bundle.Compare
+// returns, identity.ErrRevoked, or an error of the store.
+func (a *Agent) CheckRecord(rec *identity.AgentRecord) error {
+	if a.parted(rec.AMID) {
+		return identity.ErrRevoked
+	}
+	return a.Store.View(func(r store.Reader) error {
+		row, found, err := getJSON[contactRow](r, a.key(rowContact, rec.AMID[:]))
+		if err != nil || !found {
+			return err
+		}
+		return rec.Bundle.Compare(row.Epoch, row.Sequence, row.BundleID)
+	})
+}
+
+// RememberedRecord is the last good record of a peer and when it was fetched; nil for
+// none. It may have expired.
+func (a *Agent) RememberedRecord(peer identity.AMID) (rec *identity.AgentRecord, fetched time.Time, err error) {
+	err = a.Store.View(func(r store.Reader) error {
+		row, found, err := getJSON[contactRow](r, a.key(rowContact, peer[:]))
+		if err != nil || !found || row.Record == nil {
+			return err
+		}
+		fetched = row.Fetched
+		rec, err = identity.ParseAgentRecord(row.Record)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("record of %s: %w", peer, err)
+	}
+	return rec, fetched, nil
+}
+
+// OwnRevocation is the statement by which the agent's own key left, nil while it is in
+// use.
+func (a *Agent) OwnRevocation() *identity.Revocation { return a.left.of(a.amid) }
+
+// Remembers reports whether there is more of a peer here than a knock.
+func (a *Agent) Remembers(peer identity.AMID) (yes bool, err error) {
+	err = a.Store.View(func(r store.Reader) error {
+		all, err := a.remembered(r)
+		for _, one := range all {
+			yes = yes || one == peer
+		}
+		return err
+	})
+	return yes, err
+}
+
+// LearnRevocation takes a statement by which a peer's key has left, wherever it was
+// found, as if the peer had said it in a session (session.md §2.8). It waits until that
+// is on disk. It returns ErrOwnKey for one of the agent's own key, and ErrNotRunning.
+func (a *Agent) LearnRevocation(ctx context.Context, v *identity.Revocation) error {
+	if v.AMID == a.amid {
+		own := a.left.of(a.amid)
+		if own != nil {
+			return nil
+		}
+		return ErrOwnKey
+	}
+	if old := a.left.of(v.AMID); old != nil && old.Counts(v) {
+		return nil
+	}
+	done := make(chan error, 1)
+	for {
+		c := a.clerk(v.AMID)
+		if c == nil {
+			return ErrNotRunning
+		}
+		if c.do(func() error { return c.learn(v, done) }) {
+			break
+		}
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// learn runs on the clerk's goroutine.
+func (c *clerk) learn(v *identity.Revocation, done chan<- error) error {
+	err := c.ready()
+	if err == nil {
+		b := c.begin()
+		if err = c.takeRevocation(b, &content.Revocation{Statement: v.Raw()}); err == nil {
+			err = c.commit(b)
+		}
+	}
+	done <- err
+	return err
+}
