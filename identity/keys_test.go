@@ -16,7 +16,7 @@ import (
 func TestT04TagsSquared(t *testing.T) {
 	tags := []Tag{
 		TagKeyCertificate, TagBundle, TagOneTimeKey, TagAgentRecord, TagKnock,
-		TagRenew, TagRollbackMark, TagRevocation, TagSuccessor, TagRelayConnect, TagRelayNotice, TagMessage,
+		TagRenew, TagRollbackMark, TagRevocation, TagSuccessor, TagRelayConnect, TagRelayNotice, TagMessage, TagInvite,
 	}
 	key, body := testKey(t, 1), []byte("the same bytes")
 	for _, made := range tags {

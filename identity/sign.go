@@ -22,6 +22,7 @@ const (
 	TagRelayNotice    Tag = "amesh/1 relay notice"
 	TagMessage        Tag = "amesh/1 message"
 	TagAgentCard      Tag = "amesh/1 agent card"
+	TagInvite         Tag = "amesh/1 invite"
 )
 
 // Sign signs tag ‖ 0x00 ‖ body.

@@ -1,0 +1,164 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// ErrInviteText reports a text that is not an invite, or no longer the one that was
+// made. Its message says what a person can do.
+var ErrInviteText = errors.New("not an invite")
+
+// The text of an invite is the bech32m form of its bytes (BIP 350, but for the length):
+// letters and digits of one case, none of which looks like another, so that it can be
+// marked with a double click, read out, wrapped, and put into a small QR code.
+const (
+	inviteMark     = "amesh1" // the human-readable part, and the separator
+	inviteAlphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+	checksumSize   = 6
+	bech32mConst   = 0x2bc830a3
+	maxInviteText  = len(inviteMark) + (MaxInviteSize*8+4)/5 + checksumSize
+	// maxInvitePaste is how much of what somebody pasted is looked at, in bytes.
+	maxInvitePaste = 4 * maxInviteText
+)
+
+// InviteText writes the signed bytes of an invite as text. For a QR code it may be
+// written in capitals.
+func InviteText(raw []byte) string {
+	values := toFives(raw)
+	sum := polymod(append(expandMark(), append(values, make([]byte, checksumSize)...)...)) ^ bech32mConst
+	var b strings.Builder
+	b.WriteString(inviteMark)
+	for _, v := range values {
+		b.WriteByte(inviteAlphabet[v])
+	}
+	for i := range checksumSize {
+		b.WriteByte(inviteAlphabet[sum>>(5*(checksumSize-1-i))&31])
+	}
+	return b.String()
+}
+
+// ReadInvite finds an invite in what somebody pasted and verifies it as ParseInvite does:
+// in either case, with a command or a link around it, broken into lines. It returns
+// ErrInviteText, or what ParseInvite returns for a text that came through whole.
+func ReadInvite(text string) (*Invite, error) {
+	raw, err := inviteBytes(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInviteText, err)
+	}
+	return ParseInvite(raw)
+}
+
+var (
+	errNoInvite  = errors.New("an invite begins with amesh1")
+	errCut       = errors.New("it is cut short: copy all of it")
+	errTooLong   = errors.New("it is too long: copy the invite alone")
+	errMistyped  = errors.New("a character is wrong, missing or too much: copy it again")
+	errWholeOnly = errors.New("the last character is wrong: copy it again")
+)
+
+func inviteBytes(text string) ([]byte, error) {
+	if len(text) > maxInvitePaste {
+		return nil, errTooLong
+	}
+	values, err := inviteValues(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(values) <= checksumSize {
+		return nil, errCut
+	}
+	if polymod(append(expandMark(), values...)) != bech32mConst {
+		return nil, errMistyped
+	}
+	return fromFives(values[:len(values)-checksumSize])
+}
+
+// inviteValues are the five-bit values behind the mark. Spaces, line breaks and
+// characters without a width may stand between them; what else follows is not part of
+// the invite.
+func inviteValues(text string) ([]byte, error) {
+	text = strings.ToLower(text)
+	_, rest, found := strings.Cut(text, inviteMark)
+	if !found {
+		return nil, errNoInvite
+	}
+	var values []byte
+	for _, r := range rest {
+		switch i := strings.IndexRune(inviteAlphabet, r); {
+		case i >= 0:
+			values = append(values, byte(i))
+		case unicode.IsSpace(r), unicode.Is(unicode.Cf, r):
+		case unicode.IsLetter(r), unicode.IsDigit(r):
+			return nil, fmt.Errorf("the character %q, the %dth behind amesh1, occurs in no invite: copy it again", r, len(values)+1)
+		default:
+			return values, nil
+		}
+	}
+	return values, nil
+}
+
+func toFives(raw []byte) []byte {
+	values := make([]byte, 0, (len(raw)*8+4)/5)
+	acc, bits := 0, 0
+	for _, b := range raw {
+		acc, bits = (acc<<8|int(b))&0xFFF, bits+8
+		for bits >= 5 {
+			bits -= 5
+			values = append(values, byte(acc>>bits&31))
+		}
+	}
+	if bits > 0 {
+		values = append(values, byte(acc<<(5-bits)&31))
+	}
+	return values
+}
+
+// fromFives refuses a last value that is not needed or holds more than zeros, so that
+// there is one text of an invite.
+func fromFives(values []byte) ([]byte, error) {
+	raw := make([]byte, 0, len(values)*5/8)
+	acc, bits := 0, 0
+	for _, v := range values {
+		acc, bits = (acc<<5|int(v))&0xFFF, bits+5
+		if bits >= 8 {
+			bits -= 8
+			raw = append(raw, byte(acc>>bits))
+		}
+	}
+	if bits >= 5 || acc&(1<<bits-1) != 0 {
+		return nil, errWholeOnly
+	}
+	return raw, nil
+}
+
+// expandMark is the human-readable part as the checksum covers it.
+func expandMark() []byte {
+	name := strings.TrimSuffix(inviteMark, "1")
+	var values []byte
+	for _, c := range []byte(name) {
+		values = append(values, c>>5)
+	}
+	values = append(values, 0)
+	for _, c := range []byte(name) {
+		values = append(values, c&31)
+	}
+	return values
+}
+
+// polymod is the checksum of BIP 173.
+func polymod(values []byte) uint32 {
+	sum := uint32(1)
+	for _, v := range values {
+		top := sum >> 25
+		sum = sum&0x1ffffff<<5 ^ uint32(v)
+		for i, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				sum ^= g
+			}
+		}
+	}
+	return sum
+}
