@@ -84,6 +84,7 @@ func (n *Node) probe(ctx context.Context, p peer.ID) bool {
 // every record, and if it is back, the network may be back for the others too.
 func (n *Node) serverBack(back peer.ID) {
 	signal(n.again)
+	signal(n.allTopics)
 	for id, kick := range n.kicks {
 		if id != back && n.host.Network().Connectedness(id) != network.Connected {
 			signal(kick)

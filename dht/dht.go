@@ -10,6 +10,7 @@ import (
 
 	kad "github.com/libp2p/go-libp2p-kad-dht"
 	dht_pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p-kad-dht/records"
 	record "github.com/libp2p/go-libp2p-record"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -62,6 +63,10 @@ type Config struct {
 	Logger    *slog.Logger     // nil: silent
 	Clock     func() time.Time // nil: time.Now; for the times in records only
 	Limits    Limits           // zero: DefaultLimits
+
+	// Cards is where cards that agents leave here are kept; nil serves none.
+	Cards      CardKeeper
+	CardLimits CardLimits // zero: DefaultCardLimits
 }
 
 // Node publishes and finds agent records. It is a service: its methods may be
@@ -71,16 +76,23 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 	limits Limits
+	cards  CardLimits
+	desk   *cardDesk                 // nil: keeps no cards
 	kicks  map[peer.ID]chan struct{} // one per bootstrap peer: look at it now
 	again  chan struct{}             // publish everything again now
 	soon   chan struct{}             // publish everything again after a pause
 	begun  chan struct{}             // closed when Run has the table ready
+
+	newTopics chan struct{} // a card has words under which we were not announced
+	allTopics chan struct{} // announce all words again now
+	announced announced
 
 	mu        sync.Mutex
 	state     state
 	running   running
 	calls     sync.WaitGroup
 	published map[identity.AMID]*entry
+	left      map[identity.AMID]*identity.Card // cards kept alive at our servers
 	confirmed time.Time
 }
 
@@ -113,6 +125,12 @@ func New(h host.Host, cfg Config) (*Node, error) {
 	if err := cfg.Limits.check(); err != nil {
 		return nil, fmt.Errorf("dht: %w", err)
 	}
+	if cfg.CardLimits == (CardLimits{}) {
+		cfg.CardLimits = DefaultCardLimits()
+	}
+	if err := cfg.CardLimits.check(); err != nil {
+		return nil, fmt.Errorf("dht: %w", err)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -120,12 +138,19 @@ func New(h host.Host, cfg Config) (*Node, error) {
 		cfg.Clock = time.Now
 	}
 	n := &Node{
-		host: h, cfg: cfg, log: cfg.Logger, limits: cfg.Limits,
+		host: h, cfg: cfg, log: cfg.Logger, limits: cfg.Limits, cards: cfg.CardLimits,
 		kicks:     make(map[peer.ID]chan struct{}),
 		again:     make(chan struct{}, 1),
 		soon:      make(chan struct{}, 1),
 		begun:     make(chan struct{}),
+		newTopics: make(chan struct{}, 1),
+		allTopics: make(chan struct{}, 1),
+		announced: announced{at: make(map[string]bool)},
 		published: make(map[identity.AMID]*entry),
+		left:      make(map[identity.AMID]*identity.Card),
+	}
+	if cfg.Cards != nil {
+		n.desk = newCardDesk(cfg.Cards, cfg.CardLimits, cfg.Clock)
 	}
 	for _, p := range cfg.Bootstrap {
 		if p.ID != h.ID() { // one list may serve all relays, the relay itself included
@@ -165,7 +190,11 @@ func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
 		kad.Validator(record.NamespacedValidator{namespace: validator{clock: n.cfg.Clock}}),
 		kad.Datastore(newBoundedStore(n.limits.StoreBytes)),
 		kad.MaxRecordAge(recordAge),
-		kad.DisableProviders(), // nothing is provided yet, so nobody may fill our memory with it
+		kad.ProviderDatastore(newBoundedStore(n.limits.ProviderBytes)),
+		kad.ProviderManagerOpts(
+			records.ProvideValidity(n.cards.AnnounceLife),
+			records.ProviderAddrTTL(n.cards.AnnounceLife),
+		),
 	)
 	if err != nil {
 		return nil, nil, err
@@ -209,6 +238,11 @@ func (n *Node) work(ctx context.Context) {
 		}
 	}
 	wg.Go(func() { n.republish(ctx) })
+	if n.desk != nil {
+		n.host.SetStreamHandler(CardsProtocol, n.serveCards)
+		defer n.host.RemoveStreamHandler(CardsProtocol)
+		wg.Go(func() { n.announce(ctx) })
+	}
 	wg.Wait()
 }
 

@@ -11,6 +11,9 @@ type Limits struct {
 	// StoreBytes bounds the records that a server keeps for others. Beyond it new
 	// agents are refused and known ones may still update. Default 64 MiB.
 	StoreBytes int64
+	// ProviderBytes bounds what a server keeps about who provides answers to whom.
+	// Default 8 MiB.
+	ProviderBytes int64
 	// Answers is how many answers to a lookup are compared before the newest is
 	// believed. Default 4.
 	Answers int
@@ -41,6 +44,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		StoreBytes:     64 << 20,
+		ProviderBytes:  8 << 20,
 		Answers:        4,
 		FindTimeout:    10 * time.Second,
 		PutTimeout:     10 * time.Second,
@@ -56,7 +60,7 @@ func DefaultLimits() Limits {
 
 func (l Limits) check() error {
 	for name, v := range map[string]int64{
-		"StoreBytes": l.StoreBytes, "Answers": int64(l.Answers),
+		"StoreBytes": l.StoreBytes, "ProviderBytes": l.ProviderBytes, "Answers": int64(l.Answers),
 		"FindTimeout": int64(l.FindTimeout), "PutTimeout": int64(l.PutTimeout),
 		"TablePoll": int64(l.TablePoll), "RepublishEvery": int64(l.RepublishEvery),
 		"ProbeEvery": int64(l.ProbeEvery), "ProbeTimeout": int64(l.ProbeTimeout),

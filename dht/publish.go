@@ -189,7 +189,7 @@ func (n *Node) republish(ctx context.Context) {
 	}
 }
 
-// putAll publishes every record once and reports whether all were confirmed.
+// putAll publishes every record and leaves every card once, and reports whether all were confirmed.
 func (n *Node) putAll(ctx context.Context) bool {
 	all := true
 	for _, e := range n.due() {
@@ -203,7 +203,7 @@ func (n *Node) putAll(ctx context.Context) bool {
 			n.log.Debug("record not confirmed", "agent", e.rec.AMID.String(), "err", err)
 		}
 	}
-	return all
+	return n.leaveAll(ctx) && all
 }
 
 // due returns the records to publish and drops those that expired.

@@ -11,7 +11,7 @@ import (
 
 var errStoreFull = errors.New("record store is full")
 
-// boundedStore keeps records in memory up to a number of bytes. It refuses new
+// boundedStore keeps records in memory up to a number of bytes, keys included. It refuses new
 // ones rather than evict: whoever may push others out by writing more could
 // silence any agent, while a refused agent is told and goes by its relays.
 type boundedStore struct {
@@ -30,7 +30,7 @@ func newBoundedStore(max int64) *boundedStore {
 func (s *boundedStore) Put(ctx context.Context, key ds.Key, value []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	grow := int64(len(value)) - s.size(ctx, key)
+	grow := entrySize(key, len(value)) - s.size(ctx, key)
 	if grow > 0 && s.used+grow > s.max {
 		return errStoreFull
 	}
@@ -61,5 +61,8 @@ func (s *boundedStore) size(ctx context.Context, key ds.Key) int64 {
 	if err != nil {
 		return 0
 	}
-	return int64(n)
+	return entrySize(key, n)
 }
+
+// entrySize counts the key too: of a provider record it is nearly everything.
+func entrySize(key ds.Key, value int) int64 { return int64(len(key.String()) + value) }

@@ -9,7 +9,7 @@ import (
 
 func TestStoreIsBounded(t *testing.T) {
 	ctx := budget(t)
-	s := newBoundedStore(10)
+	s := newBoundedStore(10 + 2*2) // keys are two bytes
 	a, b := ds.NewKey("a"), ds.NewKey("b")
 	put := func(k ds.Key, n int) error { return s.Put(ctx, k, make([]byte, n)) }
 	steps := []struct {

@@ -26,6 +26,7 @@ import (
 	"amesh/relay/metrics"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
 )
 
@@ -40,11 +41,11 @@ const (
 )
 
 type relayOptions struct {
-	listen, data, name, stun, metrics string
-	operator, contact, printAddresses string
-	libp2p, exempt, proxies           []string
-	perAddress                        int
-	tls                               tlsOptions
+	listen, data, name, stun, metrics  string
+	operator, contact, printAddresses  string
+	libp2p, exempt, proxies, bootstrap []string
+	perAddress                         int
+	tls                                tlsOptions
 }
 
 func (a *app) relayCommand() *cobra.Command {
@@ -74,6 +75,7 @@ Let's Encrypt, whose terms of use that accepts; or give --tls-cert and --tls-key
 	f.StringVar(&o.listen, "listen", "", "`ADDR` for WebSockets (default :8765)")
 	f.StringVar(&o.data, "data", "", "`DIR` for mailboxes and the key (default relay in the home)")
 	f.StringSliceVar(&o.libp2p, "libp2p", nil, "libp2p `MULTIADDR` to listen on (repeatable)")
+	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of another relay's DHT server, ending in /p2p/… (repeatable)")
 	f.StringVar(&o.stun, "stun", "", "UDP `ADDR` of the STUN server, or off (default :3478)")
 	f.StringVar(&o.name, "name", "", "`HOST:PORT` under which agents reach it, where that is not --listen")
 	f.StringVar(&o.operator, "operator", "", "who runs the relay, `TEXT` for its page")
@@ -98,6 +100,7 @@ type relayParts struct {
 	stun    *net.UDPConn // nil: none
 	numbers net.Listener // for Prometheus; nil: none
 	bans    *ban.List
+	others  []peer.AddrInfo // DHT servers to join
 	host    host.Host
 	server  *relay.Server
 	tls     *tls.Config // nil: none
@@ -139,6 +142,9 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 // checkRelay looks at what was typed before anything is opened.
 func (a *app) checkRelay(o *relayOptions) error {
 	if err := checkListen("--libp2p", o.libp2p); err != nil {
+		return err
+	}
+	if err := checkBootstrap(o.bootstrap); err != nil {
 		return err
 	}
 	source := "--listen"
@@ -204,6 +210,9 @@ func (a *app) openRelay(p *relayParts, o *relayOptions) (err error) {
 	if p.bans, err = ban.Open(filepath.Join(o.data, "bans.json")); err != nil {
 		return err
 	}
+	if p.others, err = dht.ParseBootstrap(o.bootstrap); err != nil {
+		return err
+	}
 	if p.host, err = p.openHost(key, o.libp2p); err != nil {
 		return err
 	}
@@ -252,7 +261,11 @@ func (p *relayParts) close() error {
 
 // serve makes the services of what was opened.
 func (p *relayParts) serve() error {
-	directory, err := dht.New(p.host, dht.Config{Mode: dht.ModeServer, Logger: p.log})
+	cards, err := dht.NewCardShelf(dht.DefaultCardLimits())
+	if err != nil {
+		return err
+	}
+	directory, err := dht.New(p.host, dht.Config{Mode: dht.ModeServer, Bootstrap: p.others, Cards: cards, Logger: p.log})
 	if err != nil {
 		return err
 	}
@@ -333,7 +346,7 @@ func withFiles(l relay.Limits, n int) (connections, nameless int) {
 // only if the relay itself is there.
 func (p *relayParts) openHost(key identity.PrivateKey, listen []string) (host.Host, error) {
 	limits := dht.DefaultRelayLimits()
-	cfg := dht.HostConfig{Key: key, Listen: listen, Relay: true, Limits: &limits, Refuse: p.banned}
+	cfg := dht.HostConfig{Key: key, Listen: listen, Trusted: p.others, Relay: true, Limits: &limits, Refuse: p.banned}
 	if len(listen) > 0 {
 		return dht.NewHost(cfg)
 	}

@@ -112,10 +112,8 @@ func (o upOptions) check(home string) error {
 			return usagef("--relay: %v", err).next("write it like wss://relay.example/v1/connect; a relay prints it behind \"use it\"")
 		}
 	}
-	for _, at := range o.bootstrap {
-		if _, err := dht.ParseBootstrap([]string{at}); err != nil {
-			return usagef("--bootstrap: %v", err).next("write it like /ip4/192.0.2.7/tcp/47777/p2p/12D3KooW…; a relay prints it behind \"use it\"")
-		}
+	if err := checkBootstrap(o.bootstrap); err != nil {
+		return err
 	}
 	if o.api != "" {
 		if err := checkHostPort("--api", hostPort(o.api), "127.0.0.1:7777"); err != nil {
@@ -129,6 +127,16 @@ func (o upOptions) check(home string) error {
 	socket := filepath.Join(home, "node.sock")
 	if info, err := os.Lstat(socket); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return &failure{exit: exitConflict, code: "socket_in_the_way", message: socket + " is in the way: it is no socket", hint: "move it away, or give another --home"}
+	}
+	return nil
+}
+
+// checkBootstrap looks at the addresses of DHT servers.
+func checkBootstrap(list []string) error {
+	for _, at := range list {
+		if _, err := dht.ParseBootstrap([]string{at}); err != nil {
+			return usagef("--bootstrap: %v", err).next("write it like /ip4/192.0.2.7/tcp/47777/p2p/12D3KooW…; a relay prints it behind \"use it\"")
+		}
 	}
 	return nil
 }
