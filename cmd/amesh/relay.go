@@ -26,7 +26,7 @@ import (
 	"amesh/relay/metrics"
 
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
+	p2p "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
 )
 
@@ -100,7 +100,7 @@ type relayParts struct {
 	stun    *net.UDPConn // nil: none
 	numbers net.Listener // for Prometheus; nil: none
 	bans    *ban.List
-	others  []peer.AddrInfo // DHT servers to join
+	others  []p2p.AddrInfo // DHT servers to join
 	host    host.Host
 	server  *relay.Server
 	tls     *tls.Config // nil: none
