@@ -56,6 +56,7 @@ var rooms = []room{
 	{dir: "relay/metrics", may: []string{"relay", "relay/mailbox", "internal/..."}},
 	{dir: "relay/mailbox/boxtest", may: []string{"identity", "relay/mailbox", "internal/..."}, testing: true},
 	{dir: "registry/reputation", pure: true},
+	{dir: "registry/db/dbtest", testing: true},
 	{dir: "registry/wire", may: []string{"identity", "internal/..."}},
 	// Apart from the server, so that a node does not carry its database.
 	{dir: "registry/client", may: []string{"identity", "registry/wire", "internal/..."}},
@@ -85,10 +86,10 @@ var rooms = []room{
 }
 
 // forTests is what any _test file may import on top of its room's line.
-var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "testnet/..."}
+var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "registry/db/dbtest", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "relay/mailbox/boxtest"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "relay/mailbox/boxtest", "registry/db/dbtest"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless

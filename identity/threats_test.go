@@ -269,6 +269,7 @@ func TestT04Tags(t *testing.T) {
 		TagRelayNotice:    "amesh/1 relay notice",
 		TagMessage:        "amesh/1 message",
 		TagAgentCard:      "amesh/1 agent card",
+		TagRegistryCall:   "amesh/1 registry request",
 	} {
 		sig := key.Sign(tag, []byte("body"))
 		if err := key.Public().VerifyTimestamp(text+"\x00body", sig); err != nil {

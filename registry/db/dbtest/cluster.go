@@ -1,0 +1,177 @@
+package dbtest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+// cluster is a PostgreSQL server on a socket in a folder of its own.
+type cluster struct {
+	dir   string
+	life  io.Closer // the server stops when this closes, or when we die
+	done  chan error
+	admin *sql.DB
+
+	mu    sync.Mutex
+	count int
+}
+
+var running struct {
+	sync.Mutex
+	*cluster
+}
+
+// NewPostgres makes a new database in the test program's cluster, which it starts if it
+// does not run. The database is dropped when the test ends.
+func NewPostgres(t *testing.T) string {
+	t.Helper()
+	running.Lock()
+	if running.cluster == nil {
+		c, err := startCluster()
+		if err != nil {
+			running.Unlock()
+			t.Fatalf("PostgreSQL: %v", err)
+		}
+		running.cluster = c
+	}
+	c := running.cluster
+	running.Unlock()
+	c.mu.Lock()
+	c.count++
+	name := "test" + strconv.Itoa(c.count)
+	c.mu.Unlock()
+	if _, err := c.admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("PostgreSQL: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := c.admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("PostgreSQL: %v", err)
+		}
+	})
+	return c.url(name)
+}
+
+func (c *cluster) url(name string) string {
+	return "postgres://postgres@/" + name + "?host=" + c.dir
+}
+
+func stopCluster() {
+	running.Lock()
+	defer running.Unlock()
+	if running.cluster == nil {
+		return
+	}
+	if err := running.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "PostgreSQL:", err)
+	}
+	running.cluster = nil
+}
+
+func (c *cluster) stop() error {
+	var all []error
+	if c.admin != nil {
+		all = append(all, c.admin.Close())
+	}
+	all = append(all, c.life.Close(), <-c.done, os.RemoveAll(c.dir))
+	return errors.Join(all...)
+}
+
+// serve runs the server until its standard input ends, which it does with us. Nothing
+// is synced: this data need not survive.
+const serve = `"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c synchronous_commit=off \
+  -c full_page_writes=off -c logging_collector=off >"$2/log" 2>&1 </dev/null &
+cat >/dev/null; kill -INT $!; wait $!`
+
+func startCluster() (*cluster, error) {
+	programs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil || len(programs) == 0 {
+		return nil, errors.New("no /usr/lib/postgresql/*/bin: install postgresql")
+	}
+	dir, err := os.MkdirTemp("", "amesh-pg")
+	if err != nil {
+		return nil, err
+	}
+	c, err := startIn(dir, programs[len(programs)-1])
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return c, nil
+}
+
+func startIn(dir, bin string) (*cluster, error) {
+	if err := giveAway(dir); err != nil {
+		return nil, err
+	}
+	initdb := command(filepath.Join(bin, "initdb"), "--no-sync", "--auth=trust", "--username=postgres",
+		"--encoding=UTF8", "--locale=C", "-D", filepath.Join(dir, "data"))
+	initdb.Dir = dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	server := command("/bin/sh", "-c", serve, "sh", bin, dir)
+	server.Dir = dir
+	life, err := server.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	c := &cluster{dir: dir, life: life, done: make(chan error, 1)}
+	go func() { c.done <- server.Wait() }()
+	if err := c.connect(); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+// connect waits until the server answers. It says so nowhere but in its answers.
+func (c *cluster) connect() error {
+	var err error
+	if c.admin, err = sql.Open("pgx", c.url("postgres")); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if err = c.admin.Ping(); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// command runs a program as the user postgres where we are root, whom PostgreSQL
+// refuses.
+func command(name string, args ...string) *exec.Cmd {
+	if os.Getuid() == 0 {
+		name, args = "runuser", append([]string{"-u", "postgres", "--", name}, args...)
+	}
+	return exec.Command(name, args...)
+}
+
+// giveAway lets the user postgres write to the folder.
+func giveAway(dir string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	return os.Chown(dir, uid, -1)
+}

@@ -1,0 +1,101 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/pressly/goose/v3"
+)
+
+// readers is how many connections read an SQLite file at the same time.
+const readers = 4
+
+// busyWait is how long SQLite waits for another process, in milliseconds.
+const busyWait = "5000"
+
+func openSQLite(ctx context.Context, path string) (*DB, error) {
+	if path == "" {
+		return nil, fmt.Errorf("%w: no path behind sqlite://", ErrURL)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
+	if err := migrateSQLite(ctx, path); err != nil {
+		return nil, err
+	}
+	d := &DB{}
+	if d.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
+		return nil, err
+	}
+	if d.read, err = sqlitePool(path, readers, "_query_only", "1"); err != nil {
+		return nil, errors.Join(err, d.write.Close())
+	}
+	return d, nil
+}
+
+// makePrivate makes the file, and its folder, for nobody but us. SQLite gives its other
+// files the mode of this one.
+func makePrivate(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("database folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make database: %w", err)
+	}
+	return f.Close()
+}
+
+// sqlitePool opens connections that sync every commit to disk.
+func sqlitePool(path string, size int, options ...string) (*sql.DB, error) {
+	q := url.Values{"_busy_timeout": {busyWait}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}}
+	for i := 0; i < len(options); i += 2 {
+		q.Set(options[i], options[i+1])
+	}
+	at := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
+	pool, err := sql.Open("sqlite", at.String())
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size)
+	return pool, nil
+}
+
+// migrateSQLite brings the tables up to date. Processes that start at the same time
+// take turns, by a lock on a second file: a lock on the first would be in our own way.
+func migrateSQLite(ctx context.Context, path string) (err error) {
+	turn := path + ".lock"
+	if err := makePrivate(turn); err != nil {
+		return err
+	}
+	lock, err := sqlitePool(turn, 1, "_txlock", "exclusive", "_busy_timeout", "60000")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	tx, err := lock.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", turn, err)
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	pool, err := sqlitePool(path, 2, "_journal_mode", "WAL", "_txlock", "immediate")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	return migrate(ctx, goose.DialectSQLite3, pool)
+}
