@@ -1,0 +1,75 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Limits are the numbers of a registry. Start from DefaultLimits and change what
+// differs. The zero Limits stands for the defaults.
+type Limits struct {
+	// BodyBytes is the longest body of a request. Default 1 MiB.
+	BodyBytes int64
+	// AnswerWait is the time in which the database must have answered; then the
+	// client gets 503. Default 8 s.
+	AnswerWait time.Duration
+	// RetryAfter is what a client is told to wait when the database does not answer,
+	// and the pause in which the registry itself tries again. Default 2 s.
+	RetryAfter time.Duration
+
+	// AddressRate and AddressBurst bound the requests from one address, in requests a
+	// second. Default 20 and 200.
+	AddressRate  float64
+	AddressBurst int
+	// AgentRate and AgentBurst bound the changes of one agent. Default 2 a second and 60.
+	AgentRate  float64
+	AgentBurst int
+
+	// NameBytes is the longest display name. Default 255.
+	NameBytes int
+	// EndpointBytes is the longest endpoint. Default 512.
+	EndpointBytes int
+	// Capabilities and CapabilityBytes bound what an agent says it can do. Default 64
+	// of 128 bytes.
+	Capabilities    int
+	CapabilityBytes int
+
+	// PresenceLife is how long an agent is shown as it last said that it is; then it is
+	// offline. Default 24 h.
+	PresenceLife time.Duration
+	// SweepEvery is the time between searches for what has expired. Default 5 min.
+	SweepEvery time.Duration
+}
+
+// DefaultLimits are the documented defaults.
+func DefaultLimits() Limits {
+	return Limits{
+		BodyBytes: 1 << 20, AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
+		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
+		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
+		PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
+	}
+}
+
+// orDefault replaces the zero Limits and refuses those that cannot work.
+func (l Limits) orDefault() (Limits, error) {
+	if l == (Limits{}) {
+		return DefaultLimits(), nil
+	}
+	return l, errors.Join(
+		positive("BodyBytes", l.BodyBytes), positive("AnswerWait", l.AnswerWait), positive("RetryAfter", l.RetryAfter),
+		positive("AddressRate", l.AddressRate), positive("AddressBurst", int64(l.AddressBurst)),
+		positive("AgentRate", l.AgentRate), positive("AgentBurst", int64(l.AgentBurst)),
+		positive("NameBytes", int64(l.NameBytes)), positive("EndpointBytes", int64(l.EndpointBytes)),
+		positive("Capabilities", int64(l.Capabilities)), positive("CapabilityBytes", int64(l.CapabilityBytes)),
+		positive("PresenceLife", l.PresenceLife), positive("SweepEvery", l.SweepEvery),
+	)
+}
+
+func positive[N int64 | float64 | time.Duration](name string, n N) error {
+	if n <= 0 {
+		return fmt.Errorf("limit %s must be positive", name)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"time"
+
+	"amesh/identity"
+	"amesh/registry/db"
+	"amesh/registry/wire"
+)
+
+// signer names the members of a body that say who signs it, as 0.2 has them. The AMID
+// counts with both kinds of signatures; the others only with one over a timestamp.
+type signer struct {
+	amid      string // who signs
+	signature string // empty is "signature"; the timestamp is always "timestamp"
+	// key is the member with the signing key. Without one the agent must be registered,
+	// and unknown is the status when it is not; 0 is 404.
+	key     string
+	unknown int
+}
+
+// caller is who has signed a request.
+type caller struct {
+	amid identity.AMID
+	key  identity.PublicKey
+	// strict: the signature covers the whole request.
+	strict bool
+	// agent is what the registry knows of the caller, read in the transaction; nil if
+	// that is nothing, which only happens on routes whose signer has a key.
+	agent *db.Agent
+
+	use [32]byte // names this signature at this route
+}
+
+// account is what the caller's rate is counted under. Those who repeat a timestamp of
+// the agent's, which they saw elsewhere, do not take from what the agent has left.
+func (c *caller) account() string {
+	if c.strict {
+		return c.amid.String()
+	}
+	return c.amid.String() + " by timestamp"
+}
+
+// changed runs a change in a transaction in which the caller's signature is used up.
+func (s *Server) changed(rt route, r *request) (reply, error) {
+	ctx := r.Context()
+	if err := s.verify(ctx, rt, r); err != nil {
+		return reply{}, err
+	}
+	if !s.agents.TakeFor(r.by.account(), max(rt.cost, 1), r.now) {
+		return reply{}, tooMany()
+	}
+	var out reply
+	err := r.db.Write(ctx, func(tx *db.Tx) error {
+		if err := r.settle(tx, rt); err != nil {
+			return err
+		}
+		var err error
+		out, err = rt.change(tx, r)
+		return err
+	})
+	if _, ok := errors.AsType[*wire.Error](err); ok {
+		// What was refused is undone, and its signature must be used up all the same:
+		// what is refused now might be accepted from somebody else a minute later.
+		if err := r.db.Write(ctx, r.useUp); err != nil && !wire.HasCode(err, wire.CodeSignatureInvalid) {
+			return reply{}, err
+		}
+	}
+	if err == nil {
+		s.storageResult(nil)
+	}
+	return out, err
+}
+
+// verify finds out who signed the request. It does all that costs time, and holds no
+// transaction meanwhile that others would wait for.
+func (s *Server) verify(ctx context.Context, rt route, r *request) error {
+	who, err := wire.ParseAMID(r.text(rt.signer.amid))
+	if err != nil {
+		return wire.Invalid("%s: %s", rt.signer.amid, err)
+	}
+	if r.Header.Get(wire.SignatureHeader) != "" {
+		p, err := wire.VerifyRequest(r.Request, r.raw, s.names, r.now)
+		if err != nil {
+			return err
+		}
+		if p.AMID != who {
+			return wire.Unsigned("the header is of another AMID than " + rt.signer.amid)
+		}
+		r.by = caller{amid: who, key: p.Key, strict: true, use: useOf("request", who, "", p.Nonce[:])}
+		return nil
+	}
+	key, err := s.keyOf(ctx, rt, r, who)
+	if err != nil {
+		return err
+	}
+	member := rt.signer.signature
+	if member == "" {
+		member = "signature"
+	}
+	sig, err := wire.VerifyTimestamp(key, r.text("timestamp"), r.text(member), r.now)
+	if err != nil {
+		return err
+	}
+	r.by = caller{amid: who, key: key, use: useOf("timestamp", who, rt.method+" "+rt.path, sig)}
+	return nil
+}
+
+// useOf names a signature. One over a timestamp may be used once at each endpoint; one
+// over a request is good for one request anyway.
+func useOf(kind string, who identity.AMID, endpoint string, sig []byte) [32]byte {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(kind), who[:], []byte(endpoint), sig} {
+		h.Write([]byte{byte(len(part))})
+		h.Write(part)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// keyOf is the key with which a signature over a timestamp must verify: the one in the
+// body, or that of a registered agent.
+func (s *Server) keyOf(ctx context.Context, rt route, r *request, who identity.AMID) (identity.PublicKey, error) {
+	if rt.signer.key != "" {
+		key, err := wire.ParseSigningKey(r.text(rt.signer.key))
+		if err != nil {
+			return key, wire.Errorf(http.StatusBadRequest, wire.CodeKeyInvalid, "%s: %s", rt.signer.key, err)
+		}
+		if key.AMID() != who {
+			return key, wire.Unsigned("AMID mismatch")
+		}
+		return key, nil
+	}
+	var a db.Agent
+	err := r.db.View(ctx, func(tx *db.Tx) (err error) {
+		a, err = tx.Agent(who)
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return identity.PublicKey{}, rt.notRegistered()
+	}
+	return a.SigningKey, err
+}
+
+func (rt *route) notRegistered() error {
+	if rt.signer.unknown == 0 || rt.signer.unknown == http.StatusNotFound {
+		return wire.NotFound("Agent not found")
+	}
+	return wire.Errorf(rt.signer.unknown, wire.CodeSignatureInvalid, "%sagent not registered", wire.SignatureFailed)
+}
+
+// settle is what must hold of the caller in the transaction of its change: its
+// signature is fresh, and of the kind that the agent has committed itself to.
+func (r *request) settle(tx *db.Tx, rt route) error {
+	r.by.agent = nil
+	switch a, err := tx.Agent(r.by.amid); {
+	case err == nil:
+		r.by.agent = &a
+	case !errors.Is(err, db.ErrNotFound):
+		return err
+	case rt.signer.key == "":
+		return rt.notRegistered()
+	}
+	if r.by.agent != nil && r.by.agent.Strict && !r.by.strict {
+		return wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
+			"%sthis AMID signs whole requests: sign with the header %s", wire.SignatureFailed, wire.SignatureHeader)
+	}
+	return r.useUp(tx)
+}
+
+// signatureLife is how long a used signature is remembered: until it would be too old,
+// and a little longer, for registries whose clocks differ.
+const signatureLife = wire.MaxAge + 2*wire.MaxAhead + time.Minute
+
+func (r *request) useUp(tx *db.Tx) error {
+	first, err := tx.UseSignature(r.by.use, r.now.Add(signatureLife))
+	if err == nil && !first {
+		return wire.Unsigned("used before: sign a fresh timestamp")
+	}
+	return err
+}
