@@ -93,22 +93,7 @@ func (t *Tx) PutAgent(a Agent) error {
 	if err != nil {
 		return fmt.Errorf("write agent: %w", err)
 	}
-	return t.putCapabilities(a.AMID, a.Capabilities)
-}
-
-// putCapabilities makes an agent found by these and no others.
-func (t *Tx) putCapabilities(who identity.AMID, list []string) error {
-	if _, err := t.Exec("DELETE FROM agent_capabilities WHERE amid = $1", who.String()); err != nil {
-		return fmt.Errorf("write capabilities: %w", err)
-	}
-	for _, c := range list {
-		_, err := t.Exec(`INSERT INTO agent_capabilities (capability, amid) VALUES ($1, $2)
-			ON CONFLICT (capability, amid) DO NOTHING`, c, who.String())
-		if err != nil {
-			return fmt.Errorf("write capabilities: %w", err)
-		}
-	}
-	return nil
+	return t.Index(a)
 }
 
 // RemoveAgent removes an agent with its capabilities and prekeys, if it is there.

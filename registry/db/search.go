@@ -1,0 +1,226 @@
+package db
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"amesh/registry/wire"
+)
+
+// CapabilityQuery asks the search of 0.2 (AgentMesh §3.2). Zero values ask for nothing.
+type CapabilityQuery struct {
+	Capability string   // exactly this one
+	Level      int      // at most this: 1 without anonymous agents
+	Reputation *float64 // at least this
+	Status     wire.Status
+	// Alive is the time since which an agent must have been heard of to count as
+	// anything but offline.
+	Alive         time.Time
+	Limit, Offset int
+}
+
+// FindByCapability returns a page of the agents with a capability, the best reputation
+// first, then those heard of last, and how many there are in all.
+//
+// The order and every filter stand in one index. A page behind the middle is read from
+// the other end, so that no offset costs more than half of the index.
+func (t *Tx) FindByCapability(q CapabilityQuery) ([]Agent, int, error) {
+	where, args := q.where()
+	var total int
+	if err := t.QueryRow("SELECT count(*) FROM agent_capabilities WHERE "+where, args...).Scan(&total); err != nil {
+		return nil, 0, fmt.Errorf("count agents: %w", err)
+	}
+	n := min(q.Limit, total-q.Offset)
+	if n <= 0 {
+		return nil, total, nil
+	}
+	order, skip, backwards := "reputation DESC, last_seen DESC, amid ASC", q.Offset, q.Offset > total/2
+	if backwards {
+		order, skip = "reputation ASC, last_seen ASC, amid DESC", total-q.Offset-n
+	}
+	// Filters and order name the columns of the capabilities alone, inside; the 100 rows
+	// outside are sorted again, since a join promises no order.
+	inner := fmt.Sprintf("SELECT amid, reputation, last_seen FROM agent_capabilities WHERE %s ORDER BY %s LIMIT $%d OFFSET $%d",
+		where, order, len(args)+1, len(args)+2)
+	query := "SELECT " + AgentColumns + " FROM (" + inner + ") AS hit JOIN agents ON agents.amid = hit.amid ORDER BY " +
+		strings.NewReplacer("reputation", "hit.reputation", "last_seen", "hit.last_seen", "amid", "hit.amid").Replace(order)
+	agents, err := t.agents(query, append(args, n, skip)...)
+	if backwards {
+		slices.Reverse(agents)
+	}
+	return agents, total, err
+}
+
+func (t *Tx) agents(query string, args ...any) ([]Agent, error) {
+	var agents []Agent
+	err := t.Query(func(scan func(...any) error) error {
+		a, err := ScanAgent(scan)
+		agents = append(agents, a)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("find agents: %w", err)
+	}
+	return agents, nil
+}
+
+// where is made of fixed words; what a stranger typed stands in args.
+func (q *CapabilityQuery) where() (string, []any) {
+	where, args := "capability = $1", []any{q.Capability}
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where += " AND " + condition
+	}
+	if q.Level > 0 {
+		add("level <= ?", q.Level)
+	}
+	if q.Reputation != nil {
+		add("reputation >= ?", *q.Reputation)
+	}
+	switch q.Status {
+	case "":
+	case wire.StatusOffline:
+		add("(status = ? OR last_seen < ?)", string(q.Status), Micros(q.Alive))
+	default:
+		add("status = ? AND last_seen >= ?", string(q.Status), Micros(q.Alive))
+	}
+	return where, args
+}
+
+// Position is where a page of our search ended: behind this agent. The zero value is
+// the beginning.
+type Position struct {
+	Rank int64
+	AMID string
+}
+
+// Hits is a page of our search.
+type Hits struct {
+	Agents []Agent
+	// Next is where the next page begins; nil when all was looked at.
+	Next *Position
+	// Seen is how many agents were found, counted up to a limit, on the first page only;
+	// More says that there may be others.
+	Seen int
+	More bool
+}
+
+// The bounds of one search, which make it cost the same whatever is asked. Terms that
+// are common each and rare together give short pages.
+const (
+	maxCandidates = 4000 // that are looked at for a page
+	maxCount      = 1000 // that are counted for Hits.Seen and to find the rarest term
+)
+
+// Find returns a page of the agents that have all that q asks for, the best reputation
+// first. Of an invalid search it returns a *wire.Error.
+//
+// It walks along the agents with the rarest term, in order, and asks of each whether it
+// has the others.
+func (t *Tx) Find(q wire.SearchQuery, from Position, limit int) (Hits, error) {
+	terms, err := queryTerms(q)
+	if err != nil {
+		return Hits{}, err
+	}
+	if err := t.rarestFirst(terms); err != nil {
+		return Hits{}, fmt.Errorf("find agents: %w", err)
+	}
+	first, window := from == Position{}, maxCandidates
+	if len(terms) == 1 { // every candidate is a hit
+		window = limit + 1
+		if first {
+			window = max(window, maxCount+1)
+		}
+	}
+	hits, last, full, err := t.walk(terms, from, window)
+	if err != nil {
+		return Hits{}, fmt.Errorf("find agents: %w", err)
+	}
+	out := Hits{}
+	if first {
+		out.Seen, out.More = min(len(hits), maxCount), full || len(hits) > maxCount
+	}
+	switch {
+	case len(hits) > limit:
+		hits = hits[:limit]
+		out.Next = &hits[limit-1]
+	case full:
+		out.Next = &last
+	}
+	out.Agents, err = t.agentsAt(hits)
+	return out, err
+}
+
+// rarestFirst orders terms by how many agents have them, as far as that is counted.
+func (t *Tx) rarestFirst(terms []string) error {
+	if len(terms) == 1 {
+		return nil
+	}
+	count := make(map[string]int, len(terms))
+	for _, term := range terms {
+		var n int
+		err := t.QueryRow("SELECT count(*) FROM (SELECT 1 FROM search_terms WHERE term = $1 LIMIT $2) AS counted",
+			term, maxCandidates).Scan(&n)
+		if err != nil {
+			return err
+		}
+		count[term] = n
+	}
+	slices.SortStableFunc(terms, func(a, b string) int { return count[a] - count[b] })
+	return nil
+}
+
+// walk looks at the next candidates behind a position, a window full of those with the
+// first term. It returns those that have all terms, the last that it looked at, and
+// whether there may be more behind that.
+func (t *Tx) walk(terms []string, from Position, window int) (hits []Position, last Position, full bool, err error) {
+	args := []any{terms[0], from.Rank, from.AMID, window}
+	candidates := 0
+	all := "TRUE"
+	for _, term := range terms[1:] {
+		args = append(args, term)
+		all += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM search_terms AS other WHERE other.amid = hit.amid AND other.term = $%d)", len(args))
+	}
+	err = t.Query(func(scan func(...any) error) error {
+		var has bool
+		if err := scan(&last.Rank, &last.AMID, &has); err != nil {
+			return err
+		}
+		candidates++
+		if has {
+			hits = append(hits, last)
+		}
+		return nil
+	}, `SELECT hit.rank, hit.amid, `+all+` FROM (
+			SELECT rank, amid FROM search_terms WHERE term = $1 AND (rank, amid) > ($2, $3)
+			ORDER BY rank, amid LIMIT $4) AS hit
+		ORDER BY hit.rank, hit.amid`, args...)
+	return hits, last, candidates == window, err
+}
+
+// agentsAt reads agents in the order of their positions.
+func (t *Tx) agentsAt(hits []Position) ([]Agent, error) {
+	if len(hits) == 0 {
+		return nil, nil
+	}
+	args := make([]any, len(hits))
+	marks := make([]string, len(hits))
+	for i, h := range hits {
+		args[i], marks[i] = h.AMID, fmt.Sprintf("$%d", i+1)
+	}
+	found, err := t.agents("SELECT "+AgentColumns+" FROM agents WHERE amid IN ("+strings.Join(marks, ", ")+")", args...)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]int, len(hits))
+	for i, h := range hits {
+		at[h.AMID] = i
+	}
+	slices.SortFunc(found, func(a, b Agent) int { return at[a.AMID.String()] - at[b.AMID.String()] })
+	return found, nil
+}

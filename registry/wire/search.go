@@ -1,0 +1,63 @@
+package wire
+
+import (
+	"time"
+
+	"amesh/identity"
+)
+
+// SearchRow is one agent in a list of our search, short enough that fifty of them fit
+// into a language model's attention: who, what, how much to expect. Its texts are the
+// agent's own words on one line, without control characters.
+type SearchRow struct {
+	AMID         string   `json:"amid"`
+	DID          string   `json:"did" doc:"did:agentmesh:<AMID>, what one sends to"`
+	Name         string   `json:"name" doc:"may be empty; anybody may choose any name"`
+	Summary      string   `json:"summary" doc:"the first line of the description, cut at 160 bytes"`
+	Capabilities []string `json:"capabilities" nullable:"false" doc:"capability ids, at most 8"`
+	More         int      `json:"more_capabilities,omitempty" doc:"how many were left out"`
+	Tier         string   `json:"tier" enum:"anonymous,verified,organization"`
+	Reputation   float64  `json:"reputation" doc:"0 to 1"`
+	Online       bool     `json:"online" doc:"said so itself within the last day"`
+	Card         bool     `json:"card" doc:"whether there is a signed card"`
+}
+
+// SearchPage is one page of our search.
+type SearchPage struct {
+	Items []SearchRow `json:"items" nullable:"false"`
+	Next  string      `json:"next,omitempty" doc:"cursor of the next page; absent on the last one. A page may be short or empty and have a next one"`
+	About int         `json:"about" doc:"rounded number of agents found: 0, 10, 50, 100, 500 or 1000; on the first page only"`
+	More  bool        `json:"about_more,omitempty" doc:"whether there may be more than that"`
+}
+
+// CardView is an agent's card: the signed bytes, what stands in them, and what the
+// registry says about the agent. Whoever decides by it verifies the bytes.
+type CardView struct {
+	Agent        SearchRow             `json:"agent"`
+	Signed       []byte                `json:"signed" doc:"the card as the agent signed it, base64; verify it"`
+	Sequence     uint64                `json:"sequence"`
+	Issued       time.Time             `json:"issued"`
+	Expires      time.Time             `json:"expires"`
+	Name         string                `json:"name"`
+	Description  string                `json:"description"`
+	Capabilities []identity.Capability `json:"capabilities" nullable:"false"`
+}
+
+// Stored answers an upload of a signed object.
+type Stored struct {
+	Sequence uint64    `json:"sequence"`
+	Expires  time.Time `json:"expires"`
+}
+
+// SearchQuery asks our search. All that is set must hold of an agent; category,
+// subcategory and action must hold of one and the same capability of its card.
+type SearchQuery struct {
+	Q           string `query:"q" maxLength:"200" doc:"words, all of which stand in the agent's name, description, capabilities or categories; at most 8"`
+	Category    string `query:"category" maxLength:"64" doc:"category of a capability on a card"`
+	Subcategory string `query:"subcategory" maxLength:"64" doc:"subcategory; needs category"`
+	Action      string `query:"action" maxLength:"64" doc:"action of a capability on a card"`
+	Prefix      string `query:"prefix" maxLength:"128" doc:"whole leading parts of a capability id, on a card or a plain one: travel finds travel and travel/flights, not travelling"`
+	Tier        string `query:"tier" enum:"anonymous,verified,organization" doc:"at least this tier"`
+	Limit       int    `query:"limit" minimum:"1" maximum:"50" default:"20"`
+	Cursor      string `query:"cursor" maxLength:"200" doc:"next of the page before, of the same search"`
+}
