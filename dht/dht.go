@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kad "github.com/libp2p/go-libp2p-kad-dht"
@@ -26,22 +27,52 @@ const protocolPrefix = "/amesh"
 // recordAge is how long a server keeps a record it received; none is valid longer.
 const recordAge = identity.RecordLife
 
+// kadProtocol stands behind the prefix in the name of the table's protocol.
+const kadProtocol = "/kad/1.0.0"
+
 // Mode says whether a node keeps records for others.
 type Mode int
 
-// The modes. There is no automatic one: on loopback and behind NAT the library's
-// would remain a client for ever and nobody would find anything.
+// The modes.
 const (
+	// ModeClient keeps none.
 	ModeClient Mode = iota
+	// ModeServer keeps them.
 	ModeServer
+	// ModeAuto keeps them while relays say that they reach us from outside: only then
+	// can others. On loopback and behind a NAT that is never.
+	ModeAuto
 )
 
-// String is "client" or "server".
+// ParseMode reads what String writes.
+func ParseMode(s string) (Mode, error) {
+	for _, m := range []Mode{ModeClient, ModeServer, ModeAuto} {
+		if s == m.String() {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("mode %q: want auto, client or server", s)
+}
+
+// String is "client", "server" or "auto".
 func (m Mode) String() string {
-	if m == ModeServer {
+	switch m {
+	case ModeServer:
 		return "server"
+	case ModeAuto:
+		return "auto"
 	}
 	return "client"
+}
+
+func (m Mode) kad() kad.ModeOpt {
+	switch m {
+	case ModeServer:
+		return kad.ModeServer
+	case ModeAuto:
+		return kad.ModeAuto
+	}
+	return kad.ModeClient
 }
 
 var (
@@ -64,6 +95,8 @@ type Config struct {
 	Clock     func() time.Time // nil: time.Now; for the times in records only
 	Limits    Limits           // zero: DefaultLimits
 
+	// Memory keeps the servers that are known across restarts; nil forgets them.
+	Memory Memory
 	// Cards is where cards that agents leave here are kept; nil serves none.
 	Cards      CardKeeper
 	CardLimits CardLimits // zero: DefaultCardLimits
@@ -86,6 +119,8 @@ type Node struct {
 	newTopics chan struct{} // a card has words under which we were not announced
 	allTopics chan struct{} // announce all words again now
 	announced announced
+	chosen    atomic.Int32
+	recalled  []peer.AddrInfo // servers known before the start; choose's own
 
 	mu        sync.Mutex
 	state     state
@@ -93,6 +128,7 @@ type Node struct {
 	calls     sync.WaitGroup
 	published map[identity.AMID]*entry
 	left      map[identity.AMID]*identity.Card // cards kept alive at our servers
+	seen      *seen
 	confirmed time.Time
 }
 
@@ -116,7 +152,7 @@ func New(h host.Host, cfg Config) (*Node, error) {
 	if h == nil {
 		return nil, errors.New("dht: no host")
 	}
-	if cfg.Mode != ModeClient && cfg.Mode != ModeServer {
+	if cfg.Mode < ModeClient || cfg.Mode > ModeAuto {
 		return nil, fmt.Errorf("dht: mode %d", cfg.Mode)
 	}
 	if cfg.Limits == (Limits{}) {
@@ -148,6 +184,7 @@ func New(h host.Host, cfg Config) (*Node, error) {
 		announced: announced{at: make(map[string]bool)},
 		published: make(map[identity.AMID]*entry),
 		left:      make(map[identity.AMID]*identity.Card),
+		seen:      newSeen(cfg.Limits.Seen),
 	}
 	if cfg.Cards != nil {
 		n.desk = newCardDesk(cfg.Cards, cfg.CardLimits, cfg.Clock)
@@ -170,7 +207,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dht: run: %w", err)
 	}
-	n.work(ctx)
+	n.work(ctx, n.running)
 	n.end()
 	if err := table.Close(); err != nil {
 		return fmt.Errorf("dht: close table: %w", err)
@@ -179,13 +216,9 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
-	mode := kad.ModeClient
-	if n.cfg.Mode == ModeServer {
-		mode = kad.ModeServer
-	}
-	table, err := kad.New(n.host,
+	opts := []kad.Option{
 		kad.ProtocolPrefix(protocolPrefix),
-		kad.Mode(mode),
+		kad.Mode(n.cfg.Mode.kad()),
 		// Ours alone: the library adds /pk and /ipns to a validator it made itself.
 		kad.Validator(record.NamespacedValidator{namespace: validator{clock: n.cfg.Clock}}),
 		kad.Datastore(newBoundedStore(n.limits.StoreBytes)),
@@ -195,7 +228,11 @@ func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
 			records.ProvideValidity(n.cards.AnnounceLife),
 			records.ProviderAddrTTL(n.cards.AnnounceLife),
 		),
-	)
+	}
+	if !inLab(n.host.Network().ListenAddresses(), n.cfg.Bootstrap) {
+		opts = append(opts, kad.RoutingTablePeerDiversityFilter(kad.NewRTPeerDiversityFilter(n.host, perBucket, perGroup)))
+	}
+	table, err := kad.New(n.host, opts...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -223,7 +260,7 @@ func (n *Node) begin(ctx context.Context) (*kad.IpfsDHT, error) {
 }
 
 // work runs the goroutines of the service and returns when the last is home.
-func (n *Node) work(ctx context.Context) {
+func (n *Node) work(ctx context.Context, run running) {
 	bundle := &network.NotifyBundle{
 		ConnectedF:    func(_ network.Network, c network.Conn) { n.kick(c.RemotePeer()) },
 		DisconnectedF: func(_ network.Network, c network.Conn) { n.kick(c.RemotePeer()) },
@@ -238,6 +275,7 @@ func (n *Node) work(ctx context.Context) {
 		}
 	}
 	wg.Go(func() { n.republish(ctx) })
+	wg.Go(func() { n.choose(ctx, run) })
 	if n.desk != nil {
 		n.host.SetStreamHandler(CardsProtocol, n.serveCards)
 		defer n.host.RemoveStreamHandler(CardsProtocol)
@@ -282,8 +320,10 @@ func (n *Node) enter(ctx context.Context, timeout time.Duration) (context.Contex
 // Status is a snapshot for the owner.
 type Status struct {
 	Mode          Mode
+	Serving       bool        // records are kept for others now
 	Peers         int         // servers in the routing table
 	Servers       int         // bootstrap servers connected now
+	Chosen        int         // other servers that we chose and keep connected
 	Published     []Published // by AMID
 	LastConfirmed time.Time   // zero: never
 }

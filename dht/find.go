@@ -12,12 +12,18 @@ import (
 	"amesh/identity"
 )
 
-// Find returns the newest record that the servers asked have for an agent. It is
-// verified here, whoever sent it. ErrNotFound means that servers answered and
-// have none, ErrNoServer that nobody answered in time.
+// Find returns the newest record that the servers asked have for an agent, or the one
+// that was found before while it holds. It is verified here, whoever sent it.
+// ErrNotFound means that servers answered and have none, ErrNoServer that nobody
+// answered in time, ErrOlder that they have only what is older than what was found
+// before.
 func (n *Node) Find(ctx context.Context, amid identity.AMID) (*identity.AgentRecord, error) {
 	rec, err := n.find(ctx, amid)
 	if err != nil {
+		if old := n.remembered(amid); old != nil {
+			n.log.Debug("record found before", "agent", amid.String(), "err", err)
+			return old, nil
+		}
 		return nil, fmt.Errorf("find %s: %w", amid, err)
 	}
 	return rec, nil
@@ -30,7 +36,7 @@ func (n *Node) find(ctx context.Context, amid identity.AMID) (*identity.AgentRec
 	}
 	defer leave()
 	for {
-		if n.cfg.Mode == ModeClient { // a server has records of its own to look at
+		if n.cfg.Mode != ModeServer { // a server has records of its own to look at
 			if err := n.awaitServers(ctx, run.table); err != nil {
 				return nil, err
 			}
@@ -38,7 +44,7 @@ func (n *Node) find(ctx context.Context, amid identity.AMID) (*identity.AgentRec
 		raw, answered := n.lookup(ctx, run, amid)
 		switch {
 		case raw != nil:
-			return checkRecord(raw, amid, n.cfg.Clock())
+			return n.newest(raw, amid)
 		case answered:
 			return nil, ErrNotFound
 		}
@@ -52,17 +58,17 @@ func (n *Node) find(ctx context.Context, amid identity.AMID) (*identity.AgentRec
 
 // lookup returns the newest record found, else whether somebody said that there
 // is none. The library says "not found" also when every server was dead, so its
-// no is checked by asking again.
+// no is checked by asking again, and elsewhere too.
 func (n *Node) lookup(ctx context.Context, run running, amid identity.AMID) ([]byte, bool) {
-	raw, err := run.table.GetValue(ctx, recordKey(amid), kad.Quorum(n.limits.Answers))
+	// Servers around the key that let everybody wait shall not use up the time.
+	near, cancel := context.WithTimeout(ctx, n.limits.FindTimeout/3)
+	defer cancel()
+	raw, err := run.table.GetValue(near, recordKey(amid), kad.Quorum(n.limits.Answers))
 	if len(raw) > 0 { // even with an error: a late answer more or less doesn't matter
 		return raw, true
 	}
 	n.log.Debug("record not found", "agent", amid.String(), "err", err)
-	got, err := n.askNear(ctx, run, amid)
-	if err != nil {
-		n.log.Debug("dht servers not asked", "err", err)
-	}
+	got := n.askAgain(ctx, run, amid)
 	var best []byte
 	for _, r := range got.records {
 		if best == nil || identity.Newer(r, best) > 0 {
@@ -71,6 +77,23 @@ func (n *Node) lookup(ctx context.Context, run running, amid identity.AMID) ([]b
 	}
 	// A server has looked into its own store above and may be the only one.
 	return best, got.answered > 0 || (n.cfg.Mode == ModeServer && ctx.Err() == nil)
+}
+
+// askAgain asks the servers nearest to an agent's key, and those elsewhere.
+func (n *Node) askAgain(ctx context.Context, run running, amid identity.AMID) answers {
+	var near, far answers
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		short, cancel := context.WithTimeout(ctx, n.limits.FindTimeout/3)
+		defer cancel()
+		var err error
+		if near, err = n.askNear(short, run, amid); err != nil {
+			n.log.Debug("dht servers not asked", "err", err)
+		}
+	})
+	wg.Go(func() { far = n.askAll(ctx, run, n.elsewhere(ctx, run, amid), amid) })
+	wg.Wait()
+	return answers{near.answered + far.answered, append(near.records, far.records...)}
 }
 
 // awaitServers returns when the routing table holds somebody. Right after a
@@ -109,12 +132,17 @@ func (n *Node) askNear(ctx context.Context, run running, amid identity.AMID) (an
 	if err != nil && len(near) == 0 {
 		return answers{}, err
 	}
+	return n.askAll(ctx, run, near, amid), nil
+}
+
+// askAll asks servers one by one.
+func (n *Node) askAll(ctx context.Context, run running, servers []peer.ID, amid identity.AMID) answers {
 	var (
 		wg  sync.WaitGroup
 		mu  sync.Mutex
 		got answers
 	)
-	for _, p := range near {
+	for _, p := range servers {
 		if p == n.host.ID() {
 			continue
 		}
@@ -131,7 +159,7 @@ func (n *Node) askNear(ctx context.Context, run running, amid identity.AMID) (an
 		})
 	}
 	wg.Wait()
-	return got, nil
+	return got
 }
 
 // askOne returns the valid record that p has for an agent, nil if none.

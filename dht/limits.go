@@ -17,6 +17,23 @@ type Limits struct {
 	// Answers is how many answers to a lookup are compared before the newest is
 	// believed. Default 4.
 	Answers int
+	// Mirrors is how many places besides its own a record has, and MirrorCopies how many
+	// servers at each. They are used when the table has MirrorFrom servers: fewer are all
+	// near to every key. Defaults 2, 8 and 20.
+	Mirrors      int
+	MirrorCopies int
+	MirrorFrom   int
+	// Seen is of how many agents the newest record is remembered that was found, so that
+	// no older one is believed after it. Default 512.
+	Seen int
+	// Chosen is how many servers besides the bootstrap servers we keep connections to that
+	// we dialled; ChooseEvery is how often that is looked after. Defaults 4 and 30 s.
+	Chosen      int
+	ChooseEvery time.Duration
+	// Remembered is how many servers are saved for the next start, RememberEvery how often.
+	// Defaults 64 and 10 min.
+	Remembered    int
+	RememberEvery time.Duration
 	// FindTimeout bounds one lookup. Default 10 s.
 	FindTimeout time.Duration
 	// PutTimeout bounds one publication with its confirmation. Default 10 s.
@@ -46,6 +63,14 @@ func DefaultLimits() Limits {
 		StoreBytes:     64 << 20,
 		ProviderBytes:  8 << 20,
 		Answers:        4,
+		Mirrors:        2,
+		MirrorCopies:   8,
+		MirrorFrom:     20,
+		Seen:           512,
+		Chosen:         4,
+		ChooseEvery:    30 * time.Second,
+		Remembered:     64,
+		RememberEvery:  10 * time.Minute,
 		FindTimeout:    10 * time.Second,
 		PutTimeout:     10 * time.Second,
 		TablePoll:      10 * time.Millisecond,
@@ -61,6 +86,8 @@ func DefaultLimits() Limits {
 func (l Limits) check() error {
 	for name, v := range map[string]int64{
 		"StoreBytes": l.StoreBytes, "ProviderBytes": l.ProviderBytes, "Answers": int64(l.Answers),
+		"Mirrors": int64(l.Mirrors), "MirrorCopies": int64(l.MirrorCopies), "MirrorFrom": int64(l.MirrorFrom), "Seen": int64(l.Seen),
+		"Chosen": int64(l.Chosen), "ChooseEvery": int64(l.ChooseEvery), "Remembered": int64(l.Remembered), "RememberEvery": int64(l.RememberEvery),
 		"FindTimeout": int64(l.FindTimeout), "PutTimeout": int64(l.PutTimeout),
 		"TablePoll": int64(l.TablePoll), "RepublishEvery": int64(l.RepublishEvery),
 		"ProbeEvery": int64(l.ProbeEvery), "ProbeTimeout": int64(l.ProbeTimeout),

@@ -90,7 +90,7 @@ func (n *Node) Confirmed(amid identity.AMID) (time.Time, bool) {
 
 // Status returns a snapshot.
 func (n *Node) Status() Status {
-	s := Status{Mode: n.cfg.Mode}
+	s := Status{Mode: n.cfg.Mode, Serving: slices.Contains(n.host.Mux().Protocols(), protocolPrefix+kadProtocol), Chosen: int(n.chosen.Load())}
 	for id := range n.kicks {
 		if n.host.Network().Connectedness(id) == network.Connected {
 			s.Servers++
@@ -121,7 +121,7 @@ func (n *Node) put(ctx context.Context, e *entry) error {
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
 	defer leave()
-	if n.cfg.Mode == ModeClient {
+	if n.cfg.Mode != ModeServer {
 		if err := n.awaitServers(ctx, run.table); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 		}
@@ -129,6 +129,7 @@ func (n *Node) put(ctx context.Context, e *entry) error {
 	// Its error is only a hint: it is nil with every server dead, and not nil when
 	// one server of many was slow. What counts is what can be read back.
 	putErr := run.table.PutValue(ctx, recordKey(e.rec.AMID), e.raw)
+	n.putElsewhere(ctx, run, e)
 	if err := n.readBack(ctx, run, e); err != nil {
 		if errors.Is(err, ErrOlder) {
 			n.forget(e) // trying again can't help, the sequence must be raised
