@@ -49,6 +49,17 @@ func (k PublicKey) VerifyTimestamp(stamp string, sig []byte) error {
 	return k.verify([]byte(stamp), sig)
 }
 
+// SignPrekey signs an X25519 key as the 0.2 wire does: its bare bytes (AgentMesh §4.1).
+// Keys of session/1 are in bundles.
+func (k PrivateKey) SignPrekey(prekey [ExchangeKeySize]byte) []byte {
+	return ed25519.Sign(k.key, prekey[:])
+}
+
+// VerifyPrekey checks what SignPrekey made.
+func (k PublicKey) VerifyPrekey(prekey [ExchangeKeySize]byte, sig []byte) error {
+	return k.verify(prekey[:], sig)
+}
+
 func (k PublicKey) verify(msg, sig []byte) error {
 	if len(sig) != SignatureSize || !ed25519.Verify(k[:], msg, sig) {
 		return ErrSignature

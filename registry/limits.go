@@ -35,6 +35,25 @@ type Limits struct {
 	Capabilities    int
 	CapabilityBytes int
 
+	// PrekeysPerUpload and PrekeysStored bound the one-time prekeys of an agent. Default
+	// 200 and 1,000.
+	PrekeysPerUpload int
+	PrekeysStored    int
+	// PrekeyEvery and PrekeyBurst bound how many one-time prekeys one address, or one
+	// agent that says who it is, is given: after a burst one in that time. Then
+	// bundles come without. Default 10 s and 20.
+	PrekeyEvery time.Duration
+	PrekeyBurst int
+	// DrainEvery and DrainBurst are the same for all that are taken from one agent.
+	// Default 10 s and 100.
+	DrainEvery time.Duration
+	DrainBurst int
+	// PrekeyMemory is how long it is remembered which prekeys were handed out: so long
+	// an agent must not upload one again. Default 90 days.
+	PrekeyMemory time.Duration
+
+	// StatsLife is how old the numbers of all agents may be. Default 10 s.
+	StatsLife time.Duration
 	// PresenceLife is how long an agent is shown as it last said that it is; then it is
 	// offline. Default 24 h.
 	PresenceLife time.Duration
@@ -48,7 +67,9 @@ func DefaultLimits() Limits {
 		BodyBytes: 1 << 20, AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
 		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
 		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
-		PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
+		PrekeysPerUpload: 200, PrekeysStored: 1000, PrekeyEvery: 10 * time.Second, PrekeyBurst: 20,
+		DrainEvery: 10 * time.Second, DrainBurst: 100, PrekeyMemory: 90 * 24 * time.Hour,
+		StatsLife: 10 * time.Second, PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
 	}
 }
 
@@ -63,6 +84,10 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("AgentRate", l.AgentRate), positive("AgentBurst", int64(l.AgentBurst)),
 		positive("NameBytes", int64(l.NameBytes)), positive("EndpointBytes", int64(l.EndpointBytes)),
 		positive("Capabilities", int64(l.Capabilities)), positive("CapabilityBytes", int64(l.CapabilityBytes)),
+		positive("PrekeysPerUpload", int64(l.PrekeysPerUpload)), positive("PrekeysStored", int64(l.PrekeysStored)),
+		positive("PrekeyEvery", l.PrekeyEvery), positive("PrekeyBurst", int64(l.PrekeyBurst)),
+		positive("DrainEvery", l.DrainEvery), positive("DrainBurst", int64(l.DrainBurst)),
+		positive("PrekeyMemory", l.PrekeyMemory), positive("StatsLife", l.StatsLife),
 		positive("PresenceLife", l.PresenceLife), positive("SweepEvery", l.SweepEvery),
 	)
 }

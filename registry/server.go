@@ -52,11 +52,16 @@ type Server struct {
 
 	addresses *prefix.Rate
 	agents    *prefix.Rate
+	takers    *prefix.Rate // of one-time prekeys
+	drained   *prefix.Rate // the agents that they are taken from
+	counted   atomic.Pointer[counted]
 
 	db      atomic.Pointer[db.DB] // nil until it is open
 	ready   chan struct{}         // closed then
 	failing atomic.Bool
 
+	// conditions are called before every change, each to refuse callers who may make none.
+	conditions []func(*db.Tx, *request) error
 	// forget are called when an agent registers strictly for the first time: each
 	// removes what signatures over timestamps had left under its name.
 	forget []func(*db.Tx, identity.AMID) error
@@ -90,8 +95,14 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, limits: l, log: cfg.Logger, names: names, ready: make(chan struct{}),
 		addresses: prefix.NewRate(l.AddressRate, l.AddressBurst, now),
 		agents:    prefix.NewRate(l.AgentRate, l.AgentBurst, now),
+		takers:    prefix.NewRate(1/l.PrekeyEvery.Seconds(), l.PrekeyBurst, now),
+		drained:   prefix.NewRate(1/l.DrainEvery.Seconds(), l.DrainBurst, now),
 	}
+	s.healthSubject()
 	s.agentSubject()
+	s.presenceSubject()
+	s.prekeySubject()
+	s.didSubject()
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetSignatures)
 	if s.handler, err = s.serveRoutes(); err != nil {
 		return nil, err

@@ -59,6 +59,11 @@ func (s *Server) changed(rt route, r *request) (reply, error) {
 		if err := r.settle(tx, rt); err != nil {
 			return err
 		}
+		for _, refuses := range s.conditions {
+			if err := refuses(tx, r); err != nil {
+				return err
+			}
+		}
 		var err error
 		out, err = rt.change(tx, r)
 		return err

@@ -49,7 +49,7 @@ func (s Status) Valid() bool {
 var ErrKey = errors.New("not a key of 32 bytes in base64")
 
 // DecodeBase64 reads base64 in any of the spellings that 0.2 clients use: standard or
-// URL-safe, padded or not. EncodeToString of base64.StdEncoding is what is written.
+// URL-safe, padded or not.
 func DecodeBase64(s string) ([]byte, error) {
 	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
 	if strings.ContainsAny(s, "\r\n") { // which the decoder overlooks
@@ -57,6 +57,9 @@ func DecodeBase64(s string) ([]byte, error) {
 	}
 	return base64.RawStdEncoding.Strict().DecodeString(s)
 }
+
+// EncodeBase64 writes the one spelling that all of them read: standard and padded.
+func EncodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 // decodeKey reads 32 bytes. Either prefix is taken for either role, as the 0.2
 // registry does.
@@ -107,16 +110,30 @@ func SigningKeyText(k identity.PublicKey, prefixed bool) string {
 
 // ExchangeKeyText is the same for an exchange key.
 func ExchangeKeyText(k [identity.ExchangeKeySize]byte, prefixed bool) string {
-	text := base64.StdEncoding.EncodeToString(k[:])
+	text := EncodeBase64(k[:])
 	if prefixed {
 		return prefixExchange + text
 	}
 	return text
 }
 
-// ParseAMID reads an AMID or its DID, and says so in words for a stranger if it is
-// neither.
+// didKey begins the DID of a key, which says all that an AMID does, and ed25519Key what
+// comes behind it when it is an Ed25519 key.
+const (
+	didKey     = "did:key:"
+	ed25519Key = "z6Mk"
+)
+
+// ParseAMID reads an AMID, its DID or the DID of its Ed25519 key, and says so in words
+// for a stranger if it is none.
 func ParseAMID(s string) (identity.AMID, error) {
+	if text, ok := strings.CutPrefix(s, didKey); ok {
+		key, err := identity.ParsePublicKeyMultibase(text)
+		if err != nil || !strings.HasPrefix(text, ed25519Key) {
+			return identity.AMID{}, fmt.Errorf("%.80q is not the DID of an Ed25519 key", s)
+		}
+		return key.AMID(), nil
+	}
 	a, err := identity.ParseAMID(s)
 	if err != nil {
 		return identity.AMID{}, fmt.Errorf("%.60q is not an AMID", s)

@@ -48,7 +48,7 @@ func SignRequest(r *http.Request, body []byte, key identity.PrivateKey, now time
 		return fmt.Errorf("sign request: %w", err)
 	}
 	r.Header.Set(SignatureHeader, fmt.Sprintf("v1 host=%s,amid=%s,key=%s,ts=%d,nonce=%s,sig=%s",
-		host, key.AMID(), key.Public().Text(), s.at, encode(s.nonce[:]), encode(key.Sign(identity.TagRegistryCall, signed))))
+		host, key.AMID(), key.Public().Text(), s.at, EncodeBase64(s.nonce[:]), EncodeBase64(key.Sign(identity.TagRegistryCall, signed))))
 	return nil
 }
 
@@ -147,10 +147,8 @@ const maxSeconds = 253402300799
 // decodeExactly reads the one right spelling of size bytes.
 func decodeExactly(s string, size int) ([]byte, error) {
 	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil || len(b) != size || encode(b) != s {
+	if err != nil || len(b) != size || EncodeBase64(b) != s {
 		return nil, fmt.Errorf("%w: want %d bytes of base64", wire.ErrMalformed, size)
 	}
 	return b, nil
 }
-
-func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -178,7 +178,7 @@ func TestSignedBytes(t *testing.T) {
 func TestTimestampSignatures(t *testing.T) {
 	key := testKey(t, 1)
 	const js, rust = "2026-02-01T12:00:00.123Z", "2026-02-01T12:00:00.123+00:00"
-	text := func(signed string) string { return encode(key.SignTimestamp(signed)) }
+	text := func(signed string) string { return EncodeBase64(key.SignTimestamp(signed)) }
 	for name, c := range map[string]struct {
 		stamp, signature string
 		now              time.Time
@@ -188,14 +188,14 @@ func TestTimestampSignatures(t *testing.T) {
 		"re-rendered":     {js, text(rust), noon, ""},
 		"URL-safe":        {js, strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text(js)), noon, ""},
 		"another moment":  {js, text("2026-02-01T12:00:00.124Z"), noon, reasonSignature},
-		"another's":       {js, encode(testKey(t, 2).SignTimestamp(js)), noon, reasonSignature},
+		"another's":       {js, EncodeBase64(testKey(t, 2).SignTimestamp(js)), noon, reasonSignature},
 		"oldest":          {rust, text(rust), noon.Add(MaxAge + 123*time.Millisecond), ""},
 		"too old":         {rust, text(rust), noon.Add(MaxAge + 124*time.Millisecond), reasonOld},
 		"in future":       {rust, text(rust), noon.Add(-MaxAhead), reasonFuture},
 		"no timestamp":    {"noon", text("noon"), noon, reasonTimestamp},
 		"no base64":       {js, "!", noon, reasonFormat},
 		"empty":           {js, "", noon, reasonFormat},
-		"too short":       {js, encode([]byte("short")), noon, reasonFormat},
+		"too short":       {js, EncodeBase64([]byte("short")), noon, reasonFormat},
 		"with line break": {js, text(js)[:10] + "\n" + text(js)[10:], noon, reasonFormat},
 	} {
 		_, err := VerifyTimestamp(key.Public(), c.stamp, c.signature, c.now)

@@ -41,7 +41,7 @@ func VerifyTimestamp(key identity.PublicKey, stamp, signature string, now time.T
 // of a body.
 func SignTimestamp(key identity.PrivateKey, now time.Time) (stamp, signature string) {
 	stamp = timestamp.ToSign(now)
-	return stamp, encode(key.SignTimestamp(stamp))
+	return stamp, EncodeBase64(key.SignTimestamp(stamp))
 }
 
 func checkAge(at, now time.Time) error {
