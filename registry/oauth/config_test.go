@@ -57,18 +57,18 @@ func TestConfigurationIsChecked(t *testing.T) {
 		"issuer with a slash":  {Base: testBase, Issuers: with(func(i *Issuer) { i.Name = "a/b" })},
 		"issuer without id":    {Base: testBase, Issuers: with(func(i *Issuer) { i.ID = "" })},
 	} {
-		if _, err := New(c, newStates()); err == nil {
+		if _, err := New(c); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := New(Config{Base: "http://127.0.0.1:8080", GitHub: Client{"a", "b"}}, newStates()); err != nil {
+	if _, err := New(Config{Base: "http://127.0.0.1:8080", GitHub: Client{"a", "b"}}); err != nil {
 		t.Errorf("on this machine: %v", err)
 	}
 }
 
 func TestNothingConfigured(t *testing.T) {
 	t.Parallel()
-	f, err := New(FromEnvironment(func(string) string { return "" }), newStates())
+	f, err := New(FromEnvironment(func(string) string { return "" }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestNothingConfigured(t *testing.T) {
 		}
 	}
 	for provider, want := range map[string]error{"github": ErrNotConfigured, "google": ErrNotConfigured, "apple": ErrUnknownProvider} {
-		if _, err := f.Begin(t.Context(), agent(t, 1), provider); !errors.Is(err, want) {
+		if _, err := f.Begin(newStates(), agent(t, 1), provider); !errors.Is(err, want) {
 			t.Errorf("%s: got %v", provider, err)
 		}
 	}

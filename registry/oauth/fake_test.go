@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -226,7 +225,7 @@ type states struct {
 
 func newStates() *states { return &states{all: make(map[[32]byte]State)} }
 
-func (m *states) PutState(_ context.Context, s State) error {
+func (m *states) PutOAuthState(s State) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for h, old := range m.all {
@@ -238,7 +237,7 @@ func (m *states) PutState(_ context.Context, s State) error {
 	return nil
 }
 
-func (m *states) State(_ context.Context, hash [32]byte, now time.Time) (State, error) {
+func (m *states) OAuthState(hash [32]byte, now time.Time) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, ok := m.all[hash]
@@ -248,7 +247,7 @@ func (m *states) State(_ context.Context, hash [32]byte, now time.Time) (State, 
 	return s, nil
 }
 
-func (m *states) OpenState(_ context.Context, hash, browser [32]byte, now time.Time) error {
+func (m *states) OpenOAuthState(hash, browser [32]byte, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, ok := m.all[hash]
@@ -260,7 +259,7 @@ func (m *states) OpenState(_ context.Context, hash, browser [32]byte, now time.T
 	return nil
 }
 
-func (m *states) TakeState(_ context.Context, hash, browser [32]byte, now time.Time) (State, error) {
+func (m *states) TakeOAuthState(hash, browser [32]byte, now time.Time) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, ok := m.all[hash]
@@ -277,9 +276,9 @@ type browser map[string]string
 func (b browser) cookie(name string) string { return b[name] }
 
 // open looks at the page and keeps what it gives.
-func (b browser) open(t *testing.T, f *Flow, state string) Page {
+func (b browser) open(t *testing.T, f *flow, state string) Page {
 	t.Helper()
-	p, err := f.Open(t.Context(), state, b.cookie)
+	p, err := f.Open(f.kept, state, b.cookie)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,10 +287,10 @@ func (b browser) open(t *testing.T, f *Flow, state string) Page {
 }
 
 // sent opens a link and says yes; it returns the provider's page.
-func (b browser) sent(t *testing.T, f *Flow, state string) string {
+func (b browser) sent(t *testing.T, f *flow, state string) string {
 	t.Helper()
 	p := b.open(t, f, state)
-	where, err := f.Continue(t.Context(), state, p.Confirm, b.cookie)
+	where, err := f.Continue(t.Context(), f.kept, state, p.Confirm, b.cookie)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,9 +298,9 @@ func (b browser) sent(t *testing.T, f *Flow, state string) string {
 }
 
 // back brings a return of a provider with the given name under the callback.
-func (b browser) back(t *testing.T, f *Flow, path string, q url.Values) (Done, error) {
+func (b browser) back(t *testing.T, f *flow, path string, q url.Values) (Done, error) {
 	t.Helper()
-	return f.Finish(t.Context(), Return{
+	return f.Finish(t.Context(), f.kept, Return{
 		Path: path, State: q.Get("state"), Denied: q.Get("error") != "",
 		Answer: Answer{Code: q.Get("code"), Issuer: q.Get("iss")},
 	}, b.cookie)

@@ -28,32 +28,31 @@ type State struct {
 	Browser [sha256.Size]byte
 }
 
-// States keeps flows for all instances of a registry. A state is unknown once it
-// has expired. All methods may be called concurrently, by several processes.
+// States keeps flows for all instances of a registry; a transaction of its database
+// does. A state is unknown once it has expired.
 type States interface {
-	// PutState adds a state and drops the one that the agent had at this provider.
-	PutState(ctx context.Context, s State) error
-	// State returns ErrState when there is none.
-	State(ctx context.Context, hash [sha256.Size]byte, now time.Time) (State, error)
-	// OpenState gives a state to a browser. It returns ErrState when there is none or
-	// when another browser has it.
-	OpenState(ctx context.Context, hash, browser [sha256.Size]byte, now time.Time) error
-	// TakeState removes and returns the state of a browser: once, to one caller. It
+	// PutOAuthState adds a state and drops the one that the agent had at this provider.
+	PutOAuthState(s State) error
+	// OAuthState returns ErrState when there is none.
+	OAuthState(hash [sha256.Size]byte, now time.Time) (State, error)
+	// OpenOAuthState gives a state to a browser. It returns ErrState when there is none
+	// or when another browser has it.
+	OpenOAuthState(hash, browser [sha256.Size]byte, now time.Time) error
+	// TakeOAuthState removes and returns the state of a browser: once, to one caller. It
 	// returns ErrState to all others, and leaves the state of another browser alone.
-	TakeState(ctx context.Context, hash, browser [sha256.Size]byte, now time.Time) (State, error)
+	TakeOAuthState(hash, browser [sha256.Size]byte, now time.Time) (State, error)
 }
 
 // Flow takes humans from an agent's link to a Person. It may be used concurrently
-// and by several processes over one States.
+// and by several processes whose States are one.
 type Flow struct {
-	states    States
 	providers []Provider
 	base      *url.URL
 	now       func() time.Time
 }
 
 // New checks the configuration. It asks no provider.
-func New(c Config, states States) (*Flow, error) {
+func New(c Config) (*Flow, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -61,7 +60,7 @@ func New(c Config, states States) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Flow{states: states, providers: providers, base: base, now: c.Now}, nil
+	return &Flow{providers: providers, base: base, now: c.Now}, nil
 }
 
 // Providers lists all providers, the disabled ones too.
@@ -91,14 +90,14 @@ type Link struct {
 
 // Begin makes a link for an agent that has proved that it asks. It returns
 // ErrUnknownProvider or ErrNotConfigured.
-func (f *Flow) Begin(ctx context.Context, agent identity.AMID, provider string) (Link, error) {
+func (f *Flow) Begin(states States, agent identity.AMID, provider string) (Link, error) {
 	p, err := f.provider(provider)
 	if err != nil {
 		return Link{}, err
 	}
 	state := newSecret()
 	s := State{Hash: hash("state", state), AMID: agent, Provider: p.Name(), Expires: f.now().Add(StateLife)}
-	if err := f.states.PutState(ctx, s); err != nil {
+	if err := states.PutOAuthState(s); err != nil {
 		return Link{}, err
 	}
 	u := f.base.JoinPath("/v1/auth/oauth/start")
@@ -120,8 +119,8 @@ type Page struct {
 // Open looks a link up for a browser that shows the cookies given by cookie, a
 // function from a name to a value or nothing. It changes nothing, so that programs
 // which follow links in messages do no harm.
-func (f *Flow) Open(ctx context.Context, state string, cookie func(name string) string) (Page, error) {
-	s, err := f.states.State(ctx, hash("state", state), f.now())
+func (f *Flow) Open(states States, state string, cookie func(name string) string) (Page, error) {
+	s, err := states.OAuthState(hash("state", state), f.now())
 	if err != nil {
 		return Page{}, err
 	}
@@ -142,14 +141,14 @@ func (f *Flow) Open(ctx context.Context, state string, cookie func(name string) 
 
 // Continue is the human's yes: it gives the state to this browser and returns the
 // provider's page.
-func (f *Flow) Continue(ctx context.Context, state, confirm string, cookie func(name string) string) (string, error) {
+func (f *Flow) Continue(ctx context.Context, states States, state, confirm string, cookie func(name string) string) (string, error) {
 	h := hash("state", state)
 	secret := cookie(f.cookieName(h))
 	if !isSecret(secret) || subtle.ConstantTimeCompare([]byte(derive("confirm", secret)), []byte(confirm)) != 1 {
 		return "", &checkError{ErrState, "the form is not this browser's"}
 	}
 	now := f.now()
-	s, err := f.states.State(ctx, h, now)
+	s, err := states.OAuthState(h, now)
 	if err != nil {
 		return "", err
 	}
@@ -157,7 +156,7 @@ func (f *Flow) Continue(ctx context.Context, state, confirm string, cookie func(
 	if err != nil {
 		return "", err
 	}
-	if err := f.states.OpenState(ctx, h, hash("browser", secret), now); err != nil {
+	if err := states.OpenOAuthState(h, hash("browser", secret), now); err != nil {
 		return "", err
 	}
 	return p.Begin(ctx, handshake(state, secret))
@@ -180,17 +179,17 @@ type Done struct {
 	Cookie string
 }
 
-// Finish redeems a return. Done names agent and provider as soon as the state was
+// Finish redeems a return. It asks the provider, so no transaction should be open. Done names agent and provider as soon as the state was
 // good, also beside an error: ErrState, ErrDenied, ErrToken, ErrUnverified or
 // ErrProvider. The state has served from then on, whatever came out.
-func (f *Flow) Finish(ctx context.Context, r Return, cookie func(name string) string) (Done, error) {
+func (f *Flow) Finish(ctx context.Context, states States, r Return, cookie func(name string) string) (Done, error) {
 	h := hash("state", r.State)
 	name := f.cookieName(h)
 	secret := cookie(name)
 	if !isSecret(secret) {
 		return Done{}, &checkError{ErrState, "no cookie"}
 	}
-	s, err := f.states.TakeState(ctx, h, hash("browser", secret), f.now())
+	s, err := states.TakeOAuthState(h, hash("browser", secret), f.now())
 	if err != nil {
 		return Done{}, err
 	}

@@ -18,23 +18,29 @@ const (
 )
 
 // withIssuer is a flow with one issuer, "work".
-func withIssuer(t *testing.T) (*Flow, *issuer) {
+func withIssuer(t *testing.T) (*flow, *issuer) {
 	t.Helper()
 	i := newIssuer(t, testIssuer, "our-client", testBase+"/v1/auth/oauth/callback/work")
 	f, err := New(Config{
 		Base:      testBase,
 		Issuers:   []Issuer{{Client: Client{"our-client", "secret"}, Name: "work", URL: testIssuer}},
 		Transport: web{"idp.example": i},
-	}, newStates())
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f, i
+	return &flow{f, newStates()}, i
 }
 
-func begin(t *testing.T, f *Flow, provider string) Link {
+// flow is a Flow with what it keeps.
+type flow struct {
+	*Flow
+	kept *states
+}
+
+func begin(t *testing.T, f *flow, provider string) Link {
 	t.Helper()
-	l, err := f.Begin(t.Context(), agent(t, 1), provider)
+	l, err := f.Begin(f.kept, agent(t, 1), provider)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +74,7 @@ func TestHumanVouchesForAgent(t *testing.T) {
 func TestT68StateServesOneBrowserOnce(t *testing.T) {
 	t.Parallel()
 	type world struct {
-		f    *Flow
+		f    *flow
 		i    *issuer
 		b    browser
 		back url.Values
@@ -96,7 +102,7 @@ func TestT68StateServesOneBrowserOnce(t *testing.T) {
 		},
 		"the cookie of another flow": func(t *testing.T, w *world) (Done, error) {
 			mine := browser{}
-			l, err := w.f.Begin(t.Context(), agent(t, 2), "work")
+			l, err := w.f.Begin(w.f.kept, agent(t, 2), "work")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +155,7 @@ func TestT68ForeignBrowserSpoilsNothing(t *testing.T) {
 	if _, err := (browser{}).back(t, f, "work", back); !errors.Is(err, ErrState) {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := f.Open(t.Context(), l.State, browser{}.cookie); !errors.Is(err, ErrState) {
+	if _, err := f.Open(f.kept, l.State, browser{}.cookie); !errors.Is(err, ErrState) {
 		t.Errorf("a link that one browser opened opens in another: %v", err)
 	}
 	if _, err := b.back(t, f, "work", back); err != nil {
@@ -166,7 +172,7 @@ func TestT68StateEndsAfterTenMinutes(t *testing.T) {
 		if _, err := b.back(t, f, "work", back); !errors.Is(err, ErrState) {
 			t.Errorf("after ten minutes: %v", err)
 		}
-		if _, err := f.Open(t.Context(), l.State, b.cookie); !errors.Is(err, ErrState) {
+		if _, err := f.Open(f.kept, l.State, b.cookie); !errors.Is(err, ErrState) {
 			t.Errorf("the page after ten minutes: %v", err)
 		}
 	})
@@ -180,11 +186,11 @@ func TestT68FormOfAnotherSite(t *testing.T) {
 	mine := browser{}.open(t, f, l.State) // what an attacker sees in a browser of its own
 	b.open(t, f, l.State)
 	for name, confirm := range map[string]string{"none": "", "the attacker's": mine.Confirm, "the cookie": b[mine.Cookie]} {
-		if _, err := f.Continue(t.Context(), l.State, confirm, b.cookie); !errors.Is(err, ErrState) {
+		if _, err := f.Continue(t.Context(), f.kept, l.State, confirm, b.cookie); !errors.Is(err, ErrState) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, err := f.Continue(t.Context(), l.State, mine.Confirm, browser{}.cookie); !errors.Is(err, ErrState) {
+	if _, err := f.Continue(t.Context(), f.kept, l.State, mine.Confirm, browser{}.cookie); !errors.Is(err, ErrState) {
 		t.Error("without a cookie")
 	}
 }
@@ -196,7 +202,7 @@ func TestT68CodeInjection(t *testing.T) {
 		f, i := withIssuer(t)
 		i.trust = trust // then the nonce has to hold it
 		attacker, victim := browser{}, browser{}
-		la, err := f.Begin(t.Context(), agent(t, 2), "work")
+		la, err := f.Begin(f.kept, agent(t, 2), "work")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +398,7 @@ func TestDiscoveryIsTriedAgain(t *testing.T) {
 	f.providers[2].(*openID).client.Transport = net
 	l, b := begin(t, f, "work"), browser{}
 	p := b.open(t, f, l.State)
-	if _, err := f.Continue(t.Context(), l.State, p.Confirm, b.cookie); !errors.Is(err, ErrProvider) {
+	if _, err := f.Continue(t.Context(), f.kept, l.State, p.Confirm, b.cookie); !errors.Is(err, ErrProvider) {
 		t.Fatalf("got %v", err)
 	}
 	net["idp.example"] = i
@@ -414,7 +420,7 @@ func TestDiscoveryIsNotBelieved(t *testing.T) {
 		f.providers[2].(*openID).client.Transport = web{"idp.example": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, says) })}
 		l, b := begin(t, f, "work"), browser{}
 		p := b.open(t, f, l.State)
-		if where, err := f.Continue(t.Context(), l.State, p.Confirm, b.cookie); !errors.Is(err, ErrProvider) {
+		if where, err := f.Continue(t.Context(), f.kept, l.State, p.Confirm, b.cookie); !errors.Is(err, ErrProvider) {
 			t.Errorf("%s: got %q, %v", name, where, err)
 		}
 	}

@@ -44,7 +44,7 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func withGitHub(t *testing.T) (*Flow, *issuer, *hub, web) {
+func withGitHub(t *testing.T) (*flow, *issuer, *hub, web) {
 	t.Helper()
 	h := &hub{
 		user:   map[string]any{"id": 42, "login": "ann", "name": "Ann"},
@@ -55,11 +55,11 @@ func withGitHub(t *testing.T) (*Flow, *issuer, *hub, web) {
 	net := web{"api.github.com": h, "github.com": http.HandlerFunc(i.redeem)}
 	f, err := New(Config{
 		Base: testBase, GitHub: Client{"hub-client", "s"}, Google: Client{"goo-client", "s"}, Transport: net,
-	}, newStates())
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f, i, h, net
+	return &flow{f, newStates()}, i, h, net
 }
 
 func TestGitHubVouches(t *testing.T) {
