@@ -54,6 +54,17 @@ type Limits struct {
 
 	// StatsLife is how old the numbers of all agents may be. Default 10 s.
 	StatsLife time.Duration
+
+	// SearchRate and SearchBurst bound the searches, and the looks at cards, schemas and
+	// records, of one agent or, unsigned, of one address. Default 2 a second and 60.
+	SearchRate  float64
+	SearchBurst int
+	// KeysPerRequester and KeysPerAgent are how many times in an hour one agent's one-time
+	// keys are handed out, to the same requester and in all (session.md §2.5). Default 5
+	// and 60.
+	KeysPerRequester int
+	KeysPerAgent     int
+
 	// PresenceLife is how long an agent is shown as it last said that it is; then it is
 	// offline. Default 24 h.
 	PresenceLife time.Duration
@@ -69,6 +80,7 @@ func DefaultLimits() Limits {
 		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
 		PrekeysPerUpload: 200, PrekeysStored: 1000, PrekeyEvery: 10 * time.Second, PrekeyBurst: 20,
 		DrainEvery: 10 * time.Second, DrainBurst: 100, PrekeyMemory: 90 * 24 * time.Hour,
+		SearchRate: 2, SearchBurst: 60, KeysPerRequester: 5, KeysPerAgent: 60,
 		StatsLife: 10 * time.Second, PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
 	}
 }
@@ -88,6 +100,8 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("PrekeyEvery", l.PrekeyEvery), positive("PrekeyBurst", int64(l.PrekeyBurst)),
 		positive("DrainEvery", l.DrainEvery), positive("DrainBurst", int64(l.DrainBurst)),
 		positive("PrekeyMemory", l.PrekeyMemory), positive("StatsLife", l.StatsLife),
+		positive("SearchRate", l.SearchRate), positive("SearchBurst", int64(l.SearchBurst)),
+		positive("KeysPerRequester", int64(l.KeysPerRequester)), positive("KeysPerAgent", int64(l.KeysPerAgent)),
 		positive("PresenceLife", l.PresenceLife), positive("SweepEvery", l.SweepEvery),
 	)
 }

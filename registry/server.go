@@ -56,6 +56,8 @@ type Server struct {
 	drained   *prefix.Rate // the agents that they are taken from
 	counted   atomic.Pointer[counted]
 
+	finding finding
+
 	db      atomic.Pointer[db.DB] // nil until it is open
 	ready   chan struct{}         // closed then
 	failing atomic.Bool
@@ -103,6 +105,9 @@ func New(cfg Config) (*Server, error) {
 	s.presenceSubject()
 	s.prekeySubject()
 	s.didSubject()
+	if err := s.findSubjects(now); err != nil {
+		return nil, err
+	}
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetSignatures)
 	if s.handler, err = s.serveRoutes(); err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 package db
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -113,30 +115,34 @@ func (t *Tx) indexTerms(a Agent) error {
 	if a.DisplayName != nil {
 		s.name = *a.DisplayName
 	}
-	card, err := t.card("SELECT signed FROM cards WHERE amid = $1", a.AMID)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	var err error
+	if s.card, err = t.card("SELECT signed FROM cards WHERE amid = $1", a.AMID); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	s.card = card
-	terms := s.terms()
-	digest := sha256.Sum256([]byte(strings.Join(terms, "\n")))
+	terms, shown := s.terms(), s.outline()
+	list, err := json.Marshal(shown.Capabilities)
+	if err != nil {
+		return err
+	}
+	digest := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %t", terms, shown.Name, shown.Summary, list, shown.More, shown.Card))
 	rank := rankOf(a.Reputation)
 
 	var oldDigest []byte
 	var oldRank int64
 	row := t.QueryRow("SELECT digest, rank FROM search_agents WHERE amid = $1", a.AMID.String())
-	known := true
-	if err := one(row.Scan(&oldDigest, &oldRank)); errors.Is(err, ErrNotFound) {
-		known = false
-	} else if err != nil {
+	err = one(row.Scan(&oldDigest, &oldRank))
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	same := known && string(oldDigest) == string(digest[:])
+	same := err == nil && bytes.Equal(oldDigest, digest[:])
 	if same && oldRank == rank {
 		return nil
 	}
-	_, err = t.Exec(`INSERT INTO search_agents (amid, digest, rank) VALUES ($1, $2, $3)
-		ON CONFLICT (amid) DO UPDATE SET digest = excluded.digest, rank = excluded.rank`, a.AMID.String(), digest[:], rank)
+	_, err = t.Exec(`INSERT INTO search_agents (amid, digest, rank, name, summary, capabilities, more, has_card)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (amid) DO UPDATE SET digest = excluded.digest, rank = excluded.rank, name = excluded.name,
+			summary = excluded.summary, capabilities = excluded.capabilities, more = excluded.more, has_card = excluded.has_card`,
+		a.AMID.String(), digest[:], rank, shown.Name, shown.Summary, string(list), shown.More, shown.Card)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -312,7 +313,7 @@ func testSchemas(t *testing.T, url string) {
 	publish := func(who identity.AMID, name, version, body string, isNew bool, want error) {
 		t.Helper()
 		put(t, d, want, func(tx *db.Tx) error {
-			got, err := tx.PutSchema(db.Schema{ID: name + "/" + version, Name: name, Publisher: who, Body: []byte(body), Published: sharp})
+			got, err := tx.PutSchema(db.Schema{ID: name + "/" + version, Owner: strings.Split(name, "/")[0], Publisher: who, Body: []byte(body), Published: sharp})
 			if got != isNew {
 				t.Errorf("%s/%s is new: %v", name, version, got)
 			}

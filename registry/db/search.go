@@ -1,11 +1,13 @@
 package db
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"amesh/identity"
 	"amesh/registry/wire"
 )
 
@@ -99,9 +101,15 @@ type Position struct {
 	AMID string
 }
 
+// Hit is an agent that our search found.
+type Hit struct {
+	Agent Agent
+	Outline
+}
+
 // Hits is a page of our search.
 type Hits struct {
-	Agents []Agent
+	Found []Hit
 	// Next is where the next page begins; nil when all was looked at.
 	Next *Position
 	// Seen is how many agents were found, counted up to a limit, on the first page only;
@@ -152,7 +160,7 @@ func (t *Tx) Find(q wire.SearchQuery, from Position, limit int) (Hits, error) {
 	case full:
 		out.Next = &last
 	}
-	out.Agents, err = t.agentsAt(hits)
+	out.Found, err = t.hitsAt(hits)
 	return out, err
 }
 
@@ -203,24 +211,57 @@ func (t *Tx) walk(terms []string, from Position, window int) (hits []Position, l
 	return hits, last, candidates == window, err
 }
 
-// agentsAt reads agents in the order of their positions.
-func (t *Tx) agentsAt(hits []Position) ([]Agent, error) {
-	if len(hits) == 0 {
+// hitsAt reads agents in the order of their positions.
+func (t *Tx) hitsAt(at []Position) ([]Hit, error) {
+	if len(at) == 0 {
 		return nil, nil
 	}
-	args := make([]any, len(hits))
-	marks := make([]string, len(hits))
-	for i, h := range hits {
-		args[i], marks[i] = h.AMID, fmt.Sprintf("$%d", i+1)
+	args := make([]any, len(at))
+	marks := make([]string, len(at))
+	place := make(map[string]int, len(at))
+	for i, p := range at {
+		args[i], marks[i], place[p.AMID] = p.AMID, fmt.Sprintf("$%d", i+1), i
 	}
-	found, err := t.agents("SELECT "+AgentColumns+" FROM agents WHERE amid IN ("+strings.Join(marks, ", ")+")", args...)
+	var found []Hit
+	err := t.Query(func(scan func(...any) error) error {
+		h, err := scanHit(scan)
+		found = append(found, h)
+		return err
+	}, selectHit+"agents.amid IN ("+strings.Join(marks, ", ")+")", args...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find agents: %w", err)
 	}
-	at := make(map[string]int, len(hits))
-	for i, h := range hits {
-		at[h.AMID] = i
-	}
-	slices.SortFunc(found, func(a, b Agent) int { return at[a.AMID.String()] - at[b.AMID.String()] })
+	slices.SortFunc(found, func(a, b Hit) int { return place[a.Agent.AMID.String()] - place[b.Agent.AMID.String()] })
 	return found, nil
+}
+
+// FindAgent is one agent as our search shows it; it returns ErrNotFound.
+func (t *Tx) FindAgent(who identity.AMID) (Hit, error) {
+	return scanHit(t.QueryRow(selectHit+"agents.amid = $1", who.String()).Scan)
+}
+
+const selectHit = "SELECT " + AgentColumns + `, search_agents.name, search_agents.summary, search_agents.capabilities,
+	search_agents.more, search_agents.has_card
+	FROM agents JOIN search_agents ON search_agents.amid = agents.amid WHERE `
+
+func scanHit(scan func(...any) error) (Hit, error) {
+	var h Hit
+	var list string
+	var err error
+	if h.Agent, err = ScanAgent(scan, &h.Name, &h.Summary, &list, &h.More, &h.Card); err != nil {
+		return Hit{}, err
+	}
+	if err := json.Unmarshal([]byte(list), &h.Capabilities); err != nil {
+		return Hit{}, fmt.Errorf("row of agent %s: %w", h.Agent.AMID, err)
+	}
+	return h, nil
+}
+
+// Published counts the cards and the schemas.
+func (t *Tx) Published() (cards, schemas int, err error) {
+	err = t.QueryRow("SELECT (SELECT count(*) FROM cards), (SELECT count(*) FROM schemas)").Scan(&cards, &schemas)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count cards and schemas: %w", err)
+	}
+	return cards, schemas, nil
 }

@@ -92,6 +92,14 @@ func names(agents []db.Agent) []identity.AMID {
 	return list
 }
 
+func hitNames(hits []db.Hit) []identity.AMID {
+	list := []identity.AMID{}
+	for _, h := range hits {
+		list = append(list, h.Agent.AMID)
+	}
+	return list
+}
+
 func testFindByCapability(t *testing.T, url string) {
 	d := open(t, url)
 	agents := crowd(150)
@@ -143,8 +151,8 @@ func testFindHostile(t *testing.T, url string) {
 				if wire.HasCode(err, wire.CodeInvalid) {
 					continue
 				}
-				if err != nil || len(hits.Agents) > 0 && !strings.Contains(word, "chat") {
-					t.Errorf("%+v finds %d agents: %v", q, len(hits.Agents), err)
+				if err != nil || len(hits.Found) > 0 && !strings.Contains(word, "chat") {
+					t.Errorf("%+v finds %d agents: %v", q, len(hits.Found), err)
 				}
 			}
 			return nil
@@ -171,10 +179,10 @@ func findAll(t *testing.T, d *db.DB, q wire.SearchQuery, limit int) ([]identity.
 			} else if hits.Seen != 0 {
 				t.Errorf("%+v: counts on a later page", q)
 			}
-			if len(hits.Agents) > limit {
-				t.Errorf("%+v: %d on a page of %d", q, len(hits.Agents), limit)
+			if len(hits.Found) > limit {
+				t.Errorf("%+v: %d on a page of %d", q, len(hits.Found), limit)
 			}
-			all = append(all, names(hits.Agents)...)
+			all = append(all, hitNames(hits.Found)...)
 			from = hits.Next
 		}
 		return nil

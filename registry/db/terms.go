@@ -84,6 +84,52 @@ func (s *subject) terms() []string {
 	return set.list
 }
 
+// Outline is an agent on one line: what our search shows.
+type Outline struct {
+	Name, Summary string
+	Capabilities  []string // at most maxShown
+	More          int      // how many others there are
+	Card          bool     // whether there is a card
+}
+
+// How much of an agent a search shows, in capabilities and bytes.
+const (
+	maxShown        = 8
+	maxShownName    = 64
+	maxShownSummary = 160
+	maxShownID      = 128
+)
+
+func (s *subject) outline() Outline {
+	out := Outline{Name: wire.Line(s.name, maxShownName), Capabilities: []string{}}
+	ids := s.capabilities
+	if s.card != nil {
+		out.Card = true
+		out.Summary = wire.Line(s.card.Description, maxShownSummary)
+		if s.card.Name != "" {
+			out.Name = wire.Line(s.card.Name, maxShownName)
+		}
+		ids = nil
+		for _, c := range s.card.Capabilities {
+			ids = append(ids, c.ID)
+		}
+		ids = append(ids, s.capabilities...)
+	}
+	seen := make(map[string]bool)
+	for _, id := range ids {
+		if id = wire.Line(id, maxShownID); seen[id] {
+			continue
+		}
+		seen[id] = true
+		if len(out.Capabilities) < maxShown {
+			out.Capabilities = append(out.Capabilities, id)
+		} else {
+			out.More++
+		}
+	}
+	return out
+}
+
 // level orders the tiers.
 func level(t wire.Tier) int {
 	return slices.Index([]wire.Tier{wire.TierAnonymous, wire.TierVerified, wire.TierOrganization}, t)

@@ -29,7 +29,9 @@ type shelf struct {
 
 const ann = "2wCNe4X9egd7iKnC1T9XBee63MLc"
 
-func (s *shelf) Overview(context.Context) (Overview, error) { return Overview{1000, 500}, s.err }
+func (s *shelf) Overview(context.Context) (wire.OurStats, error) {
+	return wire.OurStats{Agents: 1000, Online: 500}, s.err
+}
 
 func (s *shelf) Search(_ *http.Request, q wire.SearchQuery) (wire.SearchPage, error) {
 	s.asked = append(s.asked, q)
@@ -46,17 +48,17 @@ func (s *shelf) Search(_ *http.Request, q wire.SearchQuery) (wire.SearchPage, er
 	return page, s.err
 }
 
-func (s *shelf) Agent(_ *http.Request, amid identity.AMID) (wire.CardView, error) {
+func (s *shelf) Agent(_ *http.Request, amid identity.AMID) (wire.AgentView, error) {
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
-	return wire.CardView{
+	return wire.AgentView{
 		Agent: wire.SearchRow{AMID: amid.String(), DID: amid.DID(), Name: "Flight finder", Tier: "organization", Reputation: .83, Online: true, Card: true},
-		Name:  "Flight finder", Description: "Finds flights between any two cities.\nAsks back when a date is missing.\n" + hostile, Signed: []byte{1},
-		Sequence: 7, Issued: at, Expires: at.Add(7 * 24 * time.Hour),
-		Capabilities: []identity.Capability{
-			{ID: "travel/flights/search", Category: "travel", Subcategory: "flights", Actions: []string{"search", "compare"}, Description: "One way, return and multi-city.",
-				Pricing: identity.Pricing{Amount: "0.05", Currency: "EUR", Unit: "search"}, ResponseTime: 20, Availability: "24/7", Schemas: []string{"agentmesh/travel/flight-search/v1"}},
-			{ID: "x", Category: hostile, Description: hostile + strings.Repeat("long", 500), Actions: []string{hostile}},
-		},
+		Card: &wire.CardView{Name: "Flight finder", Description: "Finds flights between any two cities.\nAsks back when a date is missing.\n" + hostile, Signed: []byte{1},
+			Sequence: 7, Issued: wire.Time{Time: at}, Expires: wire.Time{Time: at.Add(7 * 24 * time.Hour)},
+			Capabilities: []identity.Capability{
+				{ID: "travel/flights/search", Category: "travel", Subcategory: "flights", Actions: []string{"search", "compare"}, Description: "One way, return and multi-city.",
+					Pricing: identity.Pricing{Amount: "0.05", Currency: "EUR", Unit: "search"}, ResponseTime: 20, Availability: "24/7", Schemas: []string{"agentmesh/travel/flight-search/v1"}},
+				{ID: "x", Category: hostile, Description: hostile + strings.Repeat("long", 500), Actions: []string{hostile}},
+			}},
 	}, s.err
 }
 
@@ -72,7 +74,9 @@ func serve(t *testing.T, s Source) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Register(mux)
+	for path, handler := range p.Routes() {
+		mux.HandleFunc("GET "+path, handler)
+	}
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	return srv

@@ -32,16 +32,13 @@ var assets embed.FS
 // may be asked is limited by who asks. A *Failure is shown to the reader, any other
 // error is logged and not shown.
 type Source interface {
-	// Overview says how many agents there are, rounded as the registry rounds.
-	Overview(ctx context.Context) (Overview, error)
+	// Overview says how much there is, rounded as the registry rounds.
+	Overview(ctx context.Context) (wire.OurStats, error)
 	// Search runs our search.
 	Search(r *http.Request, q wire.SearchQuery) (wire.SearchPage, error)
-	// Agent returns what is known of one agent; its Signed is empty without a card.
-	Agent(r *http.Request, amid identity.AMID) (wire.CardView, error)
+	// Agent returns what is known of one agent.
+	Agent(r *http.Request, amid identity.AMID) (wire.AgentView, error)
 }
-
-// Overview is the registry in two numbers.
-type Overview struct{ Agents, Online int }
 
 // Config is what the pages need.
 type Config struct {
@@ -92,17 +89,19 @@ func New(cfg Config) (*Pages, error) {
 	return p, nil
 }
 
-// Register puts the pages on mux.
-func (p *Pages) Register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /{$}", p.home)
-	mux.HandleFunc("GET /search", p.search)
-	mux.HandleFunc("GET /agents/{amid}", p.agent)
-	mux.HandleFunc("GET /api", p.describe)
-	mux.HandleFunc("GET "+p.styleName, p.sheet)
-	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=86400")
-		w.WriteHeader(http.StatusNoContent)
-	})
+// Routes are the handlers by their paths, as in http.ServeMux, all for GET.
+func (p *Pages) Routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/{$}": p.home, "/search": p.search, "/agents/{amid}": p.agent, "/api": p.describe,
+		p.styleName: p.sheet, "/favicon.ico": noIcon,
+	}
+}
+
+// noIcon answers what browsers ask for by themselves.
+func noIcon(w http.ResponseWriter, _ *http.Request) {
+	guard(w.Header())
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // policy lets a page load its style sheet, send its search form home, and nothing else.

@@ -20,7 +20,7 @@ var helpers = template.FuncMap{
 	"line":    wire.Line,
 	"text":    func(s string) string { return wire.Text(s, 2048) },
 	"percent": func(f float64) string { return fmt.Sprintf("%.0f", 100*min(max(f, 0), 1)) },
-	"day":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+	"day":     func(t wire.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"seconds": func(n uint32) string { return (time.Duration(n) * time.Second).String() },
 	"short":   short,
 }
@@ -92,7 +92,7 @@ func queryOf(r *http.Request) (wire.SearchQuery, error) {
 
 // details is what the view of an agent shows.
 type details struct {
-	wire.CardView
+	wire.AgentView
 	Title string
 }
 
@@ -102,16 +102,16 @@ func (p *Pages) agent(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, wire.SearchQuery{}, wire.NotFound("that is no agent's name: an AMID has 20 to 28 letters and digits"))
 		return
 	}
-	card, err := p.cfg.Source.Agent(r, amid)
+	view, err := p.cfg.Source.Agent(r, amid)
 	if err != nil {
 		p.fail(w, r, wire.SearchQuery{}, err)
 		return
 	}
-	title := wire.Line(card.Agent.Name, 64)
+	title := wire.Line(view.Agent.Name, 64)
 	if title == "" {
-		title = short(card.Agent.AMID)
+		title = short(view.Agent.AMID)
 	}
-	p.show(w, r, http.StatusOK, "agent", title, frame{View: details{CardView: card, Title: title}})
+	p.show(w, r, http.StatusOK, "agent", title, frame{View: details{AgentView: view, Title: title}})
 }
 
 func (p *Pages) describe(w http.ResponseWriter, r *http.Request) {

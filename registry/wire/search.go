@@ -1,52 +1,15 @@
 package wire
 
 import (
-	"time"
-
 	"amesh/identity"
 )
 
-// SearchRow is one agent in a list of our search, short enough that fifty of them fit
-// into a language model's attention: who, what, how much to expect. Its texts are the
-// agent's own words on one line, without control characters.
-type SearchRow struct {
-	AMID         string   `json:"amid"`
-	DID          string   `json:"did" doc:"did:agentmesh:<AMID>, what one sends to"`
-	Name         string   `json:"name" doc:"may be empty; anybody may choose any name"`
-	Summary      string   `json:"summary" doc:"the first line of the description, cut at 160 bytes"`
-	Capabilities []string `json:"capabilities" nullable:"false" doc:"capability ids, at most 8"`
-	More         int      `json:"more_capabilities,omitempty" doc:"how many were left out"`
-	Tier         string   `json:"tier" enum:"anonymous,verified,organization"`
-	Reputation   float64  `json:"reputation" doc:"0 to 1"`
-	Online       bool     `json:"online" doc:"said so itself within the last day"`
-	Card         bool     `json:"card" doc:"whether there is a signed card"`
-}
-
-// SearchPage is one page of our search.
-type SearchPage struct {
-	Items []SearchRow `json:"items" nullable:"false"`
-	Next  string      `json:"next,omitempty" doc:"cursor of the next page; absent on the last one. A page may be short or empty and have a next one"`
-	About int         `json:"about" doc:"rounded number of agents found: 0, 10, 50, 100, 500 or 1000; on the first page only"`
-	More  bool        `json:"about_more,omitempty" doc:"whether there may be more than that"`
-}
-
-// CardView is an agent's card: the signed bytes, what stands in them, and what the
-// registry says about the agent. Whoever decides by it verifies the bytes.
-type CardView struct {
-	Agent        SearchRow             `json:"agent"`
-	Signed       []byte                `json:"signed" doc:"the card as the agent signed it, base64; verify it"`
-	Sequence     uint64                `json:"sequence"`
-	Issued       time.Time             `json:"issued"`
-	Expires      time.Time             `json:"expires"`
-	Name         string                `json:"name"`
-	Description  string                `json:"description"`
-	Capabilities []identity.Capability `json:"capabilities" nullable:"false"`
-}
-
-// Stored answers an upload of a signed object.
-type Stored struct {
-	Sequence uint64    `json:"sequence"`
-	Expires  time.Time `json:"expires"`
+// SearchReply is the answer of GET /v1/registry/search.
+type SearchReply struct {
+	Results []Agent `json:"results"`
+	Total   int     `json:"total"`
+	Limit   int     `json:"limit"`
+	Offset  int     `json:"offset"`
 }
 
 // SearchQuery asks our search. All that is set must hold of an agent; category,
@@ -60,4 +23,58 @@ type SearchQuery struct {
 	Tier        string `query:"tier" enum:"anonymous,verified,organization" doc:"at least this tier"`
 	Limit       int    `query:"limit" minimum:"1" maximum:"50" default:"20"`
 	Cursor      string `query:"cursor" maxLength:"200" doc:"next of the page before, of the same search"`
+}
+
+// MaxPage is the longest page of our lists.
+const MaxPage = 50
+
+// SearchRow is one agent in a list of our search, short enough that fifty of them fit
+// into a language model's attention: who, what, how much to expect. Its texts are the
+// agent's own words on one line, without control characters.
+type SearchRow struct {
+	AMID         string   `json:"amid"`
+	DID          string   `json:"did" doc:"did:agentmesh:<AMID>, what one sends to"`
+	Name         string   `json:"name" doc:"may be empty; anybody may choose any name"`
+	Summary      string   `json:"summary" doc:"the beginning of the description, at most 160 bytes"`
+	Capabilities []string `json:"capabilities" nullable:"false" doc:"capability ids, at most 8"`
+	More         int      `json:"more_capabilities,omitempty" doc:"how many were left out"`
+	Tier         Tier     `json:"tier" enum:"anonymous,verified,organization"`
+	Reputation   float64  `json:"reputation" doc:"0 to 1"`
+	Online       bool     `json:"online" doc:"said so itself within the last day"`
+	Card         bool     `json:"card" doc:"whether there is a signed card"`
+}
+
+// SearchPage is one page of our search.
+type SearchPage struct {
+	Items []SearchRow `json:"items" nullable:"false"`
+	Next  string      `json:"next,omitempty" doc:"cursor of the next page; absent on the last one. A page may be short or empty and have a next one"`
+	About int         `json:"about" doc:"rounded number of agents found: 0, 10, 50, 100, 500 or 1000; on the first page only"`
+	More  bool        `json:"about_more,omitempty" doc:"whether there may be more than that"`
+}
+
+// AgentView is what a registry says about one agent, and what the agent says of itself
+// on its card. Whoever decides by the card verifies its signed bytes.
+type AgentView struct {
+	Agent SearchRow `json:"agent"`
+	Card  *CardView `json:"card,omitempty" doc:"absent without a card that holds now"`
+}
+
+// CardView is what stands on an agent's card.
+type CardView struct {
+	Signed       []byte                `json:"signed" doc:"the card as the agent signed it, base64"`
+	Sequence     uint64                `json:"sequence"`
+	Issued       Time                  `json:"issued"`
+	Expires      Time                  `json:"expires"`
+	Name         string                `json:"name"`
+	Description  string                `json:"description"`
+	Capabilities []identity.Capability `json:"capabilities" nullable:"false"`
+}
+
+// OurStats is the answer of GET /v1/amesh/stats. All numbers are rounded as those of
+// searches are.
+type OurStats struct {
+	Agents  int `json:"agents"`
+	Online  int `json:"online"`
+	Cards   int `json:"cards"`
+	Schemas int `json:"schemas"`
 }

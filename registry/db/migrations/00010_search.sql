@@ -17,11 +17,17 @@ CREATE TABLE search_terms (
 );
 CREATE INDEX search_terms_found ON search_terms (term, rank, amid);
 
--- What was indexed of an agent last, so that a sign of life does not index it again.
+-- What our search shows of an agent, and a digest of all that was indexed of it last, so
+-- that a sign of life does not index it again.
 CREATE TABLE search_agents (
-  amid   TEXT PRIMARY KEY REFERENCES agents (amid) ON DELETE CASCADE,
-  digest BYTEA NOT NULL,
-  rank   BIGINT NOT NULL
+  amid         TEXT PRIMARY KEY REFERENCES agents (amid) ON DELETE CASCADE,
+  digest       BYTEA NOT NULL,
+  rank         BIGINT NOT NULL,
+  name         TEXT NOT NULL,
+  summary      TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  more         INTEGER NOT NULL,
+  has_card     BOOLEAN NOT NULL
 );
 
 -- +goose Down

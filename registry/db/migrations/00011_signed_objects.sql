@@ -32,15 +32,15 @@ CREATE INDEX session_keys_free ON session_keys (amid, kind, key_id) WHERE given_
 CREATE INDEX session_keys_given ON session_keys (amid, given_at) WHERE given_at IS NOT NULL;
 CREATE INDEX session_keys_expires ON session_keys (expires_at);
 
--- JSON schemas; name is the id without the version.
+-- JSON schemas; owner is the first part of the id.
 CREATE TABLE schemas (
   id           TEXT PRIMARY KEY,
-  name         TEXT NOT NULL,
+  owner        TEXT NOT NULL,
   publisher    TEXT NOT NULL,
   body         BYTEA NOT NULL,
   published_at BIGINT NOT NULL
 );
-CREATE INDEX schemas_name ON schemas (name);
+CREATE INDEX schemas_owner ON schemas (owner);
 CREATE INDEX schemas_publisher ON schemas (publisher);
 
 -- +goose Down
