@@ -20,8 +20,8 @@ import (
 
 func (a *app) agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "agent [list|import FILE]",
-		Short:   "List the agents of the node, or import one",
+		Use:     "agent [list|import FILE|card]",
+		Short:   "List the agents of the node, import one, or say what one can do",
 		Long:    "A node hosts one or more agents, each with an identity and a mailbox of its own.",
 		Example: "  amesh agent list\n  amesh agent import ~/.agentmesh/keys/identity.json",
 		Args:    verbs,
@@ -49,7 +49,7 @@ itself is left alone. A running node sees the new agent when it is started again
 		},
 	}
 	take.Flags().StringVar(&name, "name", "default", "name of the agent")
-	cmd.AddCommand(list, take)
+	cmd.AddCommand(list, take, a.cardCommand())
 	return cmd
 }
 

@@ -15,6 +15,8 @@ var expires = time.Date(2026, 11, 23, 9, 14, 0, 0, time.UTC)
 
 // fakeNode is a small node in memory: what verbs ask of it, it does.
 type fakeNode struct {
+	finding
+
 	mu     sync.Mutex
 	self   api.Identity
 	state  api.State // of whatever is sent

@@ -21,7 +21,7 @@ var inBackup = map[byte]bool{
 	rowOut: true, rowOutBody: true, rowOutIndex: true,
 	rowIn: true, rowInBody: true, rowInIndex: true, rowHeld: true, rowSeen: true,
 	rowDue: true, rowSkip: true, rowPeer: true,
-	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowProof: true, rowIdem: true, rowCounter: true, rowRelay: true,
+	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowProof: true, rowIdem: true, rowCounter: true, rowRelay: true, rowRegistry: true,
 
 	// Sessions, prekeys and what was sealed with them.
 	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowDeposit: false, rowFlight: false, rowSealed: false,
@@ -33,7 +33,7 @@ var inBackup = map[byte]bool{
 
 // countersInBackup says the same of every counter.
 var countersInBackup = map[byte]bool{
-	counterArrival: true, counterSequence: true, counterRecord: true,
+	counterArrival: true, counterSequence: true, counterRecord: true, counterCard: true,
 	// A restore has an epoch of its own, and counts anew.
 	counterEpoch: false, counterSealed: false, counterOneTime: false, counterBack: false,
 }

@@ -23,6 +23,6 @@
 // and desk.go what local callers ask of them. prekeys.go has our own published keys,
 // onetime.go those that are used once, handout.go who is given them, deposited.go those that
 // a registry gives away, peerkeys.go those of a peer, learn.go what is found out about one
-// elsewhere, revoke.go and verify.go what owners say of keys; backup.go says what a backup
+// elsewhere, card.go what the owner says of the agent, revoke.go and verify.go what owners say of keys; backup.go says what a backup
 // holds, sweep.go what time takes away.
 package agent

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"amesh/identity"
@@ -60,13 +61,18 @@ func (a *Agent) RememberedRecord(peer identity.AMID) (rec *identity.AgentRecord,
 // use.
 func (a *Agent) OwnRevocation() *identity.Revocation { return a.left.of(a.amid) }
 
-// Remembers reports whether there is more of a peer here than a knock.
-func (a *Agent) Remembers(peer identity.AMID) (yes bool, err error) {
+// Concerns reports whether the end of a key would be news to this agent: its own key is
+// in use, or the peer is remembered and not known to have left.
+func (a *Agent) Concerns(key identity.AMID) (yes bool, err error) {
+	if a.left.of(key) != nil {
+		return false, nil
+	}
+	if key == a.amid {
+		return true, nil
+	}
 	err = a.Store.View(func(r store.Reader) error {
 		all, err := a.remembered(r)
-		for _, one := range all {
-			yes = yes || one == peer
-		}
+		yes = slices.Contains(all, key)
 		return err
 	})
 	return yes, err

@@ -86,15 +86,19 @@ func TestT59RecordIsHeldAgainstTheNewest(t *testing.T) {
 	if err != nil || rec == nil || rec.Bundle.Sequence <= old.Bundle.Sequence || fetched.IsZero() {
 		t.Errorf("remembered %+v of %s, %v", rec, fetched, err)
 	}
-	if yes, err := ann.Remembers(bob.AMID()); err != nil || !yes {
-		t.Errorf("ann remembers bob: %t, %v", yes, err)
+	concerns := func(amid identity.AMID, want bool) {
+		t.Helper()
+		if yes, err := ann.Concerns(amid); err != nil || yes != want {
+			t.Errorf("the end of %s concerns ann: %t, %v", amid.Short(), yes, err)
+		}
 	}
-	if yes, err := ann.Remembers(newKey(t).AMID()); err != nil || yes {
-		t.Errorf("ann remembers a stranger: %t, %v", yes, err)
-	}
+	concerns(ann.AMID(), true)
+	concerns(bob.AMID(), true)
+	concerns(newKey(t).AMID(), false)
 	revoke(t, bob)
 	learns(t, ann, bob)
 	if err := ann.CheckRecord(rec); !errors.Is(err, identity.ErrRevoked) {
 		t.Errorf("of a key that has left: %v", err)
 	}
+	concerns(bob.AMID(), false)
 }

@@ -230,17 +230,10 @@ func (a *Agent) Record(ctx context.Context, p Places) ([]byte, error) {
 		return nil, identity.ErrRevoked
 	}
 	now := a.Clock().Truncate(time.Second)
-	seq := uint64(a.Clock().UnixMilli())
-	err := a.Store.Update(ctx, func(tx store.Tx) error {
-		key := a.key(rowCounter, []byte{counterRecord})
-		b, err := tx.Get(key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if len(b) == 8 {
-			seq = max(seq, binary.BigEndian.Uint64(b)+1)
-		}
-		return tx.Set(key, be64(seq))
+	var seq uint64
+	err := a.Store.Update(ctx, func(tx store.Tx) (err error) {
+		seq, err = a.nextSequence(tx, counterRecord)
+		return err
 	})
 	if err != nil {
 		return nil, err

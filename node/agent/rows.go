@@ -52,17 +52,23 @@ const (
 	rowDeposit  = 'T' // kind 1, id 4                  → depositRow: of a key that somebody else hands out
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowRelay    = 'H' // URL                           → the node's own: see RowRelay
+	rowRegistry = 'N' // URL                           → the node's own: see RowRegistry
 	rowCounter  = 'u' // one byte of name              → u64
 )
 
 // RowRelay is the kind of the rows in which the node remembers an agent's relays.
 const RowRelay = rowRelay
 
+// RowRegistry is the kind of the rows in which the node remembers where an agent is
+// registered.
+const RowRegistry = rowRegistry
+
 // Names of counters.
 const (
 	counterArrival  = 'a' // of the inbox
 	counterSequence = 's' // followed by the peer: last sequence given to it
 	counterRecord   = 'r' // of the agent record
+	counterCard     = 'c' // of the agent card
 	counterEpoch    = 'e' // the agent's epoch
 	counterSealed   = 'n' // envelopes sealed, of which the rollback mark reserves a number
 	counterOneTime  = 'o' // id of the next one-time key

@@ -12,6 +12,8 @@ import (
 // agent names one of the node's agents; empty means the only one, and with
 // several agents a Problem that says so.
 type Backend interface {
+	Directory
+
 	// Status is for owner and agent. With an agent it shows only that agent's view.
 	Status(ctx context.Context, agent string) (Status, error)
 	// Identity is for owner and agent.

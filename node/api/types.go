@@ -344,6 +344,8 @@ type Status struct {
 	Unread   int       `json:"unread" doc:"incoming messages in state new"`
 	Knocks   int       `json:"knocks" doc:"knocks waiting for the owner"`
 	Degraded []string  `json:"degraded,omitempty" doc:"what does not work right now, one sentence each"`
+
+	Registries []Registry `json:"registries,omitempty"`
 }
 
 // Knock is a request to talk, in either direction.

@@ -17,8 +17,8 @@ import (
 var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
-		"inbox", "lease", "read", "ack", "nack"}
-	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup"}
+		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card"}
+	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup", "set-card"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -39,6 +39,8 @@ var sample = map[string]struct{ id, body string }{
 	"block":      {bobAMID.String(), ""},
 	"unblock":    {bobAMID.DID(), ""},
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},
+	"lookup":     {bobAMID.String(), ""},
+	"set-card":   {"", `{"name":"Bot"}`},
 	"backup":     {"", `{"file":"/b.age","passphrase":"open sesame"}`},
 }
 

@@ -101,6 +101,7 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/b.age", Passphrase: "open sesame"}))
 	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/c.age", Recipients: []string{"age1one", "age1two"}}))
 	note("Backup")(b.Backup(ctx, api.BackupRequest{File: "/taken"}))
+	directoryStory(ctx, b, agent, note)
 	note("Identity of nobody")(b.Identity(ctx, "nobody"))
 	return said
 }

@@ -65,6 +65,7 @@ func (s *Server) register() error {
 	s.outgoing(door)
 	s.incoming(door)
 	s.owned(door)
+	s.directory(door)
 
 	// huma describes its own kind of error although nobody gets to see it.
 	schemas := door.OpenAPI().Components.Schemas.Map()

@@ -1,0 +1,283 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"amesh/identity"
+	"amesh/node/agent"
+	"amesh/registry/client"
+)
+
+// What a registry is told about an agent, and what it keeps for it: registration,
+// record, card, presence, one-time keys, and the end of its key.
+
+// Numbers of the one-time keys that lie at a registry.
+const (
+	// depositFull is how many of each kind are left there, depositLow below how many
+	// new ones are brought.
+	depositFull    = 100
+	depositFullKEM = 20
+	depositLow     = 20
+	depositLowKEM  = 5
+)
+
+// entry is what a registry has of an agent, as far as this process knows.
+type entry struct {
+	registered bool
+	record     []byte
+	card       []byte
+	words      string    // capabilities, as they were told
+	present    time.Time // when it was last told that the agent is there
+	edition    string    // of the bundle that the one-time keys go with
+	revoked    bool      // it has the statement
+}
+
+func (l *registryLine) entry(amid identity.AMID) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[amid]
+	if e == nil {
+		e = &entry{}
+		l.entries[amid] = e
+	}
+	return e
+}
+
+// tend brings the registry up to date about all agents, and learns from it whose keys
+// have left. It stops at the first error.
+func (l *registryLine) tend(ctx context.Context) error {
+	if _, err := l.client.Learn(ctx); err != nil {
+		return err
+	}
+	for _, r := range l.rooms() {
+		if err := l.tendAgent(ctx, r); err != nil {
+			return fmt.Errorf("agent %s: %w", r.agent.Name, err)
+		}
+	}
+	return l.learnRevocations(ctx)
+}
+
+// tendAgent does for one agent what is due. Only tend calls it, so that an entry is
+// changed by one goroutine.
+func (l *registryLine) tendAgent(ctx context.Context, r *room) error {
+	e := l.entry(r.agent.AMID())
+	if v := r.agent.OwnRevocation(); v != nil {
+		return l.sayFarewell(ctx, r, e, v)
+	}
+	for _, step := range []func(context.Context, *room, *entry) error{
+		l.register, l.tellWords, l.tellRecord, l.tellCard, l.bringKeys, l.tellPresence,
+	} {
+		// What a 0.2 registry does not have is no failure.
+		if err := step(ctx, r, e); err != nil && !errors.Is(err, client.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
+}
+
+// register registers the agent, once in the life of this process: a registry that knows
+// it already takes what changed.
+func (l *registryLine) register(ctx context.Context, r *room, e *entry) error {
+	if e.registered {
+		return nil
+	}
+	card := r.card.content()
+	words := capabilityIDs(card)
+	err := l.client.Register(ctx, r.key, client.Registration{
+		Exchange: r.agent.ExchangeKey(), Name: card.Name, Capabilities: words, Relay: r.home(),
+	})
+	if err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	if l.client.Kind() == client.KindAmesh {
+		known := l.book.has(registration{r.agent.AMID(), l.client.URL()})
+		if err := l.book.remember(ctx, registration{r.agent.AMID(), l.client.URL()}, l.clock()); err != nil {
+			return err
+		}
+		if !known {
+			l.joined()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.registered, e.words = true, joinWords(words)
+	return nil
+}
+
+// tellWords tells the capabilities when they changed since the registration.
+func (l *registryLine) tellWords(ctx context.Context, r *room, e *entry) error {
+	words := capabilityIDs(r.card.content())
+	if joinWords(words) == e.words {
+		return nil
+	}
+	if err := l.client.SetCapabilities(ctx, r.key, words); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	e.words = joinWords(words)
+	return nil
+}
+
+func (l *registryLine) tellRecord(ctx context.Context, r *room, e *entry) error {
+	raw := r.record()
+	if raw == nil || bytes.Equal(raw, e.record) {
+		return nil
+	}
+	if err := l.client.PutRecord(ctx, r.key, raw); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	e.record = raw
+	return nil
+}
+
+func (l *registryLine) tellCard(ctx context.Context, r *room, e *entry) error {
+	raw, err := r.card.signed(ctx)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(raw, e.card) || raw == nil {
+		return nil
+	}
+	if err := l.client.PutCard(ctx, r.key, raw); err != nil {
+		return fmt.Errorf("card: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.card = raw
+	return nil
+}
+
+// hasCard reports whether the registry has the card with these bytes.
+func (l *registryLine) hasCard(amid identity.AMID, raw []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[amid]
+	return e != nil && raw != nil && bytes.Equal(e.card, raw)
+}
+
+// bringKeys brings one-time keys when few are left, or all are of another epoch.
+func (l *registryLine) bringKeys(ctx context.Context, r *room, e *entry) error {
+	if e.record == nil {
+		return nil // nobody can use keys without the bundle
+	}
+	left, err := l.client.OneTimeKeysLeft(ctx, r.key)
+	if err != nil {
+		return fmt.Errorf("one-time keys: %w", err)
+	}
+	x25519, kem := 0, 0
+	if left.X25519 < depositLow {
+		x25519 = depositFull - left.X25519
+	}
+	if left.KEM < depositLowKEM {
+		kem = depositFullKEM - left.KEM
+	}
+	if x25519+kem == 0 {
+		return nil
+	}
+	keys, err := r.agent.OneTimeDeposit(ctx, l.client.URL(), x25519, kem)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	if err := l.client.PutOneTimeKeys(ctx, r.key, keys); err != nil {
+		return fmt.Errorf("one-time keys: %w", err)
+	}
+	return nil
+}
+
+func (l *registryLine) tellPresence(ctx context.Context, r *room, e *entry) error {
+	if now := l.clock(); now.Sub(e.present).Abs() >= presenceEvery {
+		if err := l.client.SetStatus(ctx, r.key, "online"); err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		e.present = now
+	}
+	return nil
+}
+
+// sayFarewell leaves the statement by which the agent's key has left.
+func (l *registryLine) sayFarewell(ctx context.Context, r *room, e *entry, v *identity.Revocation) error {
+	if e.revoked {
+		return nil
+	}
+	err := l.client.PutRevocation(ctx, r.key, v.Raw())
+	if err != nil && !errors.Is(err, client.ErrUnsupported) {
+		return fmt.Errorf("revocation: %w", err)
+	}
+	e.revoked = true
+	return nil
+}
+
+// leave tells the registry that our agents are not there any more. ctx has ended.
+func (l *registryLine) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), awayTime)
+	defer cancel()
+	for _, r := range l.rooms() {
+		if e := l.entry(r.agent.AMID()); e.present.IsZero() || r.agent.OwnRevocation() != nil {
+			continue
+		}
+		if err := l.client.SetStatus(ctx, r.key, "offline"); err != nil {
+			l.log.Debug("registry was not told that the agent goes", "agent", r.agent.Name, "err", err)
+			return
+		}
+	}
+}
+
+// learnRevocations looks at what the registry says of keys that have left, since it was
+// last looked at. It asks for all, and so does not tell whom our agents know.
+func (l *registryLine) learnRevocations(ctx context.Context) error {
+	news, err := l.client.RevokedSince(ctx, l.newest)
+	if errors.Is(err, client.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("revocations: %w", err)
+	}
+	for _, one := range news {
+		if err := l.learnRevocation(ctx, one.AMID); err != nil {
+			return err
+		}
+		if one.At.After(l.newest) {
+			l.newest = one.At
+		}
+	}
+	return nil
+}
+
+// learnRevocation fetches the statement about a key that one of our agents knows, and
+// hands it to those. Without a statement of the key itself a revocation is a registry's
+// word, on which nothing is done.
+func (l *registryLine) learnRevocation(ctx context.Context, amid identity.AMID) error {
+	var wanted []*room
+	for _, r := range l.rooms() {
+		if yes, err := r.agent.Awaits(amid); err != nil {
+			return err
+		} else if yes {
+			wanted = append(wanted, r)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	v, err := l.client.Revocation(ctx, amid)
+	switch {
+	case errors.Is(err, client.ErrLie):
+		l.warnings.add(warnRevocation, amid, l.clock())
+		return nil
+	case errors.Is(err, client.ErrNotFound):
+		return nil // an administrator's, or a 0.2 registry's
+	case err != nil:
+		return fmt.Errorf("revocation of %s: %w", amid.Short(), err)
+	}
+	for _, r := range wanted {
+		switch err := r.agent.LearnRevocation(ctx, v); {
+		case errors.Is(err, agent.ErrOwnKey):
+			r.keyLost(l.client.URL())
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}

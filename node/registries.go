@@ -1,0 +1,259 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/node/agent"
+	"amesh/node/api"
+	"amesh/registry/client"
+)
+
+// Numbers of the registries.
+const (
+	// maxRegistries is how many the owner may name.
+	maxRegistries = 8
+	// tendEvery is the time between two looks at whether a registry has all that it
+	// should have; a change is told at once.
+	tendEvery = 10 * time.Minute
+	// presenceEvery is how often a registry is told that an agent is there.
+	presenceEvery = 30 * time.Minute
+	// awayTime is how long the end of the node may take for telling that it ends.
+	awayTime = time.Second
+	// againFirst is the pause after a call that failed; it doubles up to againMost.
+	againFirst = 5 * time.Second
+	againMost  = 10 * time.Minute
+	// refusedRest is the pause after a registry said no, which trying again soon does
+	// not change.
+	refusedRest = time.Hour
+)
+
+// ownRegistries checks what the owner wrote as registries. It returns them as a client
+// writes them, each once.
+func ownRegistries(list []string) ([]string, error) {
+	var own []string
+	for _, text := range list {
+		url, err := client.ParseURL(text)
+		if err != nil {
+			return nil, err
+		}
+		if len(url) > maxRelayText {
+			return nil, fmt.Errorf("registry URL %.40q: want at most %d bytes", url, maxRelayText)
+		}
+		if !slices.Contains(own, url) {
+			own = append(own, url)
+		}
+	}
+	if len(own) > maxRegistries {
+		return nil, fmt.Errorf("%d registries, want at most %d", len(own), maxRegistries)
+	}
+	return own, nil
+}
+
+// registries are the registries of a node, in the owner's order. All agents of the node
+// share them.
+type registries struct {
+	book  *registryBook
+	lines []*registryLine
+}
+
+// registryLine is what a node has to do with one registry: a service.
+type registryLine struct {
+	client   *client.Client
+	book     *registryBook
+	warnings *warnings
+	rooms    func() []*room
+	joined   func() // an agent was registered for the first time
+	clock    func() time.Time
+	log      *slog.Logger
+	poke     chan struct{}
+	served   servedKeys
+
+	mu      sync.Mutex
+	state   string // of api.Registry
+	since   time.Time
+	err     error
+	entries map[identity.AMID]*entry
+	newest  time.Time // of the revocations that were looked at
+}
+
+// newRegistries makes the lines. It connects to nobody.
+func newRegistries(urls []string, legacy bool, book *registryBook, line registryLine) (*registries, error) {
+	all := &registries{book: book}
+	for _, url := range urls {
+		c, err := client.New(client.Config{URL: url, Pinned: book.pinned(url), AllowLegacy: legacy, Clock: line.clock})
+		if err != nil {
+			return nil, err
+		}
+		one := &registryLine{
+			client: c, book: book, rooms: line.rooms, joined: line.joined, clock: line.clock, log: line.log.With("registry", url),
+			warnings: &warnings{url: url, log: line.log}, poke: make(chan struct{}, 1),
+			state: "trying", since: line.clock(), entries: make(map[identity.AMID]*entry),
+		}
+		all.lines = append(all.lines, one)
+	}
+	return all, nil
+}
+
+// refresh has every registry looked after soon.
+func (r *registries) refresh() {
+	for _, l := range r.lines {
+		select {
+		case l.poke <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// enrolled reports whether an agent has been registered wherever that binds what is
+// signed for it: then a bare timestamp of it is worth nothing there (relay.md §2).
+func (r *registries) enrolled(amid identity.AMID) bool {
+	for _, l := range r.lines {
+		if l.client.Kind() != client.KindLegacy && !r.book.has(registration{amid, l.client.URL()}) {
+			return false
+		}
+	}
+	return true
+}
+
+// servedTwice takes the mailroom's word that a one-time key which lay at a registry was
+// used twice.
+func (r *registries) servedTwice(url string, peer identity.AMID) {
+	for _, l := range r.lines {
+		if l.client.URL() == url {
+			l.warnings.add(warnTwice, peer, l.clock())
+		}
+	}
+}
+
+// status lists the registries for the owner.
+func (r *registries) status() []api.Registry {
+	var list []api.Registry
+	for _, l := range r.lines {
+		list = append(list, l.status())
+	}
+	return list
+}
+
+func (l *registryLine) status() api.Registry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := api.Registry{URL: l.client.URL(), Kind: string(l.client.Kind()), State: l.state, Since: l.since, Warnings: l.warnings.all()}
+	if l.err != nil {
+		s.Error = l.err.Error()
+	}
+	for _, e := range l.entries {
+		if e.registered {
+			s.Registered++
+		}
+	}
+	return s
+}
+
+// trouble says what is wrong with a registry, nothing for nothing.
+func (l *registryLine) trouble(now time.Time) []string {
+	list := l.warnings.trouble(now)
+	s := l.status()
+	switch s.State {
+	case "failing":
+		list = append(list, "the registry "+s.URL+" does not work: "+s.Error)
+	case "refused":
+		list = append(list, "the registry "+s.URL+" is not used: "+s.Error)
+	}
+	return list
+}
+
+// run looks after the registry until ctx ends, and then tells it that our agents go.
+// Only an error of the store is returned.
+func (l *registryLine) run(ctx context.Context) error {
+	defer l.client.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pause := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			l.leave(ctx)
+			return nil
+		case <-l.poke:
+			if pause > 0 {
+				continue // it does not answer: when it does, all is told
+			}
+		case <-timer.C:
+		}
+		err := l.tend(ctx)
+		if isStorage(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			continue
+		}
+		l.note(err)
+		pause = l.wait(err, pause)
+		rest := pause
+		if rest == 0 {
+			rest = tendEvery
+		}
+		timer.Reset(rest + rand.N(rest/4)) // so that not all nodes come at once
+	}
+}
+
+// wait is the pause before a registry that failed is tried again, 0 for one that works.
+func (l *registryLine) wait(err error, last time.Duration) time.Duration {
+	no, _ := errors.AsType[*client.StatusError](err)
+	switch {
+	case err == nil:
+		return 0
+	case refused(err):
+		return refusedRest
+	case no != nil && no.RetryAfter > 0:
+		return min(max(no.RetryAfter, againFirst), refusedRest)
+	}
+	return min(max(2*last, againFirst), againMost)
+}
+
+// refused tells what trying again soon cannot change.
+func refused(err error) bool {
+	no, _ := errors.AsType[*client.StatusError](err)
+	return errors.Is(err, client.ErrLegacy) || errors.Is(err, client.ErrDowngrade) ||
+		no != nil && (no.Status == 401 || no.Status == 403)
+}
+
+// note keeps what became of the last round, and logs a change.
+func (l *registryLine) note(err error) {
+	state := "ok"
+	switch {
+	case err == nil:
+	case refused(err):
+		state = "refused"
+	default:
+		state = "failing"
+	}
+	l.mu.Lock()
+	changed := l.state != state
+	if changed {
+		l.state, l.since = state, l.clock()
+	}
+	l.err = err
+	l.mu.Unlock()
+	switch {
+	case !changed:
+	case err == nil:
+		l.log.Info("registry works")
+	default:
+		l.log.Warn("registry does not work", "state", state, "err", err)
+	}
+}
+
+// isStorage reports an error after which the node must not go on.
+func isStorage(err error) bool {
+	return errors.Is(err, store.ErrPoisoned) || errors.Is(err, store.ErrClosed)
+}
