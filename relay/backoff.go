@@ -60,7 +60,7 @@ func (c *Client) pause(ctx context.Context, o *outage, up time.Duration, err err
 func noRush(err error) bool {
 	var auth *AuthError
 	return errors.As(err, &auth) || errors.Is(err, ErrReplaced) ||
-		errors.Is(err, ErrLegacyRelay) || errors.Is(err, ErrDowngrade)
+		errors.Is(err, ErrLegacyRelay) || errors.Is(err, ErrLegacyHeld) || errors.Is(err, ErrDowngrade)
 }
 
 // backoff is fully jittered, so that the clients of a restarted relay do not come

@@ -33,6 +33,9 @@ type ClientConfig struct {
 	// AllowLegacy lets the client connect to a relay without "challenge", by a
 	// frame that whoever sees it can use at another service for five minutes.
 	AllowLegacy bool
+	// HoldLegacy is asked before such a frame is signed: as long as it is true there is
+	// none (ErrLegacyHeld). nil: never. It must not block.
+	HoldLegacy func() bool
 	// Hidden asks the relay to tell nobody that we are connected.
 	Hidden bool
 	// Deliver gets every message in the order in which the relay sent them, on one
@@ -62,6 +65,7 @@ type Client struct {
 	url     string
 	id      string // of the relay
 	legacy  bool   // AllowLegacy
+	hold    func() bool
 	hidden  bool
 	key     identity.PrivateKey
 	who     identity.AMID
@@ -109,7 +113,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		url: u.String(), id: id, legacy: cfg.AllowLegacy, hidden: cfg.Hidden, pinned: cfg.Pinned,
+		url: u.String(), id: id, legacy: cfg.AllowLegacy, hold: cfg.HoldLegacy, hidden: cfg.Hidden, pinned: cfg.Pinned,
 		key: cfg.Key, who: cfg.Key.AMID(), deliver: cfg.Deliver, onExpired: cfg.OnExpired, onState: cfg.OnState, onDraining: cfg.OnDraining,
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),

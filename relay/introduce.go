@@ -45,7 +45,7 @@ func (c *Client) introduce(ctx context.Context, ws *websocket.Conn, h http.Heade
 }
 
 // connectFrame says who we are, bound to the relay's challenge if it set one. It
-// returns ErrLegacyRelay or ErrDowngrade where a frame without would be a risk that
+// returns ErrLegacyRelay, ErrLegacyHeld or ErrDowngrade where a frame without would be a risk that
 // nobody took.
 func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 	f := connectFrame{
@@ -66,6 +66,8 @@ func (c *Client) connectFrame(h http.Header) (connectFrame, error) {
 		return connectFrame{}, err
 	case !c.legacy:
 		return connectFrame{}, ErrLegacyRelay
+	case c.hold != nil && c.hold():
+		return connectFrame{}, ErrLegacyHeld
 	}
 	f.Timestamp = timestamp.ToSign(c.freshStamp())
 	f.Signature = signatureText(c.key.SignTimestamp(f.Timestamp))

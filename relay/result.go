@@ -30,6 +30,9 @@ var (
 	// We said nothing to it.
 	ErrLegacyRelay = errors.New("the relay sets no challenge, so what we sign for it could be used at a registry: " +
 		"use another relay, or set relay.allow_legacy if you trust this one")
+	// ErrLegacyHeld means that ClientConfig.HoldLegacy said not yet.
+	ErrLegacyHeld = errors.New("the relay sets no challenge, and the agent is not registered at its registry yet: " +
+		"until then what we sign for the relay could be used there")
 	// ErrDowngrade means that a relay which bound connections to a challenge before
 	// does not now. Somebody may be in between, so we said nothing that is of use.
 	ErrDowngrade = errors.New("the relay used challenges before and does not now, somebody may be in between: " +
