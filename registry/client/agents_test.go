@@ -213,13 +213,12 @@ func TestT16SignedObjectsAreVerified(t *testing.T) {
 	}
 	h := newHouse(t, false)
 	var raw []byte
-	h.mux.HandleFunc("GET /v1/amesh/revocations/{amid}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", binary)
-		_, _ = w.Write(raw)
-	})
-	h.mux.HandleFunc("GET /v1/amesh/cards/{amid}", func(w http.ResponseWriter, _ *http.Request) {
-		sayJSON(w, 200, wire.CardView{Signed: raw})
-	})
+	for _, what := range []string{"revocations", "cards", "records"} {
+		h.mux.HandleFunc("GET /v1/amesh/"+what+"/{amid}", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", wire.Binary)
+			_, _ = w.Write(raw)
+		})
+	}
 	c := h.client(func(cfg *Config) { cfg.Pinned = true })
 	for name, v := range map[string]struct {
 		raw  []byte

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,9 +12,6 @@ import (
 	"amesh/identity"
 	"amesh/registry/wire"
 )
-
-// binary is the content type of signed objects, which travel as they were signed.
-const binary = "application/octet-stream"
 
 // ours is a request of the part of the API that only amesh registries have.
 func ours(method string, segments ...string) request {
@@ -31,7 +29,7 @@ func (c *Client) fetch(ctx context.Context, what string, amid identity.AMID) ([]
 	if err != nil {
 		return nil, err
 	}
-	if a.kind != binary {
+	if a.kind != wire.Binary {
 		return nil, fmt.Errorf("%w: its type is %.60q", ErrMalformed, a.kind)
 	}
 	return a.body, nil
@@ -40,7 +38,7 @@ func (c *Client) fetch(ctx context.Context, what string, amid identity.AMID) ([]
 // PutRecord leaves an agent's signed record.
 func (c *Client) PutRecord(ctx context.Context, key identity.PrivateKey, raw []byte) error {
 	r := ours(http.MethodPut, "records", key.AMID().String())
-	r.body, r.kind = raw, binary
+	r.body, r.kind = raw, wire.Binary
 	_, err := c.sealed(ctx, key, r)
 	return err
 }
@@ -68,79 +66,50 @@ func (c *Client) Record(ctx context.Context, amid identity.AMID) (*identity.Agen
 // PutCard leaves an agent's signed card.
 func (c *Client) PutCard(ctx context.Context, key identity.PrivateKey, raw []byte) error {
 	r := ours(http.MethodPut, "cards", key.AMID().String())
-	r.body, r.kind = raw, binary
+	r.body, r.kind = raw, wire.Binary
 	_, err := c.sealed(ctx, key, r)
 	return err
 }
 
-// OneTimeKeys is one one-time key of each kind, as their agent signed them; nil: none.
-type OneTimeKeys struct {
-	X25519, KEM []byte
-}
-
-// OneTimeLeft is how many one-time keys of each kind a registry has for an agent.
-type OneTimeLeft struct {
-	X25519 int `json:"x25519"`
-	KEM    int `json:"kem"`
-}
-
-// keysJSON are signed one-time keys on their way.
-type keysJSON struct {
-	AMID string   `json:"amid"`
-	Keys [][]byte `json:"keys"`
-}
-
 // PutOneTimeKeys leaves signed one-time keys of an agent to be handed out, one of each
 // kind at a time, and returns how many are there now.
-func (c *Client) PutOneTimeKeys(ctx context.Context, key identity.PrivateKey, keys [][]byte) (OneTimeLeft, error) {
-	raw, err := json.Marshal(keysJSON{key.AMID().String(), orEmpty(keys)})
+func (c *Client) PutOneTimeKeys(ctx context.Context, key identity.PrivateKey, keys [][]byte) (wire.OneTimeKeysReply, error) {
+	raw, err := json.Marshal(wire.OneTimeKeysRequest{Keys: orEmpty(keys)})
 	if err != nil {
-		return OneTimeLeft{}, err
+		return wire.OneTimeKeysReply{}, err
 	}
 	r := ours(http.MethodPost, "one-time-keys", key.AMID().String())
 	r.body = raw
 	a, err := c.sealed(ctx, key, r)
 	if err != nil {
-		return OneTimeLeft{}, err
+		return wire.OneTimeKeysReply{}, err
 	}
-	return decode[OneTimeLeft](a)
+	return decode[wire.OneTimeKeysReply](a)
 }
 
 // TakeOneTimeKeys takes one one-time key of each kind of an agent, as far as there are
 // any; key proves who takes them. They are not verified yet.
-func (c *Client) TakeOneTimeKeys(ctx context.Context, key identity.PrivateKey, of identity.AMID) (OneTimeKeys, error) {
-	raw, err := json.Marshal(struct {
-		AMID string `json:"amid"`
-	}{key.AMID().String()})
-	if err != nil {
-		return OneTimeKeys{}, err
-	}
+func (c *Client) TakeOneTimeKeys(ctx context.Context, key identity.PrivateKey, of identity.AMID) (wire.TakenKeys, error) {
 	r := ours(http.MethodPost, "one-time-keys", of.String(), "take")
-	r.body = raw
+	r.body = []byte("{}")
 	a, err := c.sealed(ctx, key, r)
-	if err != nil {
-		return OneTimeKeys{}, err
+	if errors.Is(err, ErrNotFound) { // it does not know us: strangers may ask, too
+		a, err = c.do(ctx, r)
 	}
-	got, err := decode[struct {
-		X25519 []byte `json:"x25519"`
-		KEM    []byte `json:"kem"`
-	}](a)
-	return OneTimeKeys{X25519: got.X25519, KEM: got.KEM}, err
+	if err != nil {
+		return wire.TakenKeys{}, err
+	}
+	return decode[wire.TakenKeys](a)
 }
 
 // Card fetches the card of an agent. It returns ErrNotFound, or ErrLie for one that the
 // agent did not sign.
 func (c *Client) Card(ctx context.Context, amid identity.AMID) (*identity.Card, error) {
-	if kind, err := c.Learn(ctx); err != nil {
-		return nil, err
-	} else if kind == KindLegacy {
-		return nil, ErrUnsupported
-	}
-	got, err := get[wire.CardView](ctx, c, ours("", "cards", amid.String()))
+	raw, err := c.fetch(ctx, "cards", amid)
 	if err != nil {
 		return nil, err
 	}
-	card, err := identity.ParseCard(got.Signed)
+	card, err := identity.ParseCard(raw)
 	if err == nil && card.Agent != amid {
 		err = fmt.Errorf("a card of %s under the name %s", card.Agent, amid)
 	}

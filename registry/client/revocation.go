@@ -175,7 +175,7 @@ func (c *Client) RevokedSince(ctx context.Context, since time.Time) ([]Revoked, 
 // proof of who brings it: it proves itself.
 func (c *Client) PutRevocation(ctx context.Context, key identity.PrivateKey, raw []byte) error {
 	r := ours(http.MethodPut, "revocations", key.AMID().String())
-	r.body, r.kind = raw, binary
+	r.body, r.kind = raw, wire.Binary
 	_, err := c.sealed(ctx, key, r)
 	return err
 }
