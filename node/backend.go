@@ -73,6 +73,7 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 			}
 		}
 	}
+	s.Registries = m.registries.status()
 	s.Degraded = m.degraded(s)
 	return s, nil
 }
@@ -108,6 +109,12 @@ func (m *mesh) degraded(s api.Status) []string {
 	}
 	for _, r := range m.rooms {
 		list = append(list, r.relays.foreignTrouble()...)
+	}
+	for _, l := range m.registries.all() {
+		list = append(list, l.trouble(m.node.cfg.Clock())...)
+	}
+	for _, r := range m.rooms {
+		list = append(list, r.keyTrouble()...)
 	}
 	for _, a := range s.Agents {
 		list = append(list, rollbackTrouble(a, m.node.cfg.Clock())...)

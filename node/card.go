@@ -33,6 +33,7 @@ type cardFile struct {
 	said    *api.CardContent // nil: no file
 	raw     []byte           // as it was signed last; nil: not yet, or something else is said now
 	renewed time.Time
+	changes int // of what is said
 }
 
 // openCard reads the owner's file.
@@ -88,6 +89,13 @@ func (c *cardFile) now() []byte {
 	return c.raw
 }
 
+// edition changes when something else is said.
+func (c *cardFile) edition() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf(" card %d", c.changes)
+}
+
 // set replaces what the owner says, once it can be signed and is on disk.
 func (c *cardFile) set(ctx context.Context, said api.CardContent) error {
 	c.mu.Lock()
@@ -107,6 +115,7 @@ func (c *cardFile) set(ctx context.Context, said api.CardContent) error {
 		return err
 	}
 	c.said, c.raw, c.renewed = &said, raw, c.clock()
+	c.changes++
 	return nil
 }
 

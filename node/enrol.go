@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"amesh/identity"
@@ -25,24 +26,23 @@ const (
 	depositLowKEM  = 5
 )
 
-// entry is what a registry has of an agent, as far as this process knows.
-type entry struct {
+// enrolment is what a registry has of an agent, as far as this process knows.
+type enrolment struct {
 	registered bool
 	record     []byte
 	card       []byte
 	words      string    // capabilities, as they were told
 	present    time.Time // when it was last told that the agent is there
-	edition    string    // of the bundle that the one-time keys go with
 	revoked    bool      // it has the statement
 }
 
-func (l *registryLine) entry(amid identity.AMID) *entry {
+func (l *registryLine) enrolment(amid identity.AMID) *enrolment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.entries[amid]
+	e := l.enrolments[amid]
 	if e == nil {
-		e = &entry{}
-		l.entries[amid] = e
+		e = &enrolment{}
+		l.enrolments[amid] = e
 	}
 	return e
 }
@@ -61,14 +61,14 @@ func (l *registryLine) tend(ctx context.Context) error {
 	return l.learnRevocations(ctx)
 }
 
-// tendAgent does for one agent what is due. Only tend calls it, so that an entry is
+// tendAgent does for one agent what is due. Only tend calls it, so that an enrolment is
 // changed by one goroutine.
 func (l *registryLine) tendAgent(ctx context.Context, r *room) error {
-	e := l.entry(r.agent.AMID())
+	e := l.enrolment(r.agent.AMID())
 	if v := r.agent.OwnRevocation(); v != nil {
 		return l.sayFarewell(ctx, r, e, v)
 	}
-	for _, step := range []func(context.Context, *room, *entry) error{
+	for _, step := range []func(context.Context, *room, *enrolment) error{
 		l.register, l.tellWords, l.tellRecord, l.tellCard, l.bringKeys, l.tellPresence,
 	} {
 		// What a 0.2 registry does not have is no failure.
@@ -81,7 +81,7 @@ func (l *registryLine) tendAgent(ctx context.Context, r *room) error {
 
 // register registers the agent, once in the life of this process: a registry that knows
 // it already takes what changed.
-func (l *registryLine) register(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) register(ctx context.Context, r *room, e *enrolment) error {
 	if e.registered {
 		return nil
 	}
@@ -104,24 +104,24 @@ func (l *registryLine) register(ctx context.Context, r *room, e *entry) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.registered, e.words = true, joinWords(words)
+	e.registered, e.words = true, strings.Join(words, " ")
 	return nil
 }
 
 // tellWords tells the capabilities when they changed since the registration.
-func (l *registryLine) tellWords(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) tellWords(ctx context.Context, r *room, e *enrolment) error {
 	words := capabilityIDs(r.card.content())
-	if joinWords(words) == e.words {
+	if strings.Join(words, " ") == e.words {
 		return nil
 	}
 	if err := l.client.SetCapabilities(ctx, r.key, words); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
-	e.words = joinWords(words)
+	e.words = strings.Join(words, " ")
 	return nil
 }
 
-func (l *registryLine) tellRecord(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) tellRecord(ctx context.Context, r *room, e *enrolment) error {
 	raw := r.record()
 	if raw == nil || bytes.Equal(raw, e.record) {
 		return nil
@@ -133,7 +133,7 @@ func (l *registryLine) tellRecord(ctx context.Context, r *room, e *entry) error 
 	return nil
 }
 
-func (l *registryLine) tellCard(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) tellCard(ctx context.Context, r *room, e *enrolment) error {
 	raw, err := r.card.signed(ctx)
 	if err != nil {
 		return err
@@ -154,16 +154,16 @@ func (l *registryLine) tellCard(ctx context.Context, r *room, e *entry) error {
 func (l *registryLine) hasCard(amid identity.AMID, raw []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.entries[amid]
+	e := l.enrolments[amid]
 	return e != nil && raw != nil && bytes.Equal(e.card, raw)
 }
 
 // bringKeys brings one-time keys when few are left, or all are of another epoch.
-func (l *registryLine) bringKeys(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) bringKeys(ctx context.Context, r *room, e *enrolment) error {
 	if e.record == nil {
 		return nil // nobody can use keys without the bundle
 	}
-	left, err := l.client.OneTimeKeysLeft(ctx, r.key)
+	left, err := l.client.PutOneTimeKeys(ctx, r.key, nil) // which brings none, and counts
 	if err != nil {
 		return fmt.Errorf("one-time keys: %w", err)
 	}
@@ -181,13 +181,13 @@ func (l *registryLine) bringKeys(ctx context.Context, r *room, e *entry) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	if err := l.client.PutOneTimeKeys(ctx, r.key, keys); err != nil {
+	if _, err := l.client.PutOneTimeKeys(ctx, r.key, keys); err != nil {
 		return fmt.Errorf("one-time keys: %w", err)
 	}
 	return nil
 }
 
-func (l *registryLine) tellPresence(ctx context.Context, r *room, e *entry) error {
+func (l *registryLine) tellPresence(ctx context.Context, r *room, e *enrolment) error {
 	if now := l.clock(); now.Sub(e.present).Abs() >= presenceEvery {
 		if err := l.client.SetStatus(ctx, r.key, "online"); err != nil {
 			return fmt.Errorf("status: %w", err)
@@ -198,7 +198,7 @@ func (l *registryLine) tellPresence(ctx context.Context, r *room, e *entry) erro
 }
 
 // sayFarewell leaves the statement by which the agent's key has left.
-func (l *registryLine) sayFarewell(ctx context.Context, r *room, e *entry, v *identity.Revocation) error {
+func (l *registryLine) sayFarewell(ctx context.Context, r *room, e *enrolment, v *identity.Revocation) error {
 	if e.revoked {
 		return nil
 	}
@@ -215,7 +215,7 @@ func (l *registryLine) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), awayTime)
 	defer cancel()
 	for _, r := range l.rooms() {
-		if e := l.entry(r.agent.AMID()); e.present.IsZero() || r.agent.OwnRevocation() != nil {
+		if e := l.enrolment(r.agent.AMID()); e.present.IsZero() || r.agent.OwnRevocation() != nil {
 			continue
 		}
 		if err := l.client.SetStatus(ctx, r.key, "offline"); err != nil {
@@ -252,7 +252,7 @@ func (l *registryLine) learnRevocations(ctx context.Context) error {
 func (l *registryLine) learnRevocation(ctx context.Context, amid identity.AMID) error {
 	var wanted []*room
 	for _, r := range l.rooms() {
-		if yes, err := r.agent.Awaits(amid); err != nil {
+		if yes, err := r.agent.Concerns(amid); err != nil {
 			return err
 		} else if yes {
 			wanted = append(wanted, r)

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"amesh/dht"
 	"amesh/identity"
-	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/registry/client"
 )
@@ -41,8 +41,6 @@ type finder struct {
 	shelves func() []shelf
 	check   func(*identity.AgentRecord) error // against what was seen of the peer before
 }
-
-var _ agent.Directory = (*finder)(nil)
 
 // finding is what one book said.
 type finding struct {
@@ -156,4 +154,9 @@ func (one finding) source() api.Source {
 		s.State, s.Error, s.Hint = "failed", one.err.Error(), client.Next(one.err)
 	}
 	return s
+}
+
+// isNowhere reports an answer that there is nothing.
+func isNowhere(err error) bool {
+	return errors.Is(err, dht.ErrNotFound) || errors.Is(err, client.ErrNotFound)
 }

@@ -234,3 +234,8 @@ func problemCode(err error) api.Code {
 	}
 	return ""
 }
+
+// cfgElsewhere is the configuration for another node at the same places.
+func (r *running) cfgElsewhere() Config {
+	return Config{Relays: r.cfg.Relays, Registries: r.cfg.Registries, Bootstrap: r.cfg.Bootstrap}
+}

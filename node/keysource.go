@@ -10,7 +10,7 @@ import (
 )
 
 // oneTimeNear is how long the peer's own node is asked for one-time keys before a
-// registry is.
+// registry is, or the knock goes without.
 const oneTimeNear = 500 * time.Millisecond
 
 // keySource asks the peer's node for one-time keys, and the registries when that has none
@@ -25,13 +25,10 @@ var _ agent.KeySource = keySource{}
 
 // OneTimeKeys implements agent.KeySource.
 func (s keySource) OneTimeKeys(ctx context.Context, peer identity.AMID, rec *identity.AgentRecord) (x25519, kem []byte) {
-	if len(s.registries.lines) == 0 {
-		return s.near.OneTimeKeys(ctx, peer, rec)
-	}
 	near, cancel := context.WithTimeout(ctx, oneTimeNear)
 	x25519, kem = s.near.OneTimeKeys(near, peer, rec)
 	cancel()
-	for _, l := range s.registries.lines {
+	for _, l := range s.registries.all() {
 		if x25519 != nil || kem != nil {
 			break
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"amesh/dht"
 	"amesh/identity"
 	"amesh/internal/store"
+	codec "amesh/internal/wire"
 	"amesh/knock"
 	"amesh/node/agent"
 	"amesh/node/api"
@@ -24,21 +26,25 @@ import (
 // mesh is a running node: its agents' mailrooms with their paths, and what they
 // share. It is also the backend of the local API (backend.go).
 type mesh struct {
-	node      *Node
-	host      host.Host
-	store     store.Store
-	stateKey  *store.StateKey
-	transport *direct.Transport
-	dht       *dht.Node
-	policy    *policyFile
-	started   time.Time
-	rooms     []*room
-	changed   chan struct{} // our places may have changed; the records are made anew
-	backups   sync.Mutex    // held while a backup is written
+	node       *Node
+	host       host.Host
+	store      store.Store
+	stateKey   *store.StateKey
+	transport  *direct.Transport
+	dht        *dht.Node
+	policy     *policyFile
+	started    time.Time
+	rooms      []*room
+	changed    chan struct{} // our places may have changed; the records are made anew
+	registries *registries
+	backups    sync.Mutex // held while a backup is written
 }
 
 // room is one agent with its paths.
 type room struct {
+	published
+	key    identity.PrivateKey
+	card   *cardFile
 	agent  *agent.Agent
 	paths  *paths
 	relays *relays
@@ -48,12 +54,17 @@ type room struct {
 
 // add makes the mailroom of an agent. Nothing of it runs yet.
 func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st store.Store, key *store.StateKey, mark string) error {
-	r := &room{}
+	r := &room{key: id.Key}
 	cfg := &m.node.cfg
 	var err error
+	if r.card, err = openCard(filepath.Join(filepath.Dir(mark), cardName), cfg.Clock); err != nil {
+		return err
+	}
+	r.card.sign = func(ctx context.Context, c identity.Card) ([]byte, error) { return r.agent.SignCard(ctx, c) }
 	r.marks = newDeposits(id.Key, func() sealer { return r.agent }, func() []*relay.Client { return r.relays.mailboxes() }, cfg.Logger)
 	r.relays, err = newRelays(relaysConfig{
-		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay, limits: homingLimits(cfg.Homes), log: cfg.Logger,
+		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay,
+		notYet: func() bool { return !m.registries.enrolled(id.Key.AMID()) }, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },
 		expired: func(e relay.Expired, c *relay.Client) { r.gaveUp(e, c) },
@@ -78,8 +89,9 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
 	}
 	r.agent, err = agent.New(agent.Config{
-		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.dht, KeySource: r.paths,
-		Policy: func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
+		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.directory(r), KeySource: keySource{near: r.paths, registries: m.registries, key: id.Key},
+		ServedTwice: m.registries.servedTwice,
+		Policy:      func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -211,10 +223,10 @@ func (m *mesh) firstRecord() time.Duration {
 	return 0
 }
 
-// publish keeps every agent's record in the DHT. The DHT service itself puts it
+// publish keeps every agent's record in the DHT and at the registries. The DHT service itself puts it
 // again when a server comes back.
 func (m *mesh) publish(ctx context.Context) error {
-	if len(m.node.bootstrap) == 0 {
+	if len(m.node.bootstrap)+len(m.registries.all()) == 0 {
 		<-ctx.Done()
 		return nil
 	}
@@ -237,7 +249,7 @@ func (m *mesh) publish(ctx context.Context) error {
 		}
 		for _, r := range m.rooms {
 			places := m.public(r)
-			says := places.String() + r.agent.Edition()
+			says := places.String() + r.agent.Edition() + r.card.edition()
 			if !renew && told[r] == says {
 				continue
 			}
@@ -246,6 +258,7 @@ func (m *mesh) publish(ctx context.Context) error {
 			}
 			told[r] = says
 		}
+		m.registries.refresh()
 	}
 }
 
@@ -262,8 +275,35 @@ func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 		}
 		return err
 	}
+	r.setRecord(raw)
+	m.registries.refresh()
+	if len(m.node.bootstrap) == 0 {
+		return nil
+	}
+	if err := m.leaveCard(ctx, r); err != nil {
+		return err
+	}
 	if err := m.dht.Publish(ctx, raw); err != nil && ctx.Err() == nil {
 		m.node.cfg.Logger.Info("record is not in the DHT yet", "agent", r.agent.Name, "err", err)
+	}
+	return nil
+}
+
+// leaveCard leaves the agent's card where the DHT finds it; only an error of the store is
+// returned.
+func (m *mesh) leaveCard(ctx context.Context, r *room) error {
+	raw, err := r.card.signed(ctx)
+	switch {
+	case ctx.Err() != nil || errors.Is(err, store.ErrNoSpace) || errors.Is(err, codec.ErrMalformed):
+		return nil
+	case err != nil || raw == nil:
+		return err
+	}
+	switch err := m.dht.LeaveCard(ctx, raw); {
+	case err == nil:
+		r.setLeftCard(raw)
+	case ctx.Err() == nil:
+		m.node.cfg.Logger.Info("card is not in the DHT yet", "agent", r.agent.Name, "err", err)
 	}
 	return nil
 }

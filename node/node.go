@@ -80,6 +80,11 @@ type Config struct {
 	// that whoever sees them can use at a registry for five minutes.
 	AllowLegacyRelay bool
 
+	Registries []string // http:// or https:// URLs of registries, at most 8
+	// AllowLegacyRegistry lets agents sign bare timestamps for registries of plain 0.2,
+	// which whoever sees them can use elsewhere for five minutes.
+	AllowLegacyRegistry bool
+
 	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
@@ -156,6 +161,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Relays, err = ownRelays(cfg.Relays); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
+	if cfg.Registries, err = ownRegistries(cfg.Registries); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
 	if err := checkListen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -228,6 +236,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 	if m.dht, err = dht.New(lh, dht.Config{Mode: dht.ModeClient, Bootstrap: n.bootstrap, Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {
 		return err
 	}
+	if m.registries, err = m.openRegistries(ctx, ids); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
 		if err := m.add(ctx, name, ids[name], st, stateKey, h.path(agentsDir, name, markName)); err != nil {
 			return err
@@ -273,6 +284,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
 	meshLayer.run("records", m.publish)
+	for _, l := range m.registries.all() {
+		meshLayer.run("registry", l.run)
+	}
 	meshLayer.run("network", m.watchNetwork)
 	meshLayer.run("policy", func(ctx context.Context) error { return policy.watch(ctx, m.policyChanged) })
 	for _, r := range m.rooms {

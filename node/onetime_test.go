@@ -66,7 +66,7 @@ func TestWhereOneTimeKeysComeFrom(t *testing.T) {
 				s.start(t)
 				c.road(s)
 				began := time.Now()
-				ctx, cancel := context.WithTimeout(t.Context(), agent.DefaultLimits().OneTimeTimeout)
+				ctx, cancel := context.WithTimeout(t.Context(), oneTimeNear)
 				defer cancel()
 				x25519, kem := s.paths.OneTimeKeys(ctx, bob, c.rec)
 				if took := time.Since(began); string(x25519) != c.want || took != c.took {

@@ -12,7 +12,6 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
-	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/registry/client"
 )
@@ -65,47 +64,86 @@ type registries struct {
 	lines []*registryLine
 }
 
+// registryHouse is what a line to a registry needs of the node.
+type registryHouse struct {
+	rooms  func() []*room
+	joined func() // an agent was registered for the first time
+	clock  func() time.Time
+	log    *slog.Logger
+}
+
 // registryLine is what a node has to do with one registry: a service.
 type registryLine struct {
+	registryHouse
 	client   *client.Client
 	book     *registryBook
 	warnings *warnings
-	rooms    func() []*room
-	joined   func() // an agent was registered for the first time
-	clock    func() time.Time
-	log      *slog.Logger
 	poke     chan struct{}
 	served   servedKeys
 
-	mu      sync.Mutex
-	state   string // of api.Registry
-	since   time.Time
-	err     error
-	entries map[identity.AMID]*entry
-	newest  time.Time // of the revocations that were looked at
+	mu         sync.Mutex
+	state      string // of api.Registry
+	since      time.Time
+	err        error
+	enrolments map[identity.AMID]*enrolment
+	newest     time.Time // of the revocations that were looked at
+}
+
+// openRegistries makes what the node has to do with its registries.
+func (m *mesh) openRegistries(ctx context.Context, ids map[string]*identity.Identity) (*registries, error) {
+	cfg := &m.node.cfg
+	named := make(map[string]bool)
+	for _, url := range cfg.Registries {
+		named[url] = true
+	}
+	var amids []identity.AMID
+	for _, id := range ids {
+		amids = append(amids, id.Key.AMID())
+	}
+	book, err := openRegistryBook(ctx, m.store, amids, named)
+	if err != nil {
+		return nil, err
+	}
+	return newRegistries(cfg.Registries, cfg.AllowLegacyRegistry, book, registryHouse{
+		rooms: func() []*room { return m.rooms },
+		joined: func() {
+			for _, r := range m.rooms { // a legacy relay may have waited for it
+				r.relays.retry()
+			}
+		},
+		clock: cfg.Clock, log: cfg.Logger,
+	})
 }
 
 // newRegistries makes the lines. It connects to nobody.
-func newRegistries(urls []string, legacy bool, book *registryBook, line registryLine) (*registries, error) {
+func newRegistries(urls []string, legacy bool, book *registryBook, house registryHouse) (*registries, error) {
 	all := &registries{book: book}
 	for _, url := range urls {
-		c, err := client.New(client.Config{URL: url, Pinned: book.pinned(url), AllowLegacy: legacy, Clock: line.clock})
+		c, err := client.New(client.Config{URL: url, Pinned: book.pinned(url), AllowLegacy: legacy, Clock: house.clock})
 		if err != nil {
 			return nil, err
 		}
 		one := &registryLine{
-			client: c, book: book, rooms: line.rooms, joined: line.joined, clock: line.clock, log: line.log.With("registry", url),
-			warnings: &warnings{url: url, log: line.log}, poke: make(chan struct{}, 1),
-			state: "trying", since: line.clock(), entries: make(map[identity.AMID]*entry),
+			registryHouse: house, client: c, book: book, warnings: &warnings{url: url, log: house.log}, poke: make(chan struct{}, 1),
+			state: "trying", since: house.clock(), enrolments: make(map[identity.AMID]*enrolment),
 		}
+		one.log = house.log.With("registry", url)
 		all.lines = append(all.lines, one)
 	}
 	return all, nil
 }
 
+// all are the lines; a nil registries has none.
+func (r *registries) all() []*registryLine {
+	if r == nil {
+		return nil
+	}
+	return r.lines
+}
+
 // refresh has every registry looked after soon.
 func (r *registries) refresh() {
-	for _, l := range r.lines {
+	for _, l := range r.all() {
 		select {
 		case l.poke <- struct{}{}:
 		default:
@@ -116,7 +154,7 @@ func (r *registries) refresh() {
 // enrolled reports whether an agent has been registered wherever that binds what is
 // signed for it: then a bare timestamp of it is worth nothing there (relay.md §2).
 func (r *registries) enrolled(amid identity.AMID) bool {
-	for _, l := range r.lines {
+	for _, l := range r.all() {
 		if l.client.Kind() != client.KindLegacy && !r.book.has(registration{amid, l.client.URL()}) {
 			return false
 		}
@@ -127,7 +165,7 @@ func (r *registries) enrolled(amid identity.AMID) bool {
 // servedTwice takes the mailroom's word that a one-time key which lay at a registry was
 // used twice.
 func (r *registries) servedTwice(url string, peer identity.AMID) {
-	for _, l := range r.lines {
+	for _, l := range r.all() {
 		if l.client.URL() == url {
 			l.warnings.add(warnTwice, peer, l.clock())
 		}
@@ -137,7 +175,7 @@ func (r *registries) servedTwice(url string, peer identity.AMID) {
 // status lists the registries for the owner.
 func (r *registries) status() []api.Registry {
 	var list []api.Registry
-	for _, l := range r.lines {
+	for _, l := range r.all() {
 		list = append(list, l.status())
 	}
 	return list
@@ -150,7 +188,7 @@ func (l *registryLine) status() api.Registry {
 	if l.err != nil {
 		s.Error = l.err.Error()
 	}
-	for _, e := range l.entries {
+	for _, e := range l.enrolments {
 		if e.registered {
 			s.Registered++
 		}
@@ -212,7 +250,7 @@ func (l *registryLine) wait(err error, last time.Duration) time.Duration {
 	switch {
 	case err == nil:
 		return 0
-	case refused(err):
+	case barred(err):
 		return refusedRest
 	case no != nil && no.RetryAfter > 0:
 		return min(max(no.RetryAfter, againFirst), refusedRest)
@@ -220,8 +258,8 @@ func (l *registryLine) wait(err error, last time.Duration) time.Duration {
 	return min(max(2*last, againFirst), againMost)
 }
 
-// refused tells what trying again soon cannot change.
-func refused(err error) bool {
+// barred tells what trying again soon cannot change.
+func barred(err error) bool {
 	no, _ := errors.AsType[*client.StatusError](err)
 	return errors.Is(err, client.ErrLegacy) || errors.Is(err, client.ErrDowngrade) ||
 		no != nil && (no.Status == 401 || no.Status == 403)
@@ -232,7 +270,7 @@ func (l *registryLine) note(err error) {
 	state := "ok"
 	switch {
 	case err == nil:
-	case refused(err):
+	case barred(err):
 		state = "refused"
 	default:
 		state = "failing"

@@ -67,8 +67,9 @@ func ownRelays(list []string) ([]string, error) {
 // relaysConfig is what relays are made of.
 type relaysConfig struct {
 	key     identity.PrivateKey
-	own     []string // the relays that the owner names, in his order
-	legacy  bool     // the owner trusts relays that set no challenge
+	own     []string    // the relays that the owner names, in his order
+	legacy  bool        // the owner trusts relays that set no challenge
+	notYet  func() bool // as long as it is true no such relay is spoken to; nil: never
 	limits  homing.Limits
 	deliver func(relay.Delivery, *relay.Client)
 	expired func(relay.Expired, *relay.Client) // a relay gave something up; acknowledged there by its ID
@@ -155,7 +156,7 @@ func (r *relays) line(url string) (*relayLine, error) {
 		return nil, err
 	}
 	line.client, err = relay.NewClient(relay.ClientConfig{
-		URL: url, Key: r.key, Logger: r.log, Dial: r.dial, Pinned: r.pinned[id], AllowLegacy: r.legacy,
+		URL: url, Key: r.key, Logger: r.log, Dial: r.dial, Pinned: r.pinned[id], AllowLegacy: r.legacy, HoldLegacy: r.notYet,
 		Deliver: func(d relay.Delivery) {
 			r.took(line)
 			r.deliver(d, line.client)
@@ -275,7 +276,7 @@ func (l *relayLine) show(s *api.Relay) {
 // do not want it.
 func refusal(err error) bool {
 	var auth *relay.AuthError
-	return errors.As(err, &auth) || errors.Is(err, relay.ErrLegacyRelay) || errors.Is(err, relay.ErrDowngrade)
+	return errors.As(err, &auth) || errors.Is(err, relay.ErrLegacyRelay) || errors.Is(err, relay.ErrLegacyHeld) || errors.Is(err, relay.ErrDowngrade)
 }
 
 // relayTrouble says what is wrong with a relay that is needed, nothing for nothing.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"amesh/identity"
-	"amesh/internal/wire"
+	codec "amesh/internal/wire"
 	"amesh/node/api"
 	"amesh/registry/client"
 )
@@ -93,7 +93,7 @@ func lieIn(err error) string {
 		return warnStale
 	case errors.Is(err, identity.ErrBundleConflict):
 		return warnConflict
-	case errors.Is(err, identity.ErrSignature), errors.Is(err, identity.ErrMismatch), errors.Is(err, wire.ErrMalformed),
+	case errors.Is(err, identity.ErrSignature), errors.Is(err, identity.ErrMismatch), errors.Is(err, codec.ErrMalformed),
 		errors.Is(err, identity.ErrKey), errors.Is(err, identity.ErrKEM), errors.Is(err, identity.ErrLowOrder), errors.Is(err, client.ErrLie):
 		return warnForged
 	}

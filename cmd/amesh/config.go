@@ -38,24 +38,26 @@ var fileKeys = map[string]struct {
 	kind valueKind
 	want string
 }{
-	"relay":              {"up", texts, "a ws:// or wss:// URL, or a list of texts"},
-	"relay.homes":        {"up", wholeNumber, "a number, 1 to 8"},
-	"relay.allow_legacy": {"up", truth, "true or false"},
-	"bootstrap":          {"up", texts, "a multiaddr with /p2p/, or a list of texts"},
-	"api":                {"up", oneText, "one text, HOST:PORT"},
-	"listen":             {"up", texts, "a multiaddr, or a list of texts"},
-	"announce":           {"up", oneText, "none or public"},
-	"agent":              {"", oneText, "one text, the name of an agent"},
-	"log_level":          {"", oneText, "debug, info, warn or error"},
+	"relay":                 {"up", texts, "a ws:// or wss:// URL, or a list of texts"},
+	"relay.homes":           {"up", wholeNumber, "a number, 1 to 8"},
+	"relay.allow_legacy":    {"up", truth, "true or false"},
+	"registry":              {"up", texts, "an http:// or https:// URL, or a list of texts"},
+	"registry.allow_legacy": {"up", truth, "true or false"},
+	"bootstrap":             {"up", texts, "a multiaddr with /p2p/, or a list of texts"},
+	"api":                   {"up", oneText, "one text, HOST:PORT"},
+	"listen":                {"up", texts, "a multiaddr, or a list of texts"},
+	"announce":              {"up", oneText, "none or public"},
+	"agent":                 {"", oneText, "one text, the name of an agent"},
+	"log_level":             {"", oneText, "debug, info, warn or error"},
 }
 
 // keyOf are the keys of flags that are named otherwise.
-var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay": "relay.allow_legacy"}
+var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay": "relay.allow_legacy", "allow-legacy-registry": "registry.allow_legacy"}
 
 // fromEnvironment are the flags that AMESH_… variables can set. What only makes
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
-	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
+	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
 }

@@ -112,8 +112,8 @@ func writeHits(w io.Writer, found api.SearchResult) {
 		if h.Status == "online" {
 			seen = h.Status
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.AMID, orDash(shorten(plain(h.Name), hitName)), orDash(plain(h.Tier)), score, seen,
-			orDash(shorten(plain(strings.Join(h.Capabilities, ", ")), hitCapabilities)), plain(strings.Join(h.From, ", ")))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.AMID, orDash(clip(plain(h.Name), hitName)), orDash(plain(h.Tier)), score, seen,
+			orDash(clip(plain(strings.Join(h.Capabilities, ", ")), hitCapabilities)), plain(strings.Join(h.From, ", ")))
 	}
 	_ = t.Flush() // the writer's own errors show where the output ends
 	if found.More {
@@ -128,8 +128,8 @@ func orDash(s string) string {
 	return s
 }
 
-// shorten cuts text that is harmless already to so many letters.
-func shorten(s string, most int) string {
+// clip cuts text that is harmless already to so many letters.
+func clip(s string, most int) string {
 	letters := []rune(s)
 	if len(letters) <= most {
 		return s

@@ -85,6 +85,9 @@ func writeStatus(w io.Writer, s api.Status) {
 	if len(s.Relays) == 0 {
 		fmt.Fprintln(w, "relay    none")
 	}
+	for _, r := range s.Registries {
+		fmt.Fprintf(w, "registry %s  %s%s\n", plain(r.URL), registryState(r), inBrackets(r.Error))
+	}
 	published := "own record not published"
 	if s.DHT.Published {
 		published = "own record published"
@@ -121,6 +124,18 @@ func relayState(r api.Relay) string {
 	}
 	if r.Mailbox > 0 {
 		words = append(words, count(r.Mailbox, "message")+" there for us")
+	}
+	return strings.Join(words, ", ")
+}
+
+// registryState is how a registry is, in few words.
+func registryState(r api.Registry) string {
+	words := []string{r.State, r.Kind}
+	if r.Registered > 0 {
+		words = append(words, count(r.Registered, "agent")+" registered")
+	}
+	if len(r.Warnings) > 0 {
+		words = append(words, count(len(r.Warnings), "warning"))
 	}
 	return strings.Join(words, ", ")
 }

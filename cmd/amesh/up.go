@@ -16,6 +16,7 @@ import (
 	"amesh/node"
 	"amesh/node/api"
 	"amesh/node/homing"
+	"amesh/registry/client"
 	"amesh/relay"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,8 @@ type upOptions struct {
 	relays, bootstrap, listen           []string
 	homes                               int
 	legacy                              bool
+	registries                          []string
+	legacyRegistry                      bool
 	api, announce, name, printAddresses string
 }
 
@@ -40,7 +43,7 @@ SIGTERM or Ctrl-C; what was accepted is on disk and goes on next time.
 What is not given as a flag is taken from the environment (AMESH_RELAY and so on,
 lists with commas), then from config.yaml in the home.`,
 		Example: `  amesh up --name travel-bot
-  amesh up --relay wss://relay.example/v1/connect
+  amesh up --relay wss://relay.example/v1/connect --registry https://registry.example
   amesh up --home /tmp/b --api 127.0.0.1:0 --listen /ip4/127.0.0.1/tcp/0 --print-addrs /tmp/b.json`,
 		Args: words(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
@@ -49,6 +52,8 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringSliceVar(&o.relays, "relay", nil, "ws:// or wss:// `URL` of a relay to be homed on (repeatable; the fastest are chosen)")
 	f.IntVar(&o.homes, "relays-kept", homing.DefaultLimits().Keep, "be homed on at most `N` of the relays at a time, 1 to 8")
 	f.BoolVar(&o.legacy, "allow-legacy-relay", false, "connect also to relays that set no challenge: what is signed for them could be used at a registry")
+	f.StringSliceVar(&o.registries, "registry", nil, "http:// or https:// `URL` of a registry to be found at (repeatable)")
+	f.BoolVar(&o.legacyRegistry, "allow-legacy-registry", false, "register also at registries of AgentMesh 0.2: what is signed for them could be used elsewhere")
 	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
@@ -75,7 +80,8 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	n, err := node.New(node.Config{
-		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy, Bootstrap: o.bootstrap, Listen: o.listen,
+		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
+		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, Bootstrap: o.bootstrap, Listen: o.listen,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
@@ -110,6 +116,11 @@ func (o upOptions) check(home string) error {
 	for _, url := range o.relays {
 		if _, err := relay.ParseURL(url); err != nil {
 			return usagef("--relay: %v", err).next("write it like wss://relay.example/v1/connect; a relay prints it behind \"use it\"")
+		}
+	}
+	for _, url := range o.registries {
+		if _, err := client.ParseURL(url); err != nil {
+			return usagef("--registry: %v", err).next("write it like https://registry.example")
 		}
 	}
 	if err := checkBootstrap(o.bootstrap); err != nil {
@@ -166,10 +177,11 @@ func (a *app) firstName(name string) (string, error) {
 
 // ready is what up says with --json.
 type ready struct {
-	Home      string         `json:"home"`
-	Agents    []api.Identity `json:"agents"`
-	Relays    []string       `json:"relays"`
-	Strangers string         `json:"strangers,omitempty"`
+	Home       string         `json:"home"`
+	Agents     []api.Identity `json:"agents"`
+	Relays     []string       `json:"relays"`
+	Registries []string       `json:"registries,omitempty"`
+	Strangers  string         `json:"strangers,omitempty"`
 	node.Addrs
 }
 
@@ -178,7 +190,7 @@ type ready struct {
 func (a *app) welcome(ctx context.Context, addrs node.Addrs, o upOptions, started time.Time) error {
 	own := api.NewClient(api.ClientConfig{Socket: addrs.Socket})
 	defer own.Close()
-	r := ready{Home: a.home, Relays: append([]string{}, o.relays...), Addrs: addrs}
+	r := ready{Home: a.home, Relays: append([]string{}, o.relays...), Registries: o.registries, Addrs: addrs}
 	status, err := own.Status(ctx, "")
 	if err != nil {
 		return err
@@ -221,6 +233,9 @@ func writeReady(w io.Writer, r ready, took time.Duration) {
 	}
 	if len(r.Relays) == 0 {
 		fmt.Fprintln(w, "relay      none: messages reach only agents that can be connected to directly")
+	}
+	for _, url := range r.Registries {
+		fmt.Fprintf(w, "registry   %s\n", url)
 	}
 	fmt.Fprintf(w, "api        unix:%s  %s\n", r.Socket, r.API)
 	if says, ok := strangersDo[r.Strangers]; ok {

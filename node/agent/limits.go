@@ -33,7 +33,7 @@ type Limits struct {
 	OneTimeLife    time.Duration // expires of a one-time key after created
 	OneTimePerNode int           // answers with one-time keys that one node gets in an hour
 	OneTimePerHour int           // and all nodes together
-	OneTimeTimeout time.Duration // a peer's node is asked for one-time keys this long
+	OneTimeTimeout time.Duration // a peer's node, and registries, are asked for one-time keys this long
 
 	Receiving     int           // sessions with a peer that only receive
 	SessionPace   time.Duration // no more than so many new ones are asked for in this time
@@ -77,7 +77,7 @@ func DefaultLimits() Limits {
 		MaxBody: 1 << 20, MaxTTL: 72 * time.Hour, DedupMemory: 240 * time.Hour, RelayRetention: 72 * time.Hour,
 		Skew: 10 * time.Minute, SessionKeep: 30 * day, IdempotencyKeep: 168 * time.Hour, HistoryKeep: 7 * day, KnockHistory: 1000,
 		BundleLife: 14 * day, BundleRenew: 7 * day, BundleUse: day, PrekeyGrace: 8 * day,
-		OneTime: 100, OneTimeKEM: 20, OneTimeLife: 30 * day, OneTimePerNode: 5, OneTimePerHour: 60, OneTimeTimeout: 500 * time.Millisecond,
+		OneTime: 100, OneTimeKEM: 20, OneTimeLife: 30 * day, OneTimePerNode: 5, OneTimePerHour: 60, OneTimeTimeout: 2 * time.Second,
 		RecordLife: day, RecordRenew: 6 * time.Hour, KnockLife: knock.MaxLife,
 		Receiving: 8, SessionPace: 30 * time.Second, SkippedKeep: 7 * day, Window: 400, GapTimeout: time.Minute, RepeatEvery: 5 * time.Second,
 		ResendFirst: 15 * time.Second, ResendMost: time.Hour, Batch: 64, QueuedPerPeer: 512, Held: 2000,

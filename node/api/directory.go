@@ -65,7 +65,7 @@ type Hit struct {
 	Name         string        `json:"name,omitempty"`
 	Description  string        `json:"description,omitempty"`
 	Capabilities []string      `json:"capabilities" nullable:"false"`
-	Tier         string        `json:"tier,omitempty" enum:"anonymous,verified,organization" doc:"as far as it is proved"`
+	Tier         string        `json:"tier,omitempty" enum:"anonymous,verified,organization" doc:"as a registry says; a lookup shows what proves it"`
 	Reputation   *float64      `json:"reputation,omitempty" doc:"0 to 1, as a registry says; absent when none does"`
 	Status       string        `json:"status,omitempty" enum:"online,away,offline,dnd" doc:"as a registry says"`
 	LastSeen     *time.Time    `json:"last_seen,omitempty"`

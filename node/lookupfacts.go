@@ -1,0 +1,80 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"amesh/identity"
+	"amesh/node/api"
+	"amesh/registry/client"
+	rwire "amesh/registry/wire"
+)
+
+// setKey notes the agent's signing key. Every source proves the same one: the AMID is
+// made of it.
+func setKey(l *api.Lookup, key identity.PublicKey, from string) {
+	if l.SigningKey == "" {
+		l.SigningKey, l.KeyFrom, l.Fingerprint = key.Text(), from, digest(key[:])
+	}
+}
+
+// setCard takes over a verified card, unless a newer one was found.
+func setCard(l *api.Lookup, c *identity.Card, from string) {
+	if l.Card != nil && l.Card.Sequence >= c.Sequence {
+		return
+	}
+	l.Card = &api.LookupCard{From: from, Sequence: c.Sequence, Issued: c.Issued, Expires: c.Expires, CardContent: api.CardContent{
+		Name: c.Name, Description: c.Description, Capabilities: c.Capabilities,
+	}}
+	if c.Name != "" {
+		l.Name, l.NameFrom = c.Name, "card"
+	}
+}
+
+// judgeTier takes over a tier that a certificate proves; what is not proved is shown as
+// the registry's claim. A registry that signs certificates and shows none is counted.
+func (l *registryLine) judgeTier(to *api.Lookup, a client.Agent) {
+	if a.Tier == rwire.TierAnonymous {
+		return
+	}
+	if to.Tier.Proof == "" {
+		to.Tier.Claimed, to.Tier.From = string(a.Tier), l.client.URL()
+	}
+	if l.client.Kind() == client.KindAmesh && a.Certificate == "" {
+		l.warnings.add(warnTier, a.AMID, l.clock())
+	}
+}
+
+// addDocument adds the agent's DID document: made here of a verified record, or where
+// there is none, as a registry has it.
+func (m *mesh) addDocument(ctx context.Context, l *api.Lookup, rec *identity.AgentRecord) {
+	if rec != nil {
+		relay := ""
+		if len(rec.Relays) > 0 {
+			relay = rec.Relays[0]
+		}
+		doc := identity.NewDIDDocument(rec.SigningKey, rec.Bundle.Certificate.Exchange, relay, rec.Created, rec.Created)
+		if raw, err := json.MarshalIndent(doc, "", "  "); err == nil {
+			l.Document, l.DocumentBy = raw, "this node, of the record"
+		}
+		return
+	}
+	for _, line := range m.registries.all() {
+		raw, key, err := line.client.Document(ctx, l.AMID)
+		if err != nil || key.AMID() != l.AMID {
+			continue
+		}
+		l.Document, l.DocumentBy = indented(raw), line.client.URL()
+		return
+	}
+}
+
+// indented writes JSON as people read it; what came is JSON.
+func indented(raw json.RawMessage) json.RawMessage {
+	var b bytes.Buffer
+	if json.Indent(&b, raw, "", "  ") != nil {
+		return raw
+	}
+	return b.Bytes()
+}

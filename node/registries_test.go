@@ -1,0 +1,286 @@
+package node
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"amesh/identity"
+	"amesh/internal/store"
+	"amesh/node/api"
+	rwire "amesh/registry/wire"
+)
+
+// town is a station without a DHT for the nodes, and a registry where they find each
+// other.
+func town(t *testing.T) (*station, *hall, Config) {
+	t.Helper()
+	s, h := newStation(t), newHall(t)
+	return s, h, Config{Relays: []string{s.url}, Registries: []string{h.url}}
+}
+
+func warned(t *testing.T, r *running, code string) *api.Warning {
+	t.Helper()
+	s, err := r.api.Status(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reg := range s.Registries {
+		for _, w := range reg.Warnings {
+			if w.Code == code {
+				told := slices.ContainsFunc(s.Degraded, func(d string) bool { return strings.Contains(d, reg.URL) && strings.Contains(d, code) })
+				if !told {
+					t.Errorf("%s is not among the problems: %q", code, s.Degraded)
+				}
+				return &w
+			}
+		}
+	}
+	return nil
+}
+
+// mustWarn is a warning of the registry's that names it and the agent.
+func mustWarn(t *testing.T, r *running, code string, about identity.AMID) {
+	t.Helper()
+	w := warned(t, r, code)
+	if w == nil {
+		t.Fatalf("no warning %s", code)
+	}
+	if w.About == nil || *w.About != about || w.Count < 1 {
+		t.Errorf("%s: %+v", code, w)
+	}
+}
+
+// A registry is enough to find a stranger and to knock with one-time keys while no DHT is
+// there; what it has of an agent comes and goes with the node.
+func TestStrangersMeetThroughARegistry(t *testing.T) {
+	_, h, cfg := town(t)
+	a, b := startNode(t, cfg), startNode(t, cfg)
+	b.set("strangers", "accept")
+	h.has(a.amid)
+	h.has(b.amid)
+	h.mu.Lock()
+	keys := len(h.keys[b.amid.String()])
+	h.mu.Unlock()
+	if keys != depositFull+depositFullKEM {
+		t.Errorf("%d one-time keys at the registry, want %d", keys, depositFull+depositFullKEM)
+	}
+	if m := a.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
+		t.Fatalf("%s (%s)", m.State, m.Reason)
+	}
+	h.mu.Lock()
+	left := len(h.keys[b.amid.String()])
+	h.mu.Unlock()
+	if left != keys-2 {
+		t.Errorf("%d keys left, want %d: the knock used one of each kind", left, keys-2)
+	}
+	s, err := a.api.Status(t.Context(), "")
+	if err != nil || len(s.Registries) != 1 || s.Registries[0].State != "ok" || s.Registries[0].Kind != "amesh" || s.Registries[0].Registered != 1 || len(s.Registries[0].Warnings) > 0 {
+		t.Errorf("%+v, %v", s.Registries, err)
+	}
+	b.end()
+	h.until("bob is away", func() bool { return h.status[b.amid.String()] == rwire.StatusOffline })
+}
+
+// A node with a registry that is not there works without, and says so.
+func TestRegistryAway(t *testing.T) {
+	s := newStation(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	cfg := Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Registries: []string{gone.URL}}
+	a, b := startNode(t, cfg), startNode(t, cfg)
+	b.set("strangers", "accept")
+	if m := a.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
+		t.Fatalf("%s (%s)", m.State, m.Reason)
+	}
+	st, err := a.api.Status(t.Context(), "")
+	if err != nil || !slices.ContainsFunc(st.Degraded, func(d string) bool { return strings.HasPrefix(d, "the registry "+gone.URL+" does not work") }) {
+		t.Errorf("%q, %v", st.Degraded, err)
+	}
+}
+
+// liars is two nodes that find each other only through a registry, which begins to lie
+// once it has all.
+func liars(t *testing.T, lie func(h *hall, b *running)) (h *hall, a, b *running) {
+	t.Helper()
+	_, h, cfg := town(t)
+	b = startNode(t, cfg)
+	b.set("strangers", "accept")
+	h.has(b.amid)
+	a = startNode(t, cfg)
+	h.has(a.amid)
+	h.mu.Lock()
+	lie(h, b)
+	h.mu.Unlock()
+	return h, a, b
+}
+
+// staysApart sends a message that must not be knocked for.
+func staysApart(t *testing.T, a, b *running) {
+	t.Helper()
+	m := a.send(b, "hello", api.SendRequest{TimeoutMS: 1500})
+	if m.State != api.StateWaiting || m.Reason != api.ReasonNoBundle {
+		t.Errorf("%s (%s), want it to wait for keys", m.State, m.Reason)
+	}
+}
+
+// T16: a registry that swaps the signed prekey in a record gets no knock, and its name is
+// in the status.
+func TestT16RegistrySwapsAPrekey(t *testing.T) {
+	h, a, b := liars(t, func(h *hall, b *running) {
+		rec, err := identity.ParseAgentRecord(h.objects["records/"+b.amid.String()])
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.lie = func(_ string, raw []byte) []byte {
+			return bytes.Replace(raw, rec.Bundle.SignedPrekey[:], bytes.Repeat([]byte{9}, 32), 1)
+		}
+	})
+	staysApart(t, a, b)
+	mustWarn(t, a, warnForged, b.amid)
+	h.mu.Lock()
+	h.lie = nil
+	h.mu.Unlock()
+	if m := a.send(b, "again", api.SendRequest{}); m.State != api.StateDelivered {
+		t.Errorf("once it is honest: %s (%s)", m.State, m.Reason)
+	}
+}
+
+// T16: a registry that leaves the KEM key out of a bundle gets no knock without one.
+func TestT16RegistryStripsTheKEMKey(t *testing.T) {
+	_, a, b := liars(t, func(h *hall, b *running) {
+		rec, err := identity.ParseAgentRecord(h.objects["records/"+b.amid.String()])
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.lie = func(_ string, raw []byte) []byte { return bytes.Replace(raw, rec.Bundle.KEMKey, nil, 1) }
+	})
+	staysApart(t, a, b)
+	mustWarn(t, a, warnForged, b.amid)
+}
+
+// T16, T59: a registry that replays an old bundle after a newer one was seen is found out,
+// and the newer one stays in use.
+func TestT16RegistryReplaysABundle(t *testing.T) {
+	h, a, b := liars(t, func(*hall, *running) {})
+	key := "records/" + b.amid.String()
+	h.mu.Lock()
+	old := bytes.Clone(h.objects[key])
+	h.mu.Unlock()
+	if _, err := b.api.RotateKeys(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the new record", func() bool { return !bytes.Equal(h.objects[key], old) })
+	if m := a.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
+		t.Fatalf("%s (%s)", m.State, m.Reason)
+	}
+	h.mu.Lock()
+	h.lie = func(kind string, raw []byte) []byte {
+		if kind == "records" {
+			return old
+		}
+		return raw
+	}
+	h.mu.Unlock()
+	l, err := a.api.Lookup(t.Context(), "", b.amid.String(), false)
+	if err != nil || l.Record == nil || l.Record.From != sourceCache || l.Record.BundleSequence < 2 {
+		t.Errorf("%+v, %v", l.Record, err)
+	}
+	mustWarn(t, a, warnStale, b.amid)
+}
+
+// T17: a registry that serves one one-time key twice costs a knock more; both agents
+// talk, and the node that left the key there says whose fault it is.
+func TestT17RegistryServesOneKeyTwice(t *testing.T) {
+	h, a, b := liars(t, func(h *hall, _ *running) { h.twice = true })
+	c := startNode(t, a.cfgElsewhere())
+	h.has(c.amid)
+	for _, from := range []*running{a, c} {
+		if m := from.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
+			t.Fatalf("%s (%s)", m.State, m.Reason)
+		}
+	}
+	mustWarn(t, b, warnTwice, c.amid)
+}
+
+// A registry that makes more of an agent than it can prove is found out by who looks.
+func TestRegistryLiesAboutATier(t *testing.T) {
+	_, a, b := liars(t, func(h *hall, _ *running) { h.tier = rwire.TierOrganization })
+	l, err := a.api.Lookup(t.Context(), "", b.amid.String(), false)
+	if err != nil || l.Tier.Tier != "anonymous" || l.Tier.Proof != "" || l.Tier.Claimed != "organization" {
+		t.Errorf("%+v, %v", l.Tier, err)
+	}
+	mustWarn(t, a, warnTier, b.amid)
+}
+
+// T11: a peer that was off when a key left hears of it from the registry, where the
+// statement of the key itself lies.
+func TestT11RevocationThroughARegistry(t *testing.T) {
+	h, a, b := liars(t, func(*hall, *running) {})
+	if m := a.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
+		t.Fatalf("%s (%s)", m.State, m.Reason)
+	}
+	a.end()
+	if _, err := b.api.Revoke(t.Context(), "", api.RevokeRequest{Reason: "compromised"}); err != nil {
+		t.Fatal(err)
+	}
+	key := "revocations/" + b.amid.String()
+	h.until("bob's statement", func() bool { return h.objects[key] != nil })
+	b.end()
+	row := map[string]any{"amid": b.amid.String(), "reason": "key_compromise", "revoked_by": b.amid.String(), "revoked_at": time.Now()}
+	h.mu.Lock()
+	h.revoked = []map[string]any{row}
+	good := h.objects[key]
+	h.objects[key] = bytes.Replace(good, []byte{byte(identity.Compromised)}, []byte{byte(identity.Retired)}, 1) // or some other byte
+	h.mu.Unlock()
+	a.start()
+	h.until("a fetched the forgery", func() bool { return h.calls["GET /v1/amesh/revocations/{amid}"] > 0 })
+	h.mu.Lock()
+	h.objects[key] = good
+	h.mu.Unlock()
+	a.end()
+	a.start()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C { // it is another goroutine's doing, of which there is no event
+		list, err := a.api.Contacts(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 1 && list[0].Revoked != nil && list[0].Revoked.Reason == "compromised" {
+			break
+		}
+	}
+}
+
+// The agent is registered before its first line to a relay that could use what is signed
+// for it (relay.md §2).
+func TestRegisteredBeforeALegacyRelay(t *testing.T) {
+	h := newHall(t)
+	book, err := openRegistryBook(t.Context(), store.NewMemory(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := newRegistries([]string{h.url}, false, book, registryHouse{rooms: func() []*room { return nil }, joined: func() {}, clock: time.Now, log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	amid := freshKey(t).AMID()
+	if all.enrolled(amid) {
+		t.Error("enrolled before anything")
+	}
+	if err := book.remember(t.Context(), registration{amid, h.url}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if !all.enrolled(amid) || !book.pinned(h.url) {
+		t.Error("not enrolled once it is registered")
+	}
+	var none *registries
+	if !none.enrolled(amid) {
+		t.Error("without a registry nothing is waited for")
+	}
+}
