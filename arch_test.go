@@ -45,6 +45,8 @@ var rooms = []room{
 	{dir: "ratchet", may: []string{"internal/wire"}, pure: true},
 	{dir: "knock", may: []string{"ratchet", "identity", "internal/..."}, pure: true},
 
+	// Apart from dht, so that a relay does not carry it.
+	{dir: "dht/lan", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "dht", may: []string{"identity", "internal/..."}, libp2p: true},
 	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "relay/ban", "internal/..."}, libp2p: true},
 	{dir: "relay/socket"},
@@ -72,7 +74,7 @@ var rooms = []room{
 	// dht owns the host, its address rules and its dial back-off.
 	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
-		"identity", "ratchet", "knock", "dht", "relay/...", "registry/client", "registry/wire", "internal/...", "node/..."}},
+		"identity", "ratchet", "knock", "dht/...", "relay/...", "registry/client", "registry/wire", "internal/...", "node/..."}},
 	{dir: "gateway/...", may: []string{
 		"identity", "dht", "relay", "registry/client", "registry/wire", "internal/...", "gateway/..."}},
 

@@ -53,6 +53,13 @@ func (r AddressRules) Allow(a ma.Multiaddr) bool {
 	return within(ip, r.Interfaces)
 }
 
+// Private reports whether a is an address of a network that is not the internet, this
+// machine's own among them.
+func Private(a ma.Multiaddr) bool {
+	ip, ok := ipOf(a)
+	return ok && (ip.IsLoopback() || within(ip, localOnly))
+}
+
 var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 
 // neverDialled are addresses that are no node's: unspecified, multicast, reserved.

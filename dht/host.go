@@ -136,7 +136,9 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	}
 	// The service waits for a proof of being reachable from outside, which nobody
 	// gives on loopback or in a closed network; whoever runs a relay says so.
-	return append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableRelayService(relay.WithResources(limits.circuits()))), nil
+	// Nodes ask it whether they can be reached from outside (AutoNAT): those that can
+	// serve the table too.
+	return append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableNATService(), libp2p.EnableRelayService(relay.WithResources(limits.circuits()))), nil
 }
 
 func resourceManager(l HostLimits) (network.ResourceManager, error) {

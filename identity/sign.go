@@ -22,6 +22,7 @@ const (
 	TagRelayNotice    Tag = "amesh/1 relay notice"
 	TagMessage        Tag = "amesh/1 message"
 	TagAgentCard      Tag = "amesh/1 agent card"
+	TagPresence       Tag = "amesh/1 lan presence"
 	TagRegistryCall   Tag = "amesh/1 registry request"
 	TagInvite         Tag = "amesh/1 invite"
 )

@@ -41,7 +41,7 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 		Listen: dht.Multiaddrs(m.host), Agents: []api.Agent{}, Relays: []api.Relay{}, Peers: []api.Peer{},
 	}
 	d := m.dht.Status()
-	s.DHT.Peers = d.Peers
+	s.DHT.Peers, s.DHT.Serving, s.LAN = d.Peers, d.Serving, m.lanStatus()
 	s.DHT.Published = len(d.Published) > 0
 	for _, p := range d.Published {
 		s.DHT.Published = s.DHT.Published && !p.Confirmed.IsZero()

@@ -19,6 +19,7 @@ const findSettle = 250 * time.Millisecond
 
 // sourceDHT and sourceCache name the sources that are no registry.
 const (
+	sourceLAN   = "lan"
 	sourceDHT   = "dht"
 	sourceCache = "cache"
 )

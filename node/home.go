@@ -22,6 +22,7 @@ import (
 //	agents/<name>/mark            its rollback mark
 //	owner.token                   the owner's credential on TCP (0600)
 //	node.key                      the node's own key, for its peer id (0600)
+//	servers.json                  DHT servers that were known, for the next start
 //	state/                        the store; state.key beside it seals its secrets (0600)
 //	policy.json                   who may talk to us
 //	config.yaml                   read by the command line
@@ -30,6 +31,7 @@ import (
 const (
 	agentsDir   = "agents"
 	nodeKeyFile = "node.key"
+	serversFile = "servers.json"
 	stateDir    = "state"
 	stateKey    = "state.key"
 	policyName  = "policy.json"

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 
 	"amesh/dht"
+	"amesh/dht/lan"
 	"amesh/identity"
 	"amesh/internal/store"
 	codec "amesh/internal/wire"
@@ -32,6 +33,7 @@ type mesh struct {
 	stateKey   *store.StateKey
 	transport  *direct.Transport
 	dht        *dht.Node
+	lan        *lan.Service // nil: the owner wants no neighbours
 	policy     *policyFile
 	started    time.Time
 	rooms      []*room
@@ -84,7 +86,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		return err
 	}
 	r.paths = &paths{
-		direct: m.transport, relays: r.relays, roads: newRoads(),
+		direct: m.transport, relays: r.relays, roads: newRoads(m.nearby),
 		places: func() agent.Places { return m.places(r) },
 		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
 	}
@@ -223,10 +225,10 @@ func (m *mesh) firstRecord() time.Duration {
 	return 0
 }
 
-// publish keeps every agent's record in the DHT and at the registries. The DHT service itself puts it
-// again when a server comes back.
+// publish keeps every agent's record in the DHT, at the registries and ready for
+// neighbours. The DHT service itself puts it again when a server comes back.
 func (m *mesh) publish(ctx context.Context) error {
-	if len(m.node.bootstrap)+len(m.registries.all()) == 0 {
+	if len(m.node.bootstrap)+len(m.registries.all()) == 0 && m.lan == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -267,6 +269,7 @@ func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 	raw, err := r.agent.Record(ctx, p)
 	if errors.Is(err, identity.ErrRevoked) {
 		m.dht.Withdraw(r.agent.AMID())
+		r.setRecord(nil)
 		return nil
 	}
 	if err != nil {

@@ -87,6 +87,8 @@ type Config struct {
 
 	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
+	DHT       dht.Mode // whether the node keeps records for others; default client
+	LAN       bool     // find agents in private networks by multicast, and be found there
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
 	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
 	Announce  string   // AnnounceNone (default) or AnnouncePublic: put addresses into the public record
@@ -233,7 +235,10 @@ func (n *Node) once(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	if m.dht, err = dht.New(lh, dht.Config{Mode: dht.ModeClient, Bootstrap: n.bootstrap, Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {
+	if m.dht, err = dht.New(lh, dht.Config{Mode: n.cfg.DHT, Bootstrap: n.bootstrap, Memory: dht.FileMemory(h.path(serversFile)), Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {
+		return err
+	}
+	if m.lan, err = m.newLAN(); err != nil {
 		return err
 	}
 	if m.registries, err = m.openRegistries(ctx, ids); err != nil {
@@ -283,6 +288,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 	defer meshLayer.end()
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
+	if m.lan != nil {
+		meshLayer.run("lan", m.lan.Run)
+	}
 	meshLayer.run("records", m.publish)
 	for _, l := range m.registries.all() {
 		meshLayer.run("registry", l.run)

@@ -111,6 +111,16 @@ func (p *paths) Seen(peer identity.AMID, peerID string) {
 	}
 }
 
+// appeared hears that a peer is in the local network: it deserves a dial at once.
+func (p *paths) appeared(peer identity.AMID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.roads.find(peer) != nil {
+		r := p.roads.of(peer)
+		r.next, r.pause = time.Time{}, 0
+	}
+}
+
 // connected kicks those who can be reached by a peer id. Others are left alone: a
 // stranger opens connections as often as he likes.
 func (p *paths) connected(peerID string) {

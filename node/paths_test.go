@@ -47,7 +47,7 @@ func newRoadside() *roadside {
 	s := &roadside{up: make(map[string]bool), dialed: make(chan error)}
 	s.relay.roadside = s
 	s.paths = &paths{
-		direct: s, relays: &s.relay, roads: newRoads(),
+		direct: s, relays: &s.relay, roads: newRoads(func(identity.AMID) agent.Places { return agent.Places{} }),
 		kick: func(p identity.AMID) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -24,6 +24,7 @@ const (
 type roads struct {
 	peers     map[identity.AMID]*road
 	strangers map[identity.AMID]*road
+	nearby    func(identity.AMID) agent.Places // in the local network, right now
 	count     uint64
 }
 
@@ -32,6 +33,7 @@ type road struct {
 	peer   identity.AMID
 	public agent.Places // from its signed record
 	sealed agent.Places // told inside a session
+	near   agent.Places // in the local network
 	seenAt string       // peer id by which something of the peer was opened last
 	used   uint64       // higher is later
 
@@ -44,8 +46,8 @@ type road struct {
 	acked []ratchet.ID // acknowledged on a direct path, oldest first
 }
 
-func newRoads() roads {
-	return roads{peers: make(map[identity.AMID]*road), strangers: make(map[identity.AMID]*road)}
+func newRoads(nearby func(identity.AMID) agent.Places) roads {
+	return roads{peers: make(map[identity.AMID]*road), strangers: make(map[identity.AMID]*road), nearby: nearby}
 }
 
 // find returns the entry of a peer, nil for none.
@@ -66,6 +68,7 @@ func (s *roads) of(peer identity.AMID) *road {
 	}
 	s.count++
 	r.used = s.count
+	r.near = s.nearby(peer)
 	return r
 }
 
@@ -103,14 +106,16 @@ func (s *roads) all(match func(*road) bool) []identity.AMID {
 }
 
 func (r *road) peerIDs() []string {
-	ids := slices.Concat(r.sealed.PeerIDs, r.public.PeerIDs)
+	ids := slices.Concat(r.near.PeerIDs, r.sealed.PeerIDs, r.public.PeerIDs)
 	if r.seenAt != "" {
 		ids = append(ids, r.seenAt)
 	}
 	return ids
 }
 
-func (r *road) addresses() []string { return slices.Concat(r.sealed.Addresses, r.public.Addresses) }
+func (r *road) addresses() []string {
+	return slices.Concat(r.near.Addresses, r.sealed.Addresses, r.public.Addresses)
+}
 
 func (r *road) relays() []string {
 	if len(r.sealed.Relays) > 0 {

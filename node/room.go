@@ -75,11 +75,14 @@ func (m *mesh) directory(r *room) *finder {
 	}
 }
 
-// shelves are the DHT, where there is one, and the registries.
+// shelves are the neighbours, the DHT, where there is one, and the registries.
 func (m *mesh) shelves() []shelf {
 	var all []shelf
+	if m.lan != nil {
+		all = append(all, shelf{name: sourceLAN, book: neighbourhood{m.lan}})
+	}
 	if len(m.node.bootstrap) > 0 || len(m.registries.all()) == 0 {
-		all = append(all, shelf{name: sourceDHT, book: m.dht}) // it finds servers on the LAN by itself
+		all = append(all, shelf{name: sourceDHT, book: m.dht})
 	}
 	for _, l := range m.registries.all() {
 		all = append(all, shelf{name: l.client.URL(), book: l, lied: func(code string, about identity.AMID) {

@@ -45,6 +45,8 @@ var fileKeys = map[string]struct {
 	"registry.allow_legacy": {"up", truth, "true or false"},
 	"bootstrap":             {"up", texts, "a multiaddr with /p2p/, or a list of texts"},
 	"api":                   {"up", oneText, "one text, HOST:PORT"},
+	"dht":                   {"up", oneText, "auto, client or server"},
+	"lan":                   {"up", truth, "true or false"},
 	"listen":                {"up", texts, "a multiaddr, or a list of texts"},
 	"announce":              {"up", oneText, "none or public"},
 	"agent":                 {"", oneText, "one text, the name of an agent"},
@@ -57,7 +59,8 @@ var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay"
 // fromEnvironment are the flags that AMESH_… variables can set. What only makes
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
-	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "api", "listen", "announce", "name", "print-addrs",
+	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "dht", "lan", "api", "listen",
+	"announce", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
 }

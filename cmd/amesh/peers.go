@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -10,14 +11,19 @@ import (
 )
 
 func (a *app) peersCommand() *cobra.Command {
-	return &cobra.Command{
+	var lan bool
+	cmd := &cobra.Command{
 		Use:   "peers",
 		Short: "List the agents that ours have to do with",
 		Long: `Lists every agent that one of ours has written to or heard from: the path on which
-messages reach it now, and how far the two are with each other.`,
-		Example: "  amesh peers\n  amesh peers --json",
+messages reach it now, and how far the two are with each other. With --lan it lists
+the agents in the local network instead, whether they were ever written to or not.`,
+		Example: "  amesh peers\n  amesh peers --lan\n  amesh peers --json",
 		Args:    words(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if lan {
+				return a.neighbours(cmd.Context())
+			}
 			return a.ask(func(n api.Backend) error {
 				peers, err := n.Peers(cmd.Context(), a.agent)
 				if err != nil {
@@ -34,6 +40,33 @@ messages reach it now, and how far the two are with each other.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&lan, "lan", false, "the agents in the local network")
+	return cmd
+}
+
+func (a *app) neighbours(ctx context.Context) error {
+	return a.ask(func(n api.Backend) error {
+		s, err := n.Status(ctx, a.agent)
+		if err != nil {
+			return err
+		}
+		return a.show(items(s.LAN), func(w io.Writer) {
+			for _, n := range s.LAN {
+				writeNeighbour(w, "", n)
+			}
+			if len(s.LAN) == 0 {
+				fmt.Fprintln(w, "no agents in the local network")
+			}
+		})
+	})
+}
+
+func writeNeighbour(w io.Writer, start string, n api.Neighbour) {
+	at := "no address"
+	if len(n.Addresses) > 0 {
+		at = plain(n.Addresses[0])
+	}
+	fmt.Fprintf(w, "%s%s  %s, met %s ago\n", start, n.AMID, at, since(n.LastSeen))
 }
 
 // accountable is the mode that is always said; without a word it is private.

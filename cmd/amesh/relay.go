@@ -127,7 +127,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 	if err := a.openRelay(p, &o); err != nil {
 		return err
 	}
-	if err := p.serve(); err != nil {
+	if err := p.serve(o.data); err != nil {
 		return err
 	}
 	ctx, exit := context.WithCancel(ctx)
@@ -259,13 +259,15 @@ func (p *relayParts) close() error {
 	return errors.Join(all...)
 }
 
-// serve makes the services of what was opened.
-func (p *relayParts) serve() error {
+// serve makes the services of what was opened, for a relay with the folder data.
+func (p *relayParts) serve(data string) error {
 	cards, err := dht.NewCardShelf(dht.DefaultCardLimits())
 	if err != nil {
 		return err
 	}
-	directory, err := dht.New(p.host, dht.Config{Mode: dht.ModeServer, Bootstrap: p.others, Cards: cards, Logger: p.log})
+	directory, err := dht.New(p.host, dht.Config{
+		Mode: dht.ModeServer, Bootstrap: p.others, Cards: cards, Memory: dht.FileMemory(filepath.Join(data, "servers.json")), Logger: p.log,
+	})
 	if err != nil {
 		return err
 	}

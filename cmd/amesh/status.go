@@ -93,6 +93,9 @@ func writeStatus(w io.Writer, s api.Status) {
 		published = "own record published"
 	}
 	fmt.Fprintf(w, "dht      %s, %s\n", count(s.DHT.Peers, "server"), published)
+	for _, n := range s.LAN {
+		writeNeighbour(w, "near     ", n)
+	}
 	for _, p := range s.Peers {
 		writePeer(w, "peer     ", p)
 	}

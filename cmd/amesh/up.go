@@ -25,9 +25,10 @@ import (
 type upOptions struct {
 	relays, bootstrap, listen           []string
 	homes                               int
-	legacy                              bool
+	legacy, lan                         bool
 	registries                          []string
 	legacyRegistry                      bool
+	dht                                 string
 	api, announce, name, printAddresses string
 }
 
@@ -55,6 +56,8 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringSliceVar(&o.registries, "registry", nil, "http:// or https:// `URL` of a registry to be found at (repeatable)")
 	f.BoolVar(&o.legacyRegistry, "allow-legacy-registry", false, "register also at registries of AgentMesh 0.2: what is signed for them could be used elsewhere")
 	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
+	f.StringVar(&o.dht, "dht", "auto", "keep records for others: `MODE` client, server, or auto while reachable from outside")
+	f.BoolVar(&o.lan, "lan", true, "find agents in private networks by multicast, and be found there")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
 	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
@@ -79,9 +82,13 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if err := dropFile(o.printAddresses); err != nil {
 		return err
 	}
+	mode, err := dht.ParseMode(o.dht)
+	if err != nil {
+		return usagef("--dht: %v", err)
+	}
 	n, err := node.New(node.Config{
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
-		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, Bootstrap: o.bootstrap, Listen: o.listen,
+		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Bootstrap: o.bootstrap, Listen: o.listen,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})

@@ -327,23 +327,33 @@ type VerifyRequest struct {
 type DHT struct {
 	Peers     int  `json:"peers" doc:"entries of the routing table"`
 	Published bool `json:"published" doc:"own record was read back from another node"`
+	Serving   bool `json:"serving,omitempty" doc:"records are kept for others"`
+}
+
+// Neighbour is an agent that was met in the local network.
+type Neighbour struct {
+	AMID      identity.AMID `json:"amid"`
+	PeerID    string        `json:"peer_id" doc:"of its node"`
+	Addresses []string      `json:"addresses"`
+	LastSeen  time.Time     `json:"last_seen"`
 }
 
 // Status is the node at a glance. Agents see it without other agents' peers.
 type Status struct {
-	Version  string    `json:"version"`
-	Home     string    `json:"home"`
-	Started  time.Time `json:"started"`
-	PeerID   string    `json:"peer_id"`
-	Listen   []string  `json:"listen"`
-	Agents   []Agent   `json:"agents"`
-	Relays   []Relay   `json:"relays"`
-	Peers    []Peer    `json:"peers"`
-	DHT      DHT       `json:"dht"`
-	Queued   int       `json:"queued" doc:"outgoing messages that the peer's node does not have yet"`
-	Unread   int       `json:"unread" doc:"incoming messages in state new"`
-	Knocks   int       `json:"knocks" doc:"knocks waiting for the owner"`
-	Degraded []string  `json:"degraded,omitempty" doc:"what does not work right now, one sentence each"`
+	Version  string      `json:"version"`
+	Home     string      `json:"home"`
+	Started  time.Time   `json:"started"`
+	PeerID   string      `json:"peer_id"`
+	Listen   []string    `json:"listen"`
+	Agents   []Agent     `json:"agents"`
+	Relays   []Relay     `json:"relays"`
+	Peers    []Peer      `json:"peers"`
+	DHT      DHT         `json:"dht"`
+	LAN      []Neighbour `json:"lan,omitempty" doc:"agents in the local network"`
+	Queued   int         `json:"queued" doc:"outgoing messages that the peer's node does not have yet"`
+	Unread   int         `json:"unread" doc:"incoming messages in state new"`
+	Knocks   int         `json:"knocks" doc:"knocks waiting for the owner"`
+	Degraded []string    `json:"degraded,omitempty" doc:"what does not work right now, one sentence each"`
 
 	Registries []Registry `json:"registries,omitempty"`
 }
