@@ -120,6 +120,7 @@ type Node struct {
 	allTopics chan struct{} // announce all words again now
 	announced announced
 	chosen    atomic.Int32
+	requests  atomic.Uint64
 	recalled  []peer.AddrInfo // servers known before the start; choose's own
 
 	mu        sync.Mutex
@@ -223,6 +224,7 @@ func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
 		kad.Validator(record.NamespacedValidator{namespace: validator{clock: n.cfg.Clock}}),
 		kad.Datastore(newBoundedStore(n.limits.StoreBytes)),
 		kad.MaxRecordAge(recordAge),
+		kad.OnRequestHook(func(context.Context, network.Stream, *dht_pb.Message) { n.requests.Add(1) }),
 		kad.ProviderDatastore(newBoundedStore(n.limits.ProviderBytes)),
 		kad.ProviderManagerOpts(
 			records.ProvideValidity(n.cards.AnnounceLife),
@@ -324,6 +326,7 @@ type Status struct {
 	Peers         int         // servers in the routing table
 	Servers       int         // bootstrap servers connected now
 	Chosen        int         // other servers that we chose and keep connected
+	Requests      uint64      // of others that were answered, since the start
 	Published     []Published // by AMID
 	LastConfirmed time.Time   // zero: never
 }

@@ -90,7 +90,7 @@ func (n *Node) Confirmed(amid identity.AMID) (time.Time, bool) {
 
 // Status returns a snapshot.
 func (n *Node) Status() Status {
-	s := Status{Mode: n.cfg.Mode, Serving: slices.Contains(n.host.Mux().Protocols(), protocolPrefix+kadProtocol), Chosen: int(n.chosen.Load())}
+	s := Status{Mode: n.cfg.Mode, Serving: slices.Contains(n.host.Mux().Protocols(), protocolPrefix+kadProtocol), Chosen: int(n.chosen.Load()), Requests: n.requests.Load()}
 	for id := range n.kicks {
 		if n.host.Network().Connectedness(id) == network.Connected {
 			s.Servers++
