@@ -18,6 +18,18 @@ type Limits struct {
 	// and the pause in which the registry itself tries again. Default 2 s.
 	RetryAfter time.Duration
 
+	// Connections is how many may be open. Default 4,096.
+	Connections int
+	// HeaderWait, BodyWait and IdleWait are the times for a request's headers, for all
+	// of it, and between two on one connection. Default 5 s, 20 s and 60 s.
+	HeaderWait time.Duration
+	BodyWait   time.Duration
+	IdleWait   time.Duration
+	// HeaderBytes is the size of a request's headers. Default 16 KiB.
+	HeaderBytes int
+	// FinishWait is the time for requests to end when the registry stops. Default 5 s.
+	FinishWait time.Duration
+
 	// AddressRate and AddressBurst bound the requests from one address, in requests a
 	// second. Default 20 and 200.
 	AddressRate  float64
@@ -76,6 +88,8 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		BodyBytes: 1 << 20, AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
+		Connections: 4096, HeaderWait: 5 * time.Second, BodyWait: 20 * time.Second, IdleWait: time.Minute,
+		HeaderBytes: 16 << 10, FinishWait: 5 * time.Second,
 		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
 		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
 		PrekeysPerUpload: 200, PrekeysStored: 1000, PrekeyEvery: 10 * time.Second, PrekeyBurst: 20,
@@ -92,6 +106,8 @@ func (l Limits) orDefault() (Limits, error) {
 	}
 	return l, errors.Join(
 		positive("BodyBytes", l.BodyBytes), positive("AnswerWait", l.AnswerWait), positive("RetryAfter", l.RetryAfter),
+		positive("Connections", int64(l.Connections)), positive("HeaderWait", l.HeaderWait), positive("BodyWait", l.BodyWait),
+		positive("IdleWait", l.IdleWait), positive("HeaderBytes", int64(l.HeaderBytes)), positive("FinishWait", l.FinishWait),
 		positive("AddressRate", l.AddressRate), positive("AddressBurst", int64(l.AddressBurst)),
 		positive("AgentRate", l.AgentRate), positive("AgentBurst", int64(l.AgentBurst)),
 		positive("NameBytes", int64(l.NameBytes)), positive("EndpointBytes", int64(l.EndpointBytes)),

@@ -68,7 +68,8 @@ const free = -1
 func (s *Server) serveRoutes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	methods := map[string]bool{}
-	for _, rt := range s.routes {
+	s.tallies = make([]tally, len(s.routes))
+	for i, rt := range s.routes {
 		kinds := 0
 		for _, has := range []bool{rt.read != nil, rt.change != nil, rt.raw != nil} {
 			if has {
@@ -79,11 +80,15 @@ func (s *Server) serveRoutes() (http.Handler, error) {
 			return nil, fmt.Errorf("route %s %s: want one of read, change and raw, and a signer with change", rt.method, rt.path)
 		}
 		methods[rt.method] = true
-		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) { s.serve(rt, w, r) })
+		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+			s.gate.RLock()
+			defer s.gate.RUnlock()
+			s.serve(rt, &noting{ResponseWriter: w, tally: &s.tallies[i]}, r)
+		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern == "" {
-			s.noRoute(mux, methods, w, r)
+			s.noRoute(mux, methods, &noting{ResponseWriter: w, tally: &s.lost}, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

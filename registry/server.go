@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,10 @@ type Server struct {
 
 	finding finding
 
+	tallies []tally // of routes
+	lost    tally   // of what is no route
+
+	gate    sync.RWMutex          // read by every request, so that Run can wait for all
 	db      atomic.Pointer[db.DB] // nil until it is open
 	ready   chan struct{}         // closed then
 	failing atomic.Bool
@@ -121,8 +126,8 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // Run opens the database, and removes what has expired until ctx ends. It then closes
 // the database and returns nil. It returns early with an error that no waiting cures,
-// such as db.ErrNewer. Run is called once, and returns after the last request: whoever
-// serves the handler ends first.
+// such as db.ErrNewer. Run is called once, and returns after the last request that has
+// begun; those that begin later are told that there is no database.
 func (s *Server) Run(ctx context.Context) error {
 	d, err := s.open(ctx)
 	if err != nil || d == nil {
@@ -136,7 +141,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.sweep(ctx, d)
 		select {
 		case <-ctx.Done():
+			s.gate.Lock()
 			s.db.Store(nil)
+			s.gate.Unlock()
 			return d.Close()
 		case <-tick.C:
 		}

@@ -53,7 +53,7 @@ func TestWhereARelayListens(t *testing.T) {
 		{"with a domain and PORT", "", map[string]string{"PORT": "9000"}, ":9000", false, []string{"relay.example"}},
 	} {
 		a := &app{getenv: func(k string) string { return c.env[k] }}
-		addr, isDefault := a.relayListen(relayOptions{listen: c.flag, tls: tlsOptions{domains: c.domains}})
+		addr, isDefault := a.serverListen(c.flag, relayDefault, tlsOptions{domains: c.domains})
 		if addr != c.addr || isDefault != c.isDefault {
 			t.Errorf("%s: %s, default %t; want %s, %t", c.name, addr, isDefault, c.addr, c.isDefault)
 		}

@@ -74,8 +74,9 @@ func (a *app) root() *cobra.Command {
 		Use:   "amesh VERB",
 		Short: "An identity, a mailbox and an encrypted line for AI agents",
 		Long: `amesh gives an AI agent an identity, a durable mailbox and an end-to-end
-encrypted line to other agents. "amesh up" runs the node beside an agent,
-"amesh relay" a relay on a server; "amesh demo" shows all of it on this machine.
+encrypted line to other agents. "amesh up" runs the node beside an agent, "amesh
+relay" and "amesh registry" what agents share on a server; "amesh demo" shows all
+of it on this machine.
 
 Every verb takes --json. Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not
 running, 4 not found, 5 refused, 6 timeout, 7 not authorised, 8 accepted but not
@@ -97,7 +98,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	root.SetFlagErrorFunc(a.flagError)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		a.upCommand(), a.relayCommand(), a.demoCommand(),
+		a.upCommand(), a.relayCommand(), a.registryCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(), a.contactsCommand(), a.searchCommand(), a.lookupCommand(),
 		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
 		a.knocksCommand(), a.sessionsCommand(), a.killCommand(), a.blockCommand(), a.unblockCommand(), a.policyCommand(), a.agentCommand(), a.keyCommand(),

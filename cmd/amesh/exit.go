@@ -14,6 +14,7 @@ import (
 	"amesh/node/api"
 	"amesh/node/backup"
 	"amesh/node/httpapi"
+	"amesh/registry/db"
 	"amesh/relay/admin"
 	"amesh/relay/ban"
 	"amesh/relay/mailbox"
@@ -126,6 +127,8 @@ var causes = []struct {
 	{syscall.EDQUOT, exitStorage, "no_space", roomHint},
 	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
 	{mailbox.ErrBroken, exitStorage, "storage_failed", diskHint},
+	{db.ErrNewer, exitStorage, "state_too_new", "use the newer amesh; nothing was changed"},
+	{db.ErrURL, exitUsage, "database_url", "write it like postgres://USER@HOST/NAME or sqlite:///var/lib/amesh/registry.db"},
 	{admin.ErrNoRelay, exitDaemon, "no_relay", "start it with amesh relay, or give the --data of the one that runs"},
 	{admin.ErrRefused, exitFailed, "refused", "give it what it asks for; amesh help relay has examples"},
 	{ban.ErrFile, exitFailed, "bans_unreadable", "mend bans.json, or move it away: without it nobody is banned"},

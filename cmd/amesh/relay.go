@@ -154,7 +154,7 @@ func (a *app) checkRelay(o *relayOptions) error {
 	if err := o.tls.check(); err != nil {
 		return err
 	}
-	addr, _ := a.relayListen(*o)
+	addr, _ := a.serverListen(o.listen, relayDefault, o.tls)
 	if err := checkHostPort(source, addr, "127.0.0.1:8765 or :8765"); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (a *app) openSockets(p *relayParts, o relayOptions) (err error) {
 		return err
 	}
 	if p.door == nil {
-		listen, isDefault := a.relayListen(o)
+		listen, isDefault := a.serverListen(o.listen, relayDefault, o.tls)
 		if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
 			return err
 		}
@@ -308,7 +308,7 @@ func (p *relayParts) newServer(o relayOptions, key identity.PrivateKey) (*relay.
 		cfg.Limits.Connections, cfg.Limits.Unauthenticated = withFiles(cfg.Limits, n)
 		p.tell(fmt.Sprintf("the system allows %d open files, so at most %d connections: raise the limit (ulimit -n)", n, cfg.Limits.Connections))
 	}
-	cfg.Names = p.names(o)
+	cfg.Names = dialledNames(o.name, o.tls.domains, p.door)
 	var err error
 	exempt := o.exempt
 	if len(exempt) == 0 && len(o.proxies) == 0 && onLoopback(p.door) {

@@ -22,20 +22,21 @@ const (
 	off         = "off"
 )
 
-// relayListen finds out where to listen. HOST and PORT are the environment of the
-// AgentMesh relay (AgentMesh §2.1).
-func (a *app) relayListen(o relayOptions) (addr string, isDefault bool) {
-	if o.listen != "" {
-		return o.listen, false
+// serverListen finds out where a server listens: at its flag's address, if there is
+// one, else at its usual port. HOST and PORT are the environment of AgentMesh's servers
+// (AgentMesh §2.1, §3).
+func (a *app) serverListen(flag, usual string, secure tlsOptions) (addr string, isDefault bool) {
+	if flag != "" {
+		return flag, false
 	}
 	host, port := a.getenv("HOST"), a.getenv("PORT")
-	if port == "" && len(o.tls.domains) > 0 {
+	if port == "" && len(secure.domains) > 0 {
 		port = httpsPort // the one place where an authority looks
 	}
 	if port != "" {
 		return net.JoinHostPort(host, port), false
 	}
-	return net.JoinHostPort(host, strings.TrimPrefix(relayDefault, ":")), true
+	return net.JoinHostPort(host, strings.TrimPrefix(usual, ":")), true
 }
 
 // listenSTUN opens the socket of the STUN server beside a relay: where it is told,

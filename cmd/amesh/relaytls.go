@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -65,60 +68,80 @@ func (o *tlsOptions) check() error {
 	return nil
 }
 
-// openTLS gets the certificates of the relay's door, and what has to be open for that.
-func (p *relayParts) openTLS(o relayOptions) error {
-	if o.tls.cert != "" {
-		files, err := https.NewFiles(o.tls.cert, o.tls.key, p.log)
+// secured is what a server's door needs to speak TLS. The zero value speaks plain HTTP.
+type secured struct {
+	config *tls.Config
+	// plain is the door for the authority's requests, which challenges answers and where
+	// everybody else is sent on; nil if there is none.
+	plain      net.Listener
+	challenges http.Handler
+	opened     []io.Closer
+}
+
+// openTLS gets the certificates of a door, and what has to be open for that. What is
+// opened is in the result also when it fails.
+func openTLS(o tlsOptions, data string, door net.Listener, log *slog.Logger, tell func(line string)) (s secured, err error) {
+	if o.cert != "" {
+		files, err := https.NewFiles(o.cert, o.key, log)
 		if err != nil {
-			return fmt.Errorf("--tls-cert: %w", err)
+			return s, fmt.Errorf("--tls-cert: %w", err)
 		}
-		p.tls = files.TLS()
-		return nil
+		s.config = files.TLS()
+		return s, nil
 	}
-	if len(o.tls.domains) == 0 {
-		return nil
+	if len(o.domains) == 0 {
+		return s, nil
 	}
-	host, port, _ := net.SplitHostPort(p.door.Addr().String())
+	host, port, _ := net.SplitHostPort(door.Addr().String())
 	if port != httpsPort {
-		p.tell(fmt.Sprintf("the authority will come to port %s of %s: let it lead to port %s here", httpsPort, o.tls.domains[0], port))
+		tell(fmt.Sprintf("the authority will come to port %s of %s: let it lead to port %s here", httpsPort, o.domains[0], port))
 	}
-	plain, err := p.listenHTTP(o.tls.http, host)
-	if err != nil {
-		return err
+	if s.plain, err = listenHTTP(o.http, host, tell); err != nil {
+		return s, err
 	}
 	cfg := https.AutoConfig{
-		Domains: o.tls.domains, Folder: filepath.Join(o.data, "tls"), Directory: o.tls.directory, Email: o.tls.email,
-		Host: host, TLSPort: portNumber(p.door), Logger: p.log,
+		Domains: o.domains, Folder: filepath.Join(data, "tls"), Directory: o.directory, Email: o.email,
+		Host: host, TLSPort: portNumber(door), Logger: log,
 	}
-	if plain != nil {
-		cfg.HTTPPort = portNumber(plain)
-		p.opened = append(p.opened, plain)
+	if s.plain != nil {
+		cfg.HTTPPort = portNumber(s.plain)
+		s.opened = append(s.opened, s.plain)
 	}
 	auto, err := https.OpenAuto(cfg)
 	if err != nil {
+		return s, err
+	}
+	s.opened = append(s.opened, auto)
+	s.config, s.challenges = auto.TLS(), auto.Challenges(redirect(o.domains, port))
+	return s, nil
+}
+
+// openTLS is that of the relay's door.
+func (p *relayParts) openTLS(o relayOptions) error {
+	s, err := openTLS(o.tls, o.data, p.door, p.log, p.tell)
+	p.opened = append(p.opened, s.opened...)
+	if err != nil {
 		return err
 	}
-	p.opened = append(p.opened, auto)
-	p.tls = auto.TLS()
-	if plain != nil {
-		h := auto.Challenges(redirect(o.tls.domains, port))
-		p.services = append(p.services, func(ctx context.Context) error { return p.server.ServeBeside(ctx, plain, h) })
+	p.tls = s.config
+	if s.plain != nil {
+		p.services = append(p.services, func(ctx context.Context) error { return p.server.ServeBeside(ctx, s.plain, s.challenges) })
 	}
 	return nil
 }
 
 // listenHTTP opens the door for the authority's requests. It can be done without:
-// the other challenge comes to the relay's own port.
-func (p *relayParts) listenHTTP(addr, host string) (net.Listener, error) {
+// the other challenge comes to the server's own port.
+func listenHTTP(addr, host string, tell func(line string)) (net.Listener, error) {
 	if addr == off {
 		return nil, nil
 	}
 	if addr != "" {
-		return listenTCP(addr, false, p.tell)
+		return listenTCP(addr, false, tell)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, httpPort))
 	if err != nil {
-		p.tell(fmt.Sprintf("without port %s, which is only the second way to a certificate: %v", httpPort, errors.Unwrap(err)))
+		tell(fmt.Sprintf("without port %s, which is only the second way to a certificate: %v", httpPort, errors.Unwrap(err)))
 		return nil, nil
 	}
 	return l, nil
@@ -149,14 +172,14 @@ func redirect(domains []string, port string) http.Handler {
 	})
 }
 
-// names are those under which clients dial the relay (relay.md §2.2).
-func (p *relayParts) names(o relayOptions) []string {
+// dialledNames are those under which clients dial a server (relay.md §2.2).
+func dialledNames(name string, domains []string, door net.Listener) []string {
 	var all []string
-	if o.name != "" {
-		all = append(all, o.name)
+	if name != "" {
+		all = append(all, name)
 	}
-	_, port, _ := net.SplitHostPort(p.door.Addr().String())
-	for _, d := range o.tls.domains {
+	_, port, _ := net.SplitHostPort(door.Addr().String())
+	for _, d := range domains {
 		if name := net.JoinHostPort(d, port); !slices.Contains(all, name) {
 			all = append(all, name)
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -54,6 +56,7 @@ func runScripts(t *testing.T, p testscript.Params) {
 		"field":    field,
 		"until":    until,
 		"port":     portOf,
+		"fetch":    fetchURL,
 	}
 	testscript.Run(t, p)
 }
@@ -88,6 +91,20 @@ func poll(ts *testscript.TestScript, what string, ok func() bool) {
 			ts.Fatalf("%s: not within %s", what, patience)
 		}
 	}
+}
+
+// fetchURL gets a URL and puts what is there on standard output.
+func fetchURL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fetch URL")
+	}
+	resp, err := http.Get(args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(b)
+	ts.Check(err)
 }
 
 // waitFile waits until files are there; they are written whole or not at all.

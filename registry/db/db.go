@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 var (
@@ -38,18 +40,35 @@ type DB struct {
 // date; several processes may do so at the same time. It returns ErrURL, ErrNewer, or
 // an error for which Unavailable is true and which may pass.
 func Open(ctx context.Context, url string) (*DB, error) {
+	if err := CheckURL(url); err != nil {
+		return nil, err
+	}
 	scheme, rest, ok := strings.Cut(url, "://")
 	switch {
-	case url == "":
-		return nil, fmt.Errorf("%w: it is empty", ErrURL)
 	case !ok:
 		return openSQLite(ctx, url)
 	case scheme == "sqlite":
 		return openSQLite(ctx, rest)
-	case scheme == "postgres" || scheme == "postgresql":
-		return openPostgres(ctx, url)
 	}
-	return nil, fmt.Errorf("%w: scheme %.20q, want postgres or sqlite", ErrURL, scheme)
+	return openPostgres(ctx, url)
+}
+
+// CheckURL returns ErrURL for a URL that cannot be one of a database. It asks nobody.
+func CheckURL(url string) error {
+	scheme, rest, ok := strings.Cut(url, "://")
+	switch {
+	case url == "" || ok && rest == "":
+		return fmt.Errorf("%w: it is empty", ErrURL)
+	case !ok || scheme == "sqlite":
+		return nil
+	case scheme == "postgres" || scheme == "postgresql":
+		// The error's text names host and user, and leaves out the password.
+		if _, err := pgx.ParseConfig(url); err != nil {
+			return fmt.Errorf("%w: %w", ErrURL, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: scheme %.20q, want postgres or sqlite", ErrURL, scheme)
 }
 
 // Close closes the database. Transactions that still run fail.

@@ -27,7 +27,6 @@ const (
 func openPostgres(ctx context.Context, url string) (*DB, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		// Its text names host and user, and leaves out the password.
 		return nil, fmt.Errorf("%w: %w", ErrURL, err)
 	}
 	if cfg.ConnectTimeout == 0 {

@@ -20,9 +20,6 @@ const readers = 4
 const busyWait = "5000"
 
 func openSQLite(ctx context.Context, path string) (*DB, error) {
-	if path == "" {
-		return nil, fmt.Errorf("%w: no path behind sqlite://", ErrURL)
-	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
