@@ -14,7 +14,7 @@ import (
 // agentSubject registers and looks up agents.
 func (s *Server) agentSubject() {
 	s.routes = append(s.routes,
-		route{method: http.MethodPost, path: "/v1/registry/register", change: s.register, failure: registerFailure,
+		route{method: http.MethodPost, path: "/v1/registry/register", prepare: s.checkToken, change: s.register, failure: registerFailure,
 			signer: signer{amid: "amid", key: "signing_public_key"}},
 		route{method: http.MethodGet, path: "/v1/registry/lookup", read: s.lookup},
 	)
@@ -58,6 +58,9 @@ func (s *Server) register(tx *db.Tx, r *request) (reply, error) {
 		return reply{}, err
 	}
 	answer := wire.RegisterReply{Success: !known, AMID: a.AMID.String(), Tier: a.Tier}
+	if err := s.vouchAtRegister(tx, r, &answer); err != nil {
+		return reply{}, err
+	}
 	if known {
 		answer.Updated, answer.Error, answer.Code = true, "AMID already registered", wire.CodeConflict
 		return reply{status: http.StatusConflict, body: answer}, nil

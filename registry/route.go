@@ -32,6 +32,9 @@ type route struct {
 	// decode; who asks stands in r.by.
 	change func(*db.Tx, *request) (reply, error)
 	signer signer
+	// prepare asks others what a change has to know, before its transaction; nil:
+	// nobody. It leaves what it found in r.prepared.
+	prepare func(*request) error
 	// raw answers by itself, pages for instance. Only the rates by address apply to it.
 	raw http.HandlerFunc
 
@@ -52,6 +55,8 @@ type request struct {
 	now     time.Time
 	db      *db.DB // nil for early routes before it is open
 	by      caller // of a change
+
+	prepared any // what the route's prepare found
 }
 
 // reply is an answer in JSON.

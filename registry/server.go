@@ -14,7 +14,9 @@ import (
 	"amesh/identity"
 	"amesh/internal/dialled"
 	"amesh/internal/prefix"
+	"amesh/registry/certificate"
 	"amesh/registry/db"
+	"amesh/registry/oauth"
 	"amesh/registry/wire"
 )
 
@@ -35,6 +37,13 @@ type Config struct {
 	PrefixedKeys bool
 	// Limits are the registry's numbers; the zero value means DefaultLimits.
 	Limits Limits
+	// Issuer signs certificates. Without one nobody is more than anonymous.
+	Issuer *certificate.Issuer
+	// OAuth says who may vouch for agents; the zero value: nobody.
+	OAuth oauth.Config
+	// Resolvers find the records that prove the domains of organisations; nil: no
+	// organisation can be verified.
+	Resolvers Resolvers
 	// Clock is the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger gets events; nil is silence.
@@ -76,6 +85,10 @@ type Server struct {
 	describe []func(*db.Tx, *wire.LookupReply, db.Agent) error
 	// sweeps are called now and then, each to remove what is over.
 	sweeps []func(*db.Tx, time.Time) error
+	// chores are called as often, each to do what takes more than a transaction.
+	chores []func(context.Context, *db.DB) error
+
+	signIns *oauth.Flow
 }
 
 // New checks the configuration. It opens and starts nothing.
@@ -110,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 	s.presenceSubject()
 	s.prekeySubject()
 	s.didSubject()
-	if err := s.findSubjects(now); err != nil {
+	if err := errors.Join(s.findSubjects(now), s.oauthSubject(), s.organizationSubject()); err != nil {
 		return nil, err
 	}
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetSignatures)
@@ -182,6 +195,17 @@ func (s *Server) sweep(ctx context.Context, d *db.DB) {
 		err := d.Write(ctx, func(tx *db.Tx) error { return sweep(tx, now) })
 		if ctx.Err() != nil {
 			return
+		}
+		s.storageResult(err)
+	}
+	for _, chore := range s.chores {
+		err := chore(ctx, d)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !db.Unavailable(err) {
+			s.log.Error("periodic work failed", "err", err)
+			continue
 		}
 		s.storageResult(err)
 	}

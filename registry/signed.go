@@ -54,6 +54,11 @@ func (s *Server) changed(rt route, r *request) (reply, error) {
 	if !s.agents.TakeFor(r.by.account(), max(rt.cost, 1), r.now) {
 		return reply{}, tooMany()
 	}
+	if rt.prepare != nil {
+		if err := rt.prepare(r); err != nil {
+			return reply{}, err
+		}
+	}
 	var out reply
 	err := r.db.Write(ctx, func(tx *db.Tx) error {
 		if err := r.settle(tx, rt); err != nil {

@@ -193,6 +193,15 @@ func (t *Tx) Leave(who identity.AMID) error {
 	return nil
 }
 
+// NameOrganization writes the name of an agent's organisation beside the agent; nil
+// removes it.
+func (t *Tx) NameOrganization(who identity.AMID, name *string) error {
+	if _, err := t.Exec("UPDATE agents SET organization = $1 WHERE amid = $2", name, who.String()); err != nil {
+		return fmt.Errorf("name organisation: %w", err)
+	}
+	return nil
+}
+
 // MemberOf is the organisation whose member an agent is; it returns ErrNotFound.
 func (t *Tx) MemberOf(who identity.AMID) (Organization, error) {
 	var id string

@@ -27,6 +27,8 @@ type Config struct {
 	// GitHub and Google are listed even without credentials, as disabled.
 	GitHub, Google Client
 	Issuers        []Issuer
+	// AgentsPerPerson is how many agents one account may vouch for; 0: AgentsPerPerson.
+	AgentsPerPerson int
 	// Transport asks the providers; nil: http.DefaultTransport.
 	Transport http.RoundTripper
 	Now       func() time.Time

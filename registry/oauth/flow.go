@@ -48,6 +48,7 @@ type States interface {
 type Flow struct {
 	providers []Provider
 	base      *url.URL
+	perPerson int
 	now       func() time.Time
 }
 
@@ -60,8 +61,17 @@ func New(c Config) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Flow{providers: providers, base: base, now: c.Now}, nil
+	if c.AgentsPerPerson < 0 {
+		return nil, errors.New("an account cannot vouch for fewer than no agents")
+	}
+	if c.AgentsPerPerson == 0 {
+		c.AgentsPerPerson = AgentsPerPerson
+	}
+	return &Flow{perPerson: c.AgentsPerPerson, providers: providers, base: base, now: c.Now}, nil
 }
+
+// AgentsPerPerson is how many agents one account may vouch for.
+func (f *Flow) AgentsPerPerson() int { return f.perPerson }
 
 // Providers lists all providers, the disabled ones too.
 func (f *Flow) Providers() []Provider { return slices.Clone(f.providers) }

@@ -17,6 +17,12 @@ const (
 	UnknownLife = 7 * 24 * time.Hour
 	// OpenClaims is how many unanswered challenges one administrator may have.
 	OpenClaims = 20
+	// RenewBefore is how long before its end a certificate is replaced.
+	RenewBefore = 30 * 24 * time.Hour
+	// CheckBatch is how many records are looked at in one go, CheckParallel how many of
+	// them at the same time.
+	CheckBatch    = 50
+	CheckParallel = 10
 	// ConsentLife is how long an organisation may take up the consent of an agent.
 	ConsentLife = 30 * 24 * time.Hour
 

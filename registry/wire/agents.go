@@ -44,6 +44,9 @@ type RegisterRequest struct {
 	Capabilities      []string `json:"capabilities,omitempty"`
 	RelayEndpoint     string   `json:"relay_endpoint,omitempty"`
 	DirectEndpoint    *string  `json:"direct_endpoint,omitempty"`
+	// VerificationToken is an access token that a provider issued to the registry's own
+	// client; any other is ignored.
+	VerificationToken string `json:"verification_token,omitempty"`
 	Stamp
 }
 

@@ -1,0 +1,499 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"amesh/identity"
+	"amesh/registry/certificate"
+	"amesh/registry/db"
+	"amesh/registry/organization"
+	"amesh/registry/wire"
+
+	"github.com/google/uuid"
+)
+
+// Resolvers find the records that prove domains; *organization.Resolvers does.
+type Resolvers interface {
+	// Find looks for a record of a domain that says exactly value. It returns when ctx
+	// ends, at the latest.
+	Find(ctx context.Context, domain, value string) organization.Result
+}
+
+// organizationSubject verifies organisations by their domains (registry-proof.md §3).
+func (s *Server) organizationSubject() error {
+	if s.cfg.Resolvers != nil && s.cfg.Issuer == nil {
+		return errors.New("domains can be verified, but there is no key to sign certificates with")
+	}
+	admin := signer{amid: "admin_amid"}
+	agent := signer{amid: "amid"}
+	s.routes = append(s.routes,
+		route{method: http.MethodPost, path: "/v1/org/register", change: s.registerOrganization, signer: admin,
+			cost: 5, failure: organizationFailure},
+		route{method: http.MethodPost, path: "/v1/org/verify", prepare: s.lookForRecord, change: s.verifyOrganization, signer: admin,
+			cost: 10, failure: verifyFailure},
+		route{method: http.MethodPost, path: "/v1/org/agents", change: s.addMember,
+			signer: signer{amid: "admin_amid", signature: "admin_signature"}, failure: memberFailure},
+		route{method: http.MethodPost, path: "/v1/org/agents/remove", change: s.removeMember, signer: admin},
+		route{method: http.MethodPost, path: "/v1/org/consent", change: s.consent, signer: agent},
+		route{method: http.MethodPost, path: "/v1/org/leave", change: s.leave, signer: agent},
+		route{method: http.MethodGet, path: "/v1/org/lookup", read: s.lookupOrganization},
+	)
+	s.forget = append(s.forget, func(tx *db.Tx, who identity.AMID) error {
+		return tx.RevokeCertificatesOf(who, reasonSuperseded, s.cfg.Clock())
+	})
+	s.sweeps = append(s.sweeps, (*db.Tx).ForgetClaims)
+	s.chores = append(s.chores, s.checkOrganizations)
+	return nil
+}
+
+func organizationFailure(_ *request, e *wire.Error) any {
+	return wire.OrganizationReply{Error: &e.Text, Code: e.Code}
+}
+
+func verifyFailure(_ *request, e *wire.Error) any {
+	return wire.OrganizationVerifyReply{Error: &e.Text, Code: e.Code}
+}
+
+func memberFailure(_ *request, e *wire.Error) any {
+	return wire.MemberReply{Error: &e.Text, Code: e.Code}
+}
+
+// nameRefusal is what a stranger is told of a name or a domain that does not do.
+func nameRefusal(err error, otherwise wire.Code) error {
+	code := otherwise
+	if errors.Is(err, organization.ErrConfusable) {
+		code = wire.CodeNameConfusable
+	}
+	return wire.Errorf(http.StatusBadRequest, code, "%s", err)
+}
+
+// registerOrganization gives an administrator a challenge for a domain. It takes
+// nothing from anybody else who claims the same.
+func (s *Server) registerOrganization(tx *db.Tx, r *request) (reply, error) {
+	body, err := decode[wire.OrganizationRequest](r)
+	if err != nil {
+		return reply{}, err
+	}
+	name, err := organization.ParseName(body.Name)
+	if err != nil {
+		return reply{}, nameRefusal(err, wire.CodeNameInvalid)
+	}
+	domain, err := organization.ParseDomain(body.Domain)
+	if err != nil {
+		return reply{}, nameRefusal(err, wire.CodeDomainInvalid)
+	}
+	o, err := s.claim(tx, r, name, domain)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := refuseLookalike(tx, o); err != nil {
+		return reply{}, err
+	}
+	if err := tx.PutOrganization(o); err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusCreated, body: wire.OrganizationReply{
+		Success: true, OrganizationID: &o.ID,
+		DNSChallenge: &wire.DNSChallenge{
+			RecordType: "TXT", RecordName: organization.Record(o.Domain.Name), RecordValue: o.Challenge,
+			ExpiresAt: wire.Time{Time: o.ChallengeExpires},
+		},
+	}}, nil
+}
+
+// claim is the administrator's claim to a domain with a fresh challenge: the one that
+// there was, with its id, or a new one.
+func (s *Server) claim(tx *db.Tx, r *request, name organization.Name, domain organization.Domain) (db.Organization, error) {
+	o, err := tx.OrganizationClaim(r.by.amid, domain.Name)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		n, err := tx.CountClaims(r.by.amid)
+		if err != nil {
+			return o, err
+		}
+		if n >= organization.OpenClaims {
+			return o, wire.Errorf(http.StatusConflict, wire.CodeTooManyClaims,
+				"%d of your claims are not verified: verify them, or wait until they expire", n)
+		}
+		o = db.Organization{ID: uuid.NewString(), Admin: r.by.amid, Created: r.now, Health: organization.Health{State: organization.Claimed}}
+	case err != nil:
+		return o, err
+	case o.Health.State == organization.Verified:
+		return o, wire.Errorf(http.StatusConflict, wire.CodeDomainTaken, "Domain already registered")
+	}
+	o.Name, o.Domain = name, domain
+	o.Challenge, o.ChallengeExpires = organization.NewChallenge(), r.now.Add(organization.ChallengeLife)
+	return o, nil
+}
+
+// refuseLookalike keeps names and domains apart that are taken for each other (T78).
+// Only verified organisations have any.
+func refuseLookalike(tx *db.Tx, o db.Organization) error {
+	other, err := tx.LookalikeOrganization(o)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case other.Domain.Name == o.Domain.Name:
+		return wire.Errorf(http.StatusConflict, wire.CodeDomainTaken, "Domain already registered")
+	case other.Name.Key == o.Name.Key:
+		return wire.Errorf(http.StatusConflict, wire.CodeNameTaken, "the name %q belongs to %s", o.Name.Text, other.Domain.Name)
+	case other.Domain.Skeleton == o.Domain.Skeleton:
+		return wire.Errorf(http.StatusConflict, wire.CodeNameConfusable, "%s is taken for %s", o.Domain.Name, other.Domain.Name)
+	}
+	return wire.Errorf(http.StatusConflict, wire.CodeNameConfusable, "the name %q is taken for %q", o.Name.Text, other.Name.Text)
+}
+
+// administered is the organisation of a request, if the caller is its administrator.
+func administered(tx *db.Tx, r *request) (db.Organization, error) {
+	o, err := tx.Organization(printable(r.text("organization_id"), 64))
+	if err != nil {
+		return o, orNotFound(err, "Organization not found")
+	}
+	if o.Admin != r.by.amid {
+		return o, wire.Errorf(http.StatusUnauthorized, wire.CodeNotAdmin, "Not the organization admin")
+	}
+	return o, nil
+}
+
+// look is what was found of a record, and of which.
+type look struct {
+	challenge string
+	organization.Result
+}
+
+// lookForRecord asks the resolvers, before the transaction.
+func (s *Server) lookForRecord(r *request) error {
+	if s.cfg.Resolvers == nil {
+		return wire.Errorf(http.StatusServiceUnavailable, wire.CodeUnavailable,
+			"this registry cannot verify domains: its operator gives it resolvers with --resolver")
+	}
+	var o db.Organization
+	err := r.db.View(r.Context(), func(tx *db.Tx) (err error) {
+		o, err = administered(tx, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.prepared = look{challenge: o.Challenge, Result: s.cfg.Resolvers.Find(r.Context(), o.Domain.Name, o.Challenge)}
+	return nil
+}
+
+func (s *Server) verifyOrganization(tx *db.Tx, r *request) (reply, error) {
+	o, err := administered(tx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	found, _ := r.prepared.(look)
+	switch {
+	case o.Health.State != organization.Verified && !r.now.Before(o.ChallengeExpires):
+		return notVerified("the challenge has expired: register the organisation again for a new one"), nil
+	case found.challenge != o.Challenge:
+		return notVerified("there is a newer challenge: try again"), nil
+	case found.Finding != organization.Present:
+		return notVerified("record " + organization.Record(o.Domain.Name) + " not found; " + found.Why), nil
+	}
+	if err := refuseLookalike(tx, o); err != nil {
+		return reply{}, err
+	}
+	if o, err = s.proved(tx, o, found.Result, r.now); err != nil {
+		return reply{}, err
+	}
+	return reply{body: wire.OrganizationVerifyReply{Success: true, Verified: true, RootCertificate: &o.Certificate, DNSSEC: o.DNSSEC}}, nil
+}
+
+func notVerified(why string) reply {
+	return reply{body: wire.OrganizationVerifyReply{Success: true, Error: &why}}
+}
+
+// proved notes that an organisation's record is there. One that was not verified, or
+// whose certificate ends soon, gets a new certificate, and its agents do.
+func (s *Server) proved(tx *db.Tx, o db.Organization, found organization.Result, now time.Time) (db.Organization, error) {
+	before := o.Health.State
+	o.Health, o.DNSSEC = o.Health.After(organization.Present, now), found.DNSSEC
+	_, err := tx.OrganizationCertificate(o.ID, now.Add(organization.RenewBefore))
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return o, err
+	}
+	if before == organization.Verified && err == nil {
+		return o, tx.PutOrganization(o)
+	}
+	issued, err := s.cfg.Issuer.IssueOrganization(certificate.OrganizationFacts{ID: o.ID, Name: o.Name.Text, Domain: o.Domain.Name})
+	if err != nil {
+		return o, err
+	}
+	o.Certificate = issued.Text
+	if err := tx.AddCertificate(kept(issued, o.ID, "", owner(o)), now); err != nil {
+		return o, err
+	}
+	if err := tx.PutOrganization(o); err != nil {
+		return o, err
+	}
+	members, err := tx.Members(o.ID)
+	if err != nil {
+		return o, err
+	}
+	for _, a := range members {
+		if _, err := s.certifyMember(tx, o, a, now); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func owner(o db.Organization) string { return "organization " + o.ID }
+
+// certifyMember gives an agent the certificate and the name of its organisation. It
+// gives none to one that was revoked, and returns "".
+func (s *Server) certifyMember(tx *db.Tx, o db.Organization, a db.Agent, now time.Time) (string, error) {
+	if revoked, err := tx.Revoked(a.AMID); err != nil || revoked {
+		return "", err
+	}
+	issued, err := s.cfg.Issuer.IssueMember(o.Certificate, a.SigningKey)
+	if err != nil {
+		return "", err
+	}
+	chain, err := certificate.Parse(issued.Text)
+	if err != nil {
+		return "", err
+	}
+	if err := tx.RevokeMembership(o.ID, a.AMID, reasonSuperseded, now); err != nil {
+		return "", err
+	}
+	if err := tx.AddCertificate(kept(issued, o.ID, chain.Issuer.Serial.String(), owner(o)), now); err != nil {
+		return "", err
+	}
+	return issued.Text, tx.NameOrganization(a.AMID, &o.Name.Text)
+}
+
+// addMember takes an agent that has agreed to it into the caller's organisation.
+func (s *Server) addMember(tx *db.Tx, r *request) (reply, error) {
+	body, err := decode[wire.MemberRequest](r)
+	if err != nil {
+		return reply{}, err
+	}
+	o, err := administered(tx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if o.Health.State != organization.Verified {
+		return reply{}, wire.Errorf(http.StatusBadRequest, wire.CodeNotVerified, "Organization not verified")
+	}
+	a, err := memberOf(tx, body)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := agreed(tx, a.AMID, o, r.now); err != nil {
+		return reply{}, err
+	}
+	if err := tx.Join(a.AMID, o.ID, r.now); err != nil {
+		return reply{}, err
+	}
+	text, err := s.certifyMember(tx, o, a, r.now)
+	if err != nil {
+		return reply{}, err
+	}
+	if text == "" {
+		return reply{}, wire.Errorf(http.StatusForbidden, wire.CodeForbidden, "this agent was revoked")
+	}
+	return reply{status: http.StatusCreated, body: wire.MemberReply{Success: true, AgentCertificate: &text}}, nil
+}
+
+// memberOf is the agent that a request names, under its own key.
+func memberOf(tx *db.Tx, body wire.MemberRequest) (db.Agent, error) {
+	who, err := wire.ParseAMID(body.AgentAMID)
+	if err != nil {
+		return db.Agent{}, wire.Invalid("agent_amid: %s", err)
+	}
+	key, err := wire.ParseSigningKey(body.AgentSigningPublicKey)
+	if err != nil || key.AMID() != who {
+		return db.Agent{}, wire.Errorf(http.StatusBadRequest, wire.CodeKeyInvalid, "agent_signing_public_key is not the key of agent_amid")
+	}
+	a, err := tx.Agent(who)
+	return a, orNotFound(err, "Agent not found: it registers itself, and agrees with POST /v1/org/consent, before it can join")
+}
+
+// agreed uses up the agent's consent. Who is a member already needs none.
+func agreed(tx *db.Tx, who identity.AMID, o db.Organization, now time.Time) error {
+	current, err := tx.MemberOf(who)
+	switch {
+	case err == nil && current.ID == o.ID:
+		return nil
+	case err == nil:
+		return wire.Errorf(http.StatusConflict, wire.CodeConflict, "the agent is a member of another organisation: it leaves with POST /v1/org/leave")
+	case !errors.Is(err, db.ErrNotFound):
+		return err
+	}
+	ok, err := tx.TakeConsent(who, o.ID, now)
+	if err == nil && !ok {
+		return wire.Errorf(http.StatusForbidden, wire.CodeNoConsent, "the agent has not agreed to join: it does so itself, with POST /v1/org/consent")
+	}
+	return err
+}
+
+// removeMember ends a membership for the organisation.
+func (s *Server) removeMember(tx *db.Tx, r *request) (reply, error) {
+	o, err := administered(tx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	who, err := wire.ParseAMID(r.text("agent_amid"))
+	if err != nil {
+		return reply{}, wire.Invalid("agent_amid: %s", err)
+	}
+	return s.endMembership(tx, who, o.ID, r.now)
+}
+
+// consent is an agent's agreement to join one organisation. A signature over a
+// timestamp would agree to whatever somebody puts beside it.
+func (s *Server) consent(tx *db.Tx, r *request) (reply, error) {
+	if !r.by.strict {
+		return reply{}, wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
+			"%sagreeing to something takes a signature over the whole request: the header %s", wire.SignatureFailed, wire.SignatureHeader)
+	}
+	o, err := tx.Organization(printable(r.text("organization_id"), 64))
+	if err != nil {
+		return reply{}, orNotFound(err, "Organization not found")
+	}
+	if err := tx.Consent(r.by.amid, o.ID, r.now.Add(organization.ConsentLife)); err != nil {
+		return reply{}, err
+	}
+	return reply{body: wire.Done{Success: true}}, nil
+}
+
+// leave ends a membership, and an agreement to one, for the agent.
+func (s *Server) leave(tx *db.Tx, r *request) (reply, error) {
+	id := printable(r.text("organization_id"), 64)
+	if err := tx.ForgetConsents(r.by.amid, id); err != nil {
+		return reply{}, err
+	}
+	return s.endMembership(tx, r.by.amid, id, r.now)
+}
+
+func (s *Server) endMembership(tx *db.Tx, who identity.AMID, id string, now time.Time) (reply, error) {
+	done := reply{body: wire.Done{Success: true}}
+	current, err := tx.MemberOf(who)
+	if errors.Is(err, db.ErrNotFound) || err == nil && current.ID != id {
+		return done, nil
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	if err := tx.Leave(who); err != nil {
+		return reply{}, err
+	}
+	if err := tx.NameOrganization(who, nil); err != nil {
+		return reply{}, err
+	}
+	return done, tx.RevokeMembership(id, who, reasonWithdrawn, now)
+}
+
+func (s *Server) lookupOrganization(r *request) (reply, error) {
+	domain, err := organization.ParseDomain(r.URL.Query().Get("domain"))
+	if err != nil {
+		return reply{}, nameRefusal(err, wire.CodeDomainInvalid)
+	}
+	var info wire.OrganizationInfo
+	err = r.db.View(r.Context(), func(tx *db.Tx) error {
+		o, err := tx.OrganizationOf(domain.Name)
+		if err != nil {
+			return err
+		}
+		n, err := tx.CountMembers(o.ID)
+		info = wire.OrganizationInfo{
+			ID: o.ID, Name: o.Name.Text, Domain: o.Domain.Name, Verified: o.Health.State == organization.Verified,
+			AgentCount: n, CreatedAt: wire.Time{Time: o.Created}, DNSSEC: o.DNSSEC,
+		}
+		return err
+	})
+	if err != nil {
+		return reply{}, orNotFound(err, "Organization not found")
+	}
+	return reply{body: info}, nil
+}
+
+// checkOrganizations looks at the records that are due, some at a time.
+func (s *Server) checkOrganizations(ctx context.Context, d *db.DB) error {
+	if s.cfg.Resolvers == nil {
+		return nil
+	}
+	var due []db.Organization
+	err := d.View(ctx, func(tx *db.Tx) (err error) {
+		due, err = tx.DueOrganizations(s.cfg.Clock(), organization.CheckBatch)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	room := make(chan struct{}, organization.CheckParallel)
+	errs := make([]error, len(due))
+	var wg sync.WaitGroup
+	for i, o := range due {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			errs[i] = s.checkOrganization(ctx, d, o)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// checkOrganization looks at one record, and notes what it found unless another
+// instance has.
+func (s *Server) checkOrganization(ctx context.Context, d *db.DB, due db.Organization) error {
+	found := s.cfg.Resolvers.Find(ctx, due.Domain.Name, due.Challenge)
+	if ctx.Err() != nil {
+		return nil // stopping: nothing was found out
+	}
+	now := s.cfg.Clock()
+	lapsed := false
+	err := d.Write(ctx, func(tx *db.Tx) error {
+		lapsed = false
+		o, err := tx.Organization(due.ID)
+		if errors.Is(err, db.ErrNotFound) || err == nil && !o.Health.Next.Equal(due.Health.Next) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if found.Finding == organization.Present {
+			_, err := s.proved(tx, o, found, now)
+			return err
+		}
+		o.Health = o.Health.After(found.Finding, now)
+		if lapsed = o.Health.State != organization.Verified; lapsed {
+			return lapse(tx, o, now)
+		}
+		return tx.PutOrganization(o)
+	})
+	if lapsed && err == nil {
+		s.log.Info("organisation lapsed", "domain", due.Domain.Name, "why", found.Why)
+	}
+	return err
+}
+
+// lapse takes from an organisation and its agents what its domain proved. They stay
+// members, for the day when it is verified again.
+func lapse(tx *db.Tx, o db.Organization, now time.Time) error {
+	o.Certificate = ""
+	if err := tx.PutOrganization(o); err != nil {
+		return err
+	}
+	members, err := tx.Members(o.ID)
+	if err != nil {
+		return err
+	}
+	for _, a := range members {
+		if err := tx.NameOrganization(a.AMID, nil); err != nil {
+			return err
+		}
+	}
+	return tx.RevokeOrganization(o.ID, reasonPrivilege, now)
+}
