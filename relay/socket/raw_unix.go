@@ -31,20 +31,16 @@ func (c *Conn) tryRead(fd uintptr) bool {
 		switch {
 		case err == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
-			if c.used == c.held {
-				c.release()
-			}
-			return false
-		case err != nil:
-			a.err = err
-		case n == 0:
-			a.err = io.EOF
-		default:
+		case n > 0:
 			c.held += n
-			a.err = nil
+		case err == nil:
+			err = io.EOF
 		}
-		return true
+		if c.used == c.held {
+			c.release()
+		}
+		a.err = err
+		return err != syscall.EAGAIN
 	}
 }
 

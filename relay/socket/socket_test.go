@@ -215,6 +215,9 @@ func TestNoBufferAtRest(t *testing.T) {
 	if _, _, err := c.Next(); err != io.EOF {
 		t.Errorf("the end is %v", err)
 	}
+	if c.buf != nil {
+		t.Errorf("ends with %d bytes, which the next connection has to make", len(c.buf))
+	}
 }
 
 func TestWritesToAPeerWhoDoesNotRead(t *testing.T) {
