@@ -32,12 +32,12 @@ type refusal struct {
 
 // authenticate finds out who connects, or why it may not. A signature over the bare
 // timestamp counts once; one over a challenge has no second connection to count on.
-func (s *Server) authenticate(d threshold, f connectFrame, now time.Time) (identity.AMID, *refusal) {
-	who, no := verifyConnect(f, now, s.limits, d, s.names)
-	if no == nil && !f.proves() && !s.replays.first(who, f.Signature, now) {
+func (s *Server) authenticate(d threshold, f connectFrame, now time.Time) (identity.PublicKey, *refusal) {
+	key, no := verifyConnect(f, now, s.limits, d, s.names, s.keys)
+	if no == nil && !f.proves() && !s.replays.first(key.AMID(), f.Signature, now) {
 		no = &refusal{CodeInvalidSignature, "timestamp was used before: sign a fresh one"}
 	}
-	return who, no
+	return key, no
 }
 
 // proves says whether the frame's signature is over a challenge. It is the signer's
@@ -45,38 +45,38 @@ func (s *Server) authenticate(d threshold, f connectFrame, now time.Time) (ident
 func (f *connectFrame) proves() bool { return slices.Contains(f.Extensions, ExtensionChallenge) }
 
 // verifyConnect checks a connect frame in the order of relay.md §2, which is that of
-// AgentMesh §2.3. It returns the agent, or why not.
-func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n dialled.Names) (identity.AMID, *refusal) {
+// AgentMesh §2.3. It returns the agent's key, or why not.
+func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n dialled.Names, k *keys) (identity.PublicKey, *refusal) {
 	if f.Protocol != protocol02 && f.Protocol != protocol01 {
-		return identity.AMID{}, &refusal{CodeProtocolMismatch, "unsupported protocol version"}
+		return identity.PublicKey{}, &refusal{CodeProtocolMismatch, "unsupported protocol version"}
 	}
 	stamp, err := timestamp.Parse(f.Timestamp)
 	if err != nil {
-		return identity.AMID{}, &refusal{CodeInvalidMessage, "timestamp is not RFC 3339"}
+		return identity.PublicKey{}, &refusal{CodeInvalidMessage, "timestamp is not RFC 3339"}
 	}
 	if now.Sub(stamp) > l.StampPast || stamp.Sub(now) > l.StampFuture {
-		return identity.AMID{}, &refusal{CodeInvalidSignature, "timestamp outside the accepted window"}
+		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "timestamp outside the accepted window"}
 	}
-	key, err := identity.ParsePublicKeyText(f.PublicKey)
+	key, err := k.parse(f.PublicKey)
 	if err != nil {
-		return identity.AMID{}, &refusal{CodeInvalidSignature, "public key not acceptable"}
+		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "public key not acceptable"}
 	}
 	if f.AMID != key.AMID().String() {
-		return identity.AMID{}, &refusal{CodeInvalidSignature, "public key does not belong to the amid"}
+		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "public key does not belong to the amid"}
 	}
 	sig, err := base64.StdEncoding.Strict().DecodeString(f.Signature)
 	if err != nil {
-		return identity.AMID{}, &refusal{CodeInvalidSignature, "signature is not base64"}
+		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "signature is not base64"}
 	}
 	if f.proves() {
-		return key.AMID(), verifyProof(&f, key, sig, d, n)
+		return key, verifyProof(&f, key, sig, d, n)
 	}
 	// Over the text as received first: the JavaScript SDK signs "…mmmZ", which
 	// the Rust relay, knowing only its own rendering, can never verify.
 	if key.VerifyTimestamp(f.Timestamp, sig) != nil && key.VerifyTimestamp(timestamp.Rerender(stamp), sig) != nil {
-		return identity.AMID{}, &refusal{CodeInvalidSignature, "signature does not verify"}
+		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "signature does not verify"}
 	}
-	return key.AMID(), nil
+	return key, nil
 }
 
 // replays remembers the signatures of accepted connect frames for as long as

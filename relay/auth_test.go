@@ -71,9 +71,9 @@ func TestConnectIsVerified(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			who, no := verifyConnect(c.frame, now, DefaultLimits(), threshold{}, nil)
+			got, no := verifyConnect(c.frame, now, DefaultLimits(), threshold{}, nil, newKeys(maxKeys))
 			if c.code == "" {
-				if no != nil || who != key.AMID() {
+				if no != nil || got != key.Public() {
 					t.Errorf("refused: %+v", no)
 				}
 				return

@@ -12,24 +12,24 @@ import (
 // dearest thing that a stranger can ask for. No cookie is demanded before it: a TCP
 // connection has proved the address already, which is all that a cookie proves, and
 // 0.2 clients could not answer (relay.md §1.1).
-func (s *Server) verify(c *conn, f connectFrame) (identity.AMID, *refusal) {
+func (s *Server) verify(c *conn, f connectFrame) (identity.PublicKey, *refusal) {
 	a := s.admission
 	counted := c.guest != nil && !contains(a.exempt, c.guest.from)
 	if counted && !a.rate.Take(c.guest.from, 1, time.Now()) {
 		a.books.denied(c.guest.from)
-		return identity.AMID{}, &refusal{CodeRateLimited, "too many connect frames from this address"}
+		return identity.PublicKey{}, &refusal{CodeRateLimited, "too many connect frames from this address"}
 	}
 	a.checks <- struct{}{}
-	who, no := s.authenticate(c.threshold, f, time.Now())
+	key, no := s.authenticate(c.threshold, f, time.Now())
 	<-a.checks
 	if no != nil && counted {
 		a.books.denied(c.guest.from)
 		a.rate.Charge(c.guest.from, a.limits.AuthPenalty, time.Now())
 	}
 	if no == nil {
-		no = s.banned(who)
+		no = s.banned(key.AMID())
 	}
-	return who, no
+	return key, no
 }
 
 // closeFor is the close code that belongs to a refusal.

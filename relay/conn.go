@@ -182,7 +182,7 @@ func (c *conn) greet() bool {
 		c.refuse(refusal{CodeInvalidMessage, "the first frame must be connect"}, websocket.StatusPolicyViolation)
 		return false
 	}
-	who, no := c.s.verify(c, f)
+	key, no := c.s.verify(c, f)
 	if no != nil {
 		c.s.counts.auth.add(no.code, 0)
 		c.s.log.Debug("connect refused", "code", no.code, "reason", no.text)
@@ -192,18 +192,18 @@ func (c *conn) greet() bool {
 	if !c.s.admission.name(c.guest) {
 		return false
 	}
-	return c.admit(who, f)
+	return c.admit(key, f)
 }
 
 // admit makes the connection the agent's own.
-func (c *conn) admit(who identity.AMID, f connectFrame) bool {
-	c.who = who
+func (c *conn) admit(key identity.PublicKey, f connectFrame) bool {
+	c.who = key.AMID()
 	c.agreed = agree(f.Extensions, c.s.extensions())
 	c.ack = slices.Contains(c.agreed, ExtensionAck)
 	c.binary = slices.Contains(c.agreed, ExtensionBinary)
 	c.status, c.seen = statusOnline, time.Now()
-	pending, err := c.s.box.Open(c.ctx, who, c.ack)
-	err = errors.Join(err, c.readMark(f))
+	pending, err := c.s.box.Open(c.ctx, c.who, c.ack)
+	err = errors.Join(err, c.readMark(key, f))
 	if err != nil {
 		c.s.storageResult(err)
 		c.refuse(refusal{CodeInternalError, "storage unavailable"}, websocket.StatusTryAgainLater)
@@ -224,7 +224,7 @@ func (c *conn) admit(who identity.AMID, f connectFrame) bool {
 	if old != nil {
 		old.stop(CloseReplaced, "replaced")
 	}
-	c.s.log.Debug("agent connected", "peer", who, "ack", c.ack)
+	c.s.log.Debug("agent connected", "peer", c.who, "ack", c.ack)
 	return true
 }
 

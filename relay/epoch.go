@@ -60,11 +60,7 @@ func higher(a, b *identity.RollbackMark) bool {
 }
 
 // readMark looks up what the agent has left here; the connect frame was verified.
-func (c *conn) readMark(f connectFrame) error {
-	key, err := identity.ParsePublicKeyText(f.PublicKey)
-	if err != nil {
-		return err
-	}
+func (c *conn) readMark(key identity.PublicKey, f connectFrame) error {
 	if f.proves() {
 		c.marks = markPlace{key: key, relay: f.Relay}
 	}

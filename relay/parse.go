@@ -21,6 +21,9 @@ var (
 type members map[string]json.RawMessage
 
 func parseMembers(data []byte) (members, error) {
+	if m, ok := scanMembers(data); ok {
+		return m, nil
+	}
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: not UTF-8", errMalformed)
 	}

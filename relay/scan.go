@@ -61,6 +61,31 @@ func (f *sendText) frame() sendFrame {
 	}
 }
 
+// scanMembers reads the usual frame: an object whose members are texts without escapes,
+// lists of these, and literals. ok is false for everything else, which package json may
+// still understand; where it is true, both understand the same. The members are parts
+// of data.
+func scanMembers(data []byte) (m members, ok bool) {
+	s := scanner{rest: data}
+	m = make(members, usualMembers)
+	for open := s.skip('{'); open; open = s.skip(',') {
+		name := s.text()
+		if name == nil || !s.skip(':') {
+			return nil, false
+		}
+		value := s.value()
+		if value == nil {
+			return nil, false
+		}
+		// Of two members with one name the last counts, as in package json.
+		m[string(name)] = value
+	}
+	return m, len(m) > 0 && s.skip('}') && s.end() && (!s.wide || utf8.Valid(data))
+}
+
+// usualMembers is how many members the longest of the usual frames has, connect.
+const usualMembers = 9
+
 // scanner goes through JSON that it does not keep.
 type scanner struct {
 	rest []byte
@@ -96,6 +121,33 @@ func (s *scanner) literal(word string) bool {
 	}
 	s.rest = s.rest[len(word):]
 	return true
+}
+
+// value goes over a text, a list of texts or a literal, and returns it as it stands
+// there; nil is anything else.
+func (s *scanner) value() []byte {
+	s.space()
+	before := s.rest
+	switch {
+	case s.text() != nil, s.literal("null"), s.literal("true"), s.literal("false"):
+	case s.skip('[') && s.texts():
+	default:
+		return nil
+	}
+	return before[:len(before)-len(s.rest)]
+}
+
+// texts goes over the rest of a list of texts.
+func (s *scanner) texts() bool {
+	if s.skip(']') {
+		return true
+	}
+	for s.text() != nil {
+		if !s.skip(',') {
+			return s.skip(']')
+		}
+	}
+	return false
 }
 
 // end reports whether nothing but space is left.

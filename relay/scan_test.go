@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"amesh/relay/mailbox"
 
@@ -71,6 +73,68 @@ func FuzzScanSend(f *testing.F) {
 		f.Add([]byte(c.frame))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { sameAsParsed(t, data) })
+}
+
+// Frames of which all members are texts, lists of texts and literals, and some that only
+// look so.
+var memberFrames = []struct {
+	name, frame string
+	plain       bool // scanMembers should understand it
+}{
+	{"connect", `{"type":"connect","p2p_capable":false,"relay":"a:1","extensions":["ack" , "binary"]}`, true},
+	{"ack", `{"type":"ack","message_ids":[ ]}`, true},
+	{"twice, the last counts", `{"a":"x","a":["y"],"a":null}`, true},
+	{"beyond ASCII", `{"ü":["日本"]}`, true},
+	{"escape", `{"a":"\u0041"}`, false},
+	{"escape in a list", `{"a":["\n"]}`, false},
+	{"number", `{"a":1}`, false},
+	{"list of literals", `{"a":[null]}`, false},
+	{"list in a list", `{"a":[["b"]]}`, false},
+	{"object", `{"a":{}}`, false},
+	{"comma at the end of a list", `{"a":["b",]}`, false},
+	{"comma at the beginning of a list", `{"a":[,"b"]}`, false},
+	{"list without comma", `{"a":["b" "c"]}`, false},
+	{"list that does not end", `{"a":["b"`, false},
+	{"comma at the end", `{"a":"b",}`, false},
+	{"something behind", `{"a":"b"}x`, false},
+	{"no UTF-8 in a list", "{\"a\":[\"\xff\"]}", false},
+	{"empty", `{}`, false},
+	{"only the end", `}`, false},
+}
+
+func TestScanMembers(t *testing.T) {
+	for _, c := range memberFrames {
+		if _, ok := scanMembers([]byte(c.frame)); ok != c.plain {
+			t.Errorf("%s: understood: %v, want %v", c.name, ok, c.plain)
+		}
+		sameMembers(t, []byte(c.frame))
+	}
+}
+
+// sameMembers says that what scanMembers understands is what package json understands.
+func sameMembers(t *testing.T, data []byte) {
+	t.Helper()
+	got, ok := scanMembers(data)
+	if !ok {
+		return
+	}
+	var want members
+	if err := json.Unmarshal(data, &want); err != nil || !utf8.Valid(data) {
+		t.Errorf("%q was understood: %v", data, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%q: scanned and decoded differ:\n%s", data, diff)
+	}
+}
+
+func FuzzScanMembers(f *testing.F) {
+	for _, c := range memberFrames {
+		f.Add([]byte(c.frame))
+	}
+	for _, c := range sendFrames {
+		f.Add([]byte(c.frame))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { sameMembers(t, data) })
 }
 
 func sameAsEncoded(t *testing.T, payload, id string) {
