@@ -95,6 +95,9 @@ func withGuest(ctx context.Context, c net.Conn) context.Context {
 	if outer, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
 		c = outer.NetConn()
 	}
+	if b, ok := c.(*begun); ok {
+		c = b.guest
+	}
 	return context.WithValue(ctx, guestKey{}, c)
 }
 

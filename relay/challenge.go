@@ -34,12 +34,18 @@ type threshold struct {
 	local     net.Addr
 }
 
-// newThreshold sets a challenge in the headers of the answer to an upgrade.
-func newThreshold(w http.ResponseWriter, r *http.Request) threshold {
-	d := threshold{local: dialled.LocalAddr(r)}
+// newThreshold makes a challenge.
+func newThreshold(local net.Addr) threshold {
+	d := threshold{local: local}
 	_, _ = rand.Read(d.challenge[:]) // never fails
-	w.Header().Set(challengeHeader, base64.StdEncoding.EncodeToString(d.challenge[:]))
 	return d
+}
+
+// headers are those of the answer to an upgrade.
+func (c *challenge) headers() http.Header {
+	h := http.Header{}
+	h.Set(challengeHeader, base64.StdEncoding.EncodeToString(c[:]))
+	return h
 }
 
 // challengeOf reads the challenge of a relay's answer. It returns errNoChallenge for

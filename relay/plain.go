@@ -2,6 +2,8 @@ package relay
 
 import (
 	"encoding/json"
+	"io"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -43,14 +45,27 @@ func (s *Server) serveReady(w http.ResponseWriter) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// refuseUpgrade answers an upgrade that is not to be.
-func refuseUpgrade(w http.ResponseWriter, status int) {
-	why := "this address is banned by the operator of this relay"
+// refusedUpgrade is the answer to an upgrade that is not to be.
+func refusedUpgrade(status int) *http.Response {
+	why := "this address is banned by the operator of this relay\n"
+	h := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
-		why = "relay is full or stopping, or has enough connections from this address"
+		h.Set("Retry-After", "5")
+		why = "relay is full or stopping, or has enough connections from this address\n"
 	}
-	http.Error(w, why, status)
+	return &http.Response{
+		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: h, Close: true,
+		ContentLength: int64(len(why)), Body: io.NopCloser(strings.NewReader(why)),
+	}
+}
+
+// refuseUpgrade answers so through net/http.
+func refuseUpgrade(w http.ResponseWriter, status int) {
+	answer := refusedUpgrade(status)
+	maps.Copy(w.Header(), answer.Header)
+	w.WriteHeader(status)
+	// The client may be gone.
+	_, _ = io.Copy(w, answer.Body)
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 )
 
 // Serve serves HTTP on l until ctx ends, then it closes l and returns nil. It keeps
@@ -20,9 +21,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 		// A WebSocket begins as HTTP/1.1.
 		secure = secure.Clone()
 		secure.NextProtos = append([]string{"http/1.1"}, secure.NextProtos...)
-		l = tls.NewListener(l, secure)
+		// TLS costs so much more than net/http that there is no need of an entrance.
+		return s.serve(ctx, tls.NewListener(l, secure), s)
 	}
-	return s.serve(ctx, l, s)
+	e := newEntrance(l, s)
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(e.run)
+	return s.serve(ctx, e, s)
 }
 
 // ServeBeside serves another handler, without TLS, on a door of its own, and counts who

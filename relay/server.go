@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -225,20 +227,49 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.servePlain(w, r)
 		return
 	}
-	c := newConn(s)
-	c.guest = guestOf(r)
-	status := s.admission.introduce(c.guest, r.Header)
-	if status == 0 && !s.enter(c) {
-		status = http.StatusServiceUnavailable
-	}
+	c, status := s.receive(guestOf(r), r, dialled.LocalAddr(r))
 	if status != 0 {
 		refuseUpgrade(w, status)
 		return
 	}
-	c.threshold = newThreshold(w, r)
+	maps.Copy(w.Header(), c.threshold.challenge.headers())
 	ws, err := socket.Upgrade(w, r, int(s.limits.FrameBytes))
+	s.welcome(c, ws, err)
+}
+
+// serveUpgrade is ServeHTTP for an upgrade that net/http has never seen.
+func (s *Server) serveUpgrade(g *guest, r *http.Request, ahead []byte) {
+	c, status := s.receive(g, r, g.LocalAddr())
+	if status != 0 {
+		_ = refusedUpgrade(status).Write(g)
+		_ = g.Close()
+		return
+	}
+	ws, err := socket.Accept(g, ahead, r, c.threshold.challenge.headers(), int(s.limits.FrameBytes))
 	if err != nil {
-		s.log.Debug("upgrade refused", "addr", r.RemoteAddr, "err", err)
+		_ = g.Close()
+	}
+	s.welcome(c, ws, err)
+}
+
+// receive makes a connection of an upgrade, or says with which status it is refused.
+func (s *Server) receive(g *guest, r *http.Request, local net.Addr) (*conn, int) {
+	c := newConn(s)
+	c.guest = g
+	if status := s.admission.introduce(g, r.Header); status != 0 {
+		return nil, status
+	}
+	if !s.enter(c) {
+		return nil, http.StatusServiceUnavailable
+	}
+	c.threshold = newThreshold(local)
+	return c, 0
+}
+
+// welcome takes a connection's first frame. It returns when the client is accepted or gone.
+func (s *Server) welcome(c *conn, ws *socket.Conn, err error) {
+	if err != nil {
+		s.log.Debug("upgrade refused", "addr", c.from(), "err", err)
 		s.leave(c)
 		return
 	}
@@ -248,8 +279,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.leave(c)
 		return
 	}
-	// On a new goroutine, for this one is net/http's, with its buffers, and has a
-	// stack that greeting made deep. Ten thousand of them would be felt.
+	// On a new goroutine, for this one has a stack that greeting made deep, and may be
+	// net/http's, with its buffers. Ten thousand of them would be felt.
 	go func() {
 		c.serve()
 		s.leave(c)

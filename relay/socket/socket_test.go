@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -292,6 +293,40 @@ func TestUpgrade(t *testing.T) {
 	}
 	if typ, data, err := client.Read(context.Background()); typ != websocket.MessageBinary || string(data) != "you" || err != nil {
 		t.Errorf("the client heard %v %q, %v", typ, data, err)
+	}
+}
+
+// Accept answers as Upgrade does, where there is no net/http.
+func TestAccept(t *testing.T) {
+	a, b := kernelPair(t)
+	r, err := http.NewRequest("GET", "http://x/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Accept(b, nil, r, nil, limit); c != nil || err == nil || Check(r) == nil {
+		t.Errorf("accepted %v, %v", c, err)
+	}
+	for name, value := range map[string]string{
+		"Connection": "upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", // RFC 6455 §1.3
+	} {
+		r.Header.Set(name, value)
+	}
+	c, err := Accept(b, []byte(frame(0x81, "early")), r, http.Header{"Mark": {"here"}}, limit)
+	if err != nil || Check(r) != nil {
+		t.Fatal(err)
+	}
+	if op, payload, err := c.Next(); op != Text || string(payload) != "early" || err != nil {
+		t.Errorf("heard %d %q, %v", op, payload, err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(a), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := answer.Header
+	if answer.StatusCode != 101 || h.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || h.Get("Mark") != "here" ||
+		h.Get("Connection") != "Upgrade" || h.Get("Upgrade") != "websocket" {
+		t.Errorf("answered %s with %v", answer.Status, h)
 	}
 }
 

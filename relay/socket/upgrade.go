@@ -1,9 +1,11 @@
 package socket
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -26,10 +28,9 @@ func Upgrade(w http.ResponseWriter, r *http.Request, limit int) (*Conn, error) {
 		http.Error(w, err.Error(), status)
 		return nil, err
 	}
-	sum := sha1.Sum([]byte(key + acceptGUID))
 	w.Header().Set("Upgrade", "websocket")
 	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
+	w.Header().Set("Sec-WebSocket-Accept", answerTo(key))
 	w.WriteHeader(http.StatusSwitchingProtocols)
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -40,6 +41,37 @@ func Upgrade(w http.ResponseWriter, r *http.Request, limit int) (*Conn, error) {
 	}
 	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	return New(conn, ahead, limit), nil
+}
+
+// Accept is Upgrade for a connection that no http.Server has, of which r was read,
+// and ahead behind it. The answer has the headers h. What Check refuses is not answered
+// at all.
+func Accept(conn net.Conn, ahead []byte, r *http.Request, h http.Header, limit int) (*Conn, error) {
+	key, _, err := checkRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+	b.WriteString(answerTo(key))
+	b.WriteString("\r\n")
+	_ = h.Write(&b) // into memory
+	b.WriteString("\r\n")
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		return nil, err
+	}
+	return New(conn, ahead, limit), conn.SetDeadline(time.Time{})
+}
+
+// Check says why a request is no upgrade as RFC 6455 has it.
+func Check(r *http.Request) error {
+	_, _, err := checkRequest(r)
+	return err
+}
+
+func answerTo(key string) string {
+	sum := sha1.Sum([]byte(key + acceptGUID))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // checkRequest is RFC 6455 §4.2.1.
