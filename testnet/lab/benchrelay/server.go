@@ -19,8 +19,8 @@ import (
 	"amesh/internal/store"
 	"amesh/relay"
 	"amesh/relay/mailbox"
-	"amesh/relay/socket"
 
+	"github.com/coder/websocket"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
@@ -142,20 +142,20 @@ func serveRelay(ctx context.Context, args []string, ready func(string)) (err err
 	return errors.Join(err, <-ran)
 }
 
-// plain upgrades as the relay does, and nothing more.
+// plain upgrades with the library that the product's clients use, and nothing more.
 func plain(w http.ResponseWriter, r *http.Request) {
-	ws, err := socket.Upgrade(w, r, 1<<20)
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled,
+	})
 	if err != nil {
 		return
 	}
-	go func() {
-		defer ws.Close()
-		for {
-			if _, _, err := ws.Next(); err != nil {
-				return
-			}
+	defer func() { _ = ws.CloseNow() }()
+	for {
+		if _, _, err := ws.Read(r.Context()); err != nil {
+			return
 		}
-	}()
+	}
 }
 
 func serveHTTP(ctx context.Context, handler http.Handler, ready func(string)) error {
