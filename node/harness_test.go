@@ -70,7 +70,11 @@ func (s *station) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := dht.New(h, dht.Config{Mode: dht.ModeServer})
+	shelf, err := dht.NewCardShelf(dht.CardLimits{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d, err := dht.New(h, dht.Config{Mode: dht.ModeServer, Cards: shelf})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ type mesh struct {
 type room struct {
 	published
 	key    identity.PrivateKey
-	card   *cardFile
+	card   *signedCard
 	agent  *agent.Agent
 	paths  *paths
 	relays *relays
@@ -59,10 +58,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	r := &room{key: id.Key}
 	cfg := &m.node.cfg
 	var err error
-	if r.card, err = openCard(filepath.Join(filepath.Dir(mark), cardName), cfg.Clock); err != nil {
-		return err
-	}
-	r.card.sign = func(ctx context.Context, c identity.Card) ([]byte, error) { return r.agent.SignCard(ctx, c) }
+	r.card = &signedCard{clock: cfg.Clock, sign: func(ctx context.Context, c api.CardContent) ([]byte, error) { return r.agent.SignCard(ctx, c) }}
 	r.marks = newDeposits(id.Key, func() sealer { return r.agent }, func() []*relay.Client { return r.relays.mailboxes() }, cfg.Logger)
 	r.relays, err = newRelays(relaysConfig{
 		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay,
@@ -99,6 +95,9 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		return err
 	}
 	if err := r.agent.Start(ctx); err != nil {
+		return err
+	}
+	if r.card.said, err = r.agent.CardContent(); err != nil {
 		return err
 	}
 	r.guests = newGuests(r.agent, r.relays.mailboxes, cfg.Logger)
@@ -270,6 +269,7 @@ func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 	if errors.Is(err, identity.ErrRevoked) {
 		m.dht.Withdraw(r.agent.AMID())
 		r.setRecord(nil)
+		m.dht.ForgetCard(r.agent.AMID())
 		return nil
 	}
 	if err != nil {

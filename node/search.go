@@ -302,7 +302,7 @@ func (m *mesh) Card(_ context.Context, agent string) (api.Card, error) {
 }
 
 func (m *mesh) cardOf(r *room) api.Card {
-	c := api.Card{Agent: r.agent.Name, AMID: r.agent.AMID(), CardContent: r.card.content(), File: r.card.path, Published: []string{}}
+	c := api.Card{Agent: r.agent.Name, AMID: r.agent.AMID(), CardContent: r.card.content(), Published: []string{}}
 	raw := r.card.now()
 	if raw != nil && bytes.Equal(raw, r.leftCard()) {
 		c.Published = append(c.Published, sourceDHT)

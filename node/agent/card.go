@@ -9,16 +9,34 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/store"
+	"amesh/node/api"
 )
 
-// SignCard signs what the owner says of the agent, for a week (cards.md). The sequence
-// grows with every call, also across restarts. It returns identity.ErrRevoked when the
-// agent's key has left, and wire.ErrMalformed for a card that breaks the rules.
-func (a *Agent) SignCard(ctx context.Context, c identity.Card) ([]byte, error) {
+// CardContent is what the owner says of the agent, nil while he has said nothing.
+func (a *Agent) CardContent() (*api.CardContent, error) {
+	var said *api.CardContent
+	err := a.Store.View(func(r store.Reader) error {
+		c, found, err := getJSON[api.CardContent](r, a.key(rowCard))
+		if found {
+			said = &c
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("card of %s: %w", a.Name, err)
+	}
+	return said, nil
+}
+
+// SignCard signs what the owner says of the agent, for a week (cards.md), and keeps what
+// he says. The sequence grows with every call, also across restarts. It returns
+// identity.ErrRevoked when the agent's key has left, and wire.ErrMalformed for a card
+// that breaks the rules.
+func (a *Agent) SignCard(ctx context.Context, said api.CardContent) ([]byte, error) {
 	if a.left.of(a.amid) != nil {
 		return nil, identity.ErrRevoked
 	}
-	c.Issued = a.Clock().Truncate(time.Second)
+	c := identity.Card{Name: said.Name, Description: said.Description, Capabilities: said.Capabilities, Issued: a.Clock().Truncate(time.Second)}
 	c.Expires = c.Issued.Add(identity.CardLife)
 	var raw []byte
 	err := a.Store.Update(ctx, func(tx store.Tx) error {
@@ -26,8 +44,10 @@ func (a *Agent) SignCard(ctx context.Context, c identity.Card) ([]byte, error) {
 		if c.Sequence, err = a.nextSequence(tx, counterCard); err != nil {
 			return err
 		}
-		raw, err = identity.SignCard(a.Key, c)
-		return err
+		if raw, err = identity.SignCard(a.Key, c); err != nil {
+			return err
+		}
+		return setJSON(tx, a.key(rowCard), said)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("card of %s: %w", a.Name, err)

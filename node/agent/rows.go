@@ -46,6 +46,7 @@ const (
 	rowResume   = 'v' // peer 20                       → resumeRow
 	rowPrekeys  = 'y' // bundle sequence 8             → prekeySet, sealed
 	rowRevoked  = 'L' // peer 20 or our own            → revokedRow
+	rowCard     = 'K' //                               → api.CardContent: what the owner says of the agent
 	rowVerified = 'V' // peer 20                       → verifiedRow: the owners compared the keys
 	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
 	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it

@@ -162,7 +162,6 @@ type Card struct {
 	Agent string        `json:"agent"`
 	AMID  identity.AMID `json:"amid"`
 	CardContent
-	File      string   `json:"file" doc:"where the owner's text is kept"`
 	Published []string `json:"published" nullable:"false" doc:"who has it now: dht, or registries"`
 }
 
