@@ -25,6 +25,9 @@ type Facts struct {
 	Intent string
 	// Granted says that the peer holds a living grant that covers the intent.
 	Granted bool
+	// Invite is the id of an invite of ours that the knock brings and that covers the
+	// intent; empty for none.
+	Invite string
 	// NoOneTimeKey says that the knock was made without a one-time KEM key. No
 	// rule weighs it; it is a remark for the owner.
 	NoOneTimeKey bool
@@ -40,6 +43,9 @@ type Decision struct {
 	Remarks []string // "no_otk"
 }
 
+// InviteRule is the rule under which the invite with an id lets in.
+func InviteRule(id string) string { return "invite/" + id }
+
 // Blocked says whether the owner blocked the peer.
 func (p Policy) Blocked(peer identity.AMID) bool { return slices.Contains(p.Block, peer) }
 
@@ -53,8 +59,8 @@ func (p Policy) WithBlock(peer identity.AMID, blocked bool) Policy {
 }
 
 // Evaluate judges a knock. The first of these rules that applies decides: the
-// block list; the modes; the intents; a grant; the allow list; what the owner
-// says of strangers.
+// block list; the modes; the intents; a grant; the allow list; an invite; what the
+// owner says of strangers.
 func (p Policy) Evaluate(f Facts) Decision {
 	d := p.judge(f)
 	if f.NoOneTimeKey {
@@ -78,6 +84,8 @@ func (p Policy) judge(f Facts) Decision {
 		return Decision{Verdict: Accept, Rule: "grant"}
 	case slices.Contains(p.Allow, f.Peer):
 		return Decision{Verdict: Accept, Rule: "allow"}
+	case f.Invite != "":
+		return Decision{Verdict: Accept, Rule: InviteRule(f.Invite)}
 	case p.Strangers == StrangersAccept:
 		return Decision{Verdict: Accept, Rule: "strangers-accept"}
 	case p.Strangers == StrangersReject:

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"amesh/dht"
-	"amesh/identity"
 	"amesh/node/api"
 )
 
@@ -382,10 +381,9 @@ func (m *mesh) Kill(ctx context.Context, agent, peer string) ([]api.Session, err
 
 // Block implements api.Backend.
 func (m *mesh) Block(_ context.Context, agent, peer string, blocked bool) (api.Policy, error) {
-	amid, err := identity.ParseAMID(peer)
+	amid, err := m.peer(agent, peer)
 	if err != nil {
-		return api.Policy{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
-			WithHint("`amesh peers` lists whom this node knows")
+		return api.Policy{}, err
 	}
 	if err := m.policy.block(amid, blocked); err != nil {
 		return api.Policy{}, err

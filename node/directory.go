@@ -28,7 +28,7 @@ func (m *mesh) Lookup(ctx context.Context, agent, who string, document bool) (ap
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	amid, err := m.named(ctx, who)
+	amid, err := m.named(ctx, r, who)
 	if err != nil {
 		return api.Lookup{}, err
 	}
@@ -70,9 +70,9 @@ func unknownAgent(who string, sources []api.Source) error {
 	return p
 }
 
-// named finds out whom a caller means: an AMID, a DID, one of our own agents, or whoever
-// goes by that name at a registry.
-func (m *mesh) named(ctx context.Context, who string) (identity.AMID, error) {
+// named finds out whom a caller means: an AMID, a DID, one of our own agents, a contact
+// by the name that its owner gave it, or whoever goes by that name at a registry.
+func (m *mesh) named(ctx context.Context, of *room, who string) (identity.AMID, error) {
 	if amid, err := identity.ParseAMID(who); err == nil {
 		return amid, nil
 	}
@@ -80,6 +80,9 @@ func (m *mesh) named(ctx context.Context, who string) (identity.AMID, error) {
 		if r.agent.Name == who {
 			return r.agent.AMID(), nil
 		}
+	}
+	if amid, err := of.agent.Resolve(who); err == nil {
+		return amid, nil
 	}
 	var found []identity.AMID
 	seen := make(map[identity.AMID]bool)

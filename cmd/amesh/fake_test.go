@@ -36,6 +36,7 @@ type fakeNode struct {
 	own      api.Keys
 	revoked  []api.RevokeRequest
 	sessions []api.Session
+	fakeHost
 }
 
 var _ api.Backend = (*fakeNode)(nil)
@@ -160,7 +161,7 @@ func (f *fakeNode) Contacts(context.Context, string) ([]api.Contact, error) { re
 
 func (f *fakeNode) contact(text string) (*api.Contact, error) {
 	for i := range f.contacts {
-		if f.contacts[i].AMID.String() == text {
+		if f.contacts[i].AMID.String() == text || f.contacts[i].Name == text && text != "" {
 			return &f.contacts[i], nil
 		}
 	}

@@ -311,6 +311,9 @@ func (a *Agent) busyPeers() (map[identity.AMID]bool, error) {
 		if err := a.unparted(r, busy); err != nil {
 			return err
 		}
+		if err := a.wishes(r, func(peer identity.AMID) { busy[peer] = true }); err != nil {
+			return err
+		}
 		return scanJSON(r, a.key(rowOut), nil, func(_ []byte, o outRow) bool {
 			if !o.State.Terminal() {
 				busy[o.Peer] = true

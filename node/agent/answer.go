@@ -154,8 +154,12 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	if err != nil {
 		return err
 	}
+	invite, remark, err := c.invited(opened.Request, b.now)
+	if err != nil {
+		return err
+	}
 	d := c.a.Policy().Evaluate(knock.Facts{
-		Peer: c.peer, Intent: opened.Request.Intent, Granted: granted,
+		Peer: c.peer, Intent: opened.Request.Intent, Granted: granted, Invite: invite.name(),
 		NoOneTimeKey: k.NoOneTimeKey(), Mode: opened.Request.Mode,
 	})
 	event := map[knock.Verdict]knock.AnswerEvent{
@@ -184,7 +188,11 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	}}
 	row := knockRow{
 		Hash: hash, Peer: c.peer, Intent: s.Intent, Type: s.Type, Mode: s.Mode, Rule: d.Rule, Sid: s.Sid, At: b.wall, Expires: k.Expires,
-		Envelope: arr.id, Retry: retry,
+		Envelope: arr.id, Retry: retry, Remark: remark,
+	}
+	if invite != nil && d.Rule == knock.InviteRule(invite.name()) {
+		row.by = invite
+		c.useInvite(b, opened.Request)
 	}
 	b.add(s)
 	c.supersede(b, facts.mine)
@@ -288,11 +296,14 @@ func (c *clerk) answer(b *batch, s *session, row *knockRow, e knock.AnswerEvent,
 		switch action {
 		case knock.KeepGrant:
 			c.supplant(b, s)
-			if g, err = c.grantFor(e, s.Intent, until, b.now); err == nil {
+			if g, err = c.grantFor(e, s.Intent, until, b.now); err == nil && row.by != nil {
+				g = row.by.grant(c.peer, b.now, c.a.Policy().Version())
+			}
+			if err == nil {
 				c.keepGrant(b, s, g.row(), g)
 			}
 		case knock.SealAccept:
-			s.Since, s.Limits = b.wall, s.Limits.Min(c.a.Policy().SessionLimits)
+			s.Since, s.Limits = b.wall, s.Limits.Min(c.a.Policy().SessionLimits).Min(g.Limits)
 			err = c.sealAnswer(b, s, row, knockAccepted, flightControl, &content.Accept{
 				Knock: s.KnockHash, SessionType: content.SessionType(s.Type), Mode: content.Mode(s.Mode), Limits: s.Limits,
 				Features: resumed(s), FirstSeq: c.firstSeq(), GrantExpires: orEpoch(g.Expires), Intents: g.Intents,

@@ -20,7 +20,7 @@ func (c *clerk) tendKnock() (bool, error) {
 	now := c.a.expiry.now()
 	c.loseHeld(c.a.Uptime())
 	s := c.asked()
-	resume := s == nil && c.wantsResume(now)
+	resume := s == nil && c.mustKnock(now)
 	switch {
 	case s != nil && !now.Before(s.Expires.Add(c.a.Limits.Skew)):
 		return true, c.giveUpKnock(s, knock.AskExpired)
@@ -48,8 +48,11 @@ func (c *clerk) tendKnock() (bool, error) {
 
 // needsSession reports whether something waits that only a session can carry.
 func (c *clerk) needsSession() bool {
-	return len(c.unsealed()) > 0 && !c.paced() || c.mute && !c.row.Unwanted
+	return len(c.unsealed()) > 0 && !c.paced() || c.mute && !c.row.Unwanted || c.joins()
 }
+
+// mustKnock reports whether a new session is wanted although there is one to send on.
+func (c *clerk) mustKnock(now time.Time) bool { return c.wantsResume(now) || c.joins() }
 
 // lookup is the search for the peer's record.
 type lookup struct {
@@ -66,9 +69,12 @@ func (c *clerk) startLookup() {
 	if c.asked() == nil {
 		c.setReason(api.ReasonNoBundle)
 	}
-	ctx := c.ctx
+	ctx, timeout := c.ctx, c.a.Limits.LookupTimeout
+	if c.joins() {
+		timeout = c.a.Limits.JoinLookup
+	}
 	c.a.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, c.a.Limits.LookupTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		rec, err := c.a.Directory.Find(ctx, c.peer)
 		c.do(func() error { return c.found(rec, err) })
@@ -95,7 +101,7 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 		c.a.Logger.Debug("no keys of peer", "peer", c.peer.Short(), "err", err)
 		c.lookup.wait = min(max(2*c.lookup.wait, c.a.Limits.LookupFirst), c.a.Limits.LookupMost)
 		c.lookup.next = c.a.Uptime() + c.lookup.wait
-		return nil
+		return c.askForKeys()
 	}
 	c.lookup.reset()
 	if s := c.asked(); s != nil {
@@ -107,7 +113,7 @@ func (c *clerk) found(rec *identity.AgentRecord, err error) error {
 			return err
 		}
 	}
-	resume := c.wantsResume(c.a.expiry.now())
+	resume := c.mustKnock(c.a.expiry.now())
 	if (c.sender() != nil || !c.needsSession()) && !resume {
 		return nil
 	}
@@ -134,6 +140,9 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 	if err := c.a.byEitherClock(rec.Bundle.Usable); err != nil {
 		return err
 	}
+	if err := c.aboveFloor(rec.Bundle); err != nil {
+		return err
+	}
 	raw := rec.Raw()
 	c.recorded = rec.PeerIDs
 	return c.a.Store.Update(c.ctx, func(tx store.Tx) error {
@@ -157,10 +166,15 @@ func (c *clerk) keepRecord(rec *identity.AgentRecord) error {
 type door struct {
 	bundle *identity.Bundle
 	rec    *identity.AgentRecord // nil when a renew brought the bundle
+	// standIn says that nobody has the bundle's private parts: only a renew answers.
+	standIn bool
 }
 
-// places is where the record says that the peer is.
-func (d *door) places() Places {
+// places is where the record says that the peer is, or without one its invite.
+func (c *clerk) places(d *door) Places {
+	if d.rec == nil && c.wish != nil {
+		return c.wish.Places
+	}
 	if d.rec == nil {
 		return Places{}
 	}
@@ -198,7 +212,10 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	if len(rows) > 0 {
 		intent = rows[0].Intent
 	}
-	terms := c.askFor(rows)
+	terms, err := c.askFor(rows)
+	if err != nil {
+		return err
+	}
 	b := c.begin()
 	own := c.a.prekeys.current()
 	cert, err := own.certificate(c.a.Key)
@@ -208,6 +225,12 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	request := content.Request{
 		Intent: intent, SessionType: terms.Type, Mode: terms.Mode, Limits: terms.Limits, FirstSeq: c.firstSeq(),
 		Prev: c.lastSession(),
+	}
+	if c.joins() {
+		request.Intent, request.Invite = c.wish.intent(), c.wish.Secret
+	}
+	if to.standIn {
+		request.Invite, rows = nil, nil // nobody is to open it
 	}
 	if c.wantsResume(b.now) {
 		request.Resume = c.nameLost(b, b.now)
@@ -237,8 +260,8 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	s := &session{r: asked.Session, sessionMeta: sessionMeta{
 		Sid: sidText(asked.Session), Asker: true, Ask: state, KnockHash: asked.Hash, Prev: request.Prev, BundleID: to.bundle.ID(),
 		Resume: len(request.Resume) > 0, Lost: request.Resume, Intent: request.Intent, Type: uint8(terms.Type), Mode: uint8(terms.Mode), Limits: terms.Limits,
-		PeerEpoch: to.bundle.Epoch,
-		Created:   b.wall, Used: b.wall, Expires: issued.Add(c.a.Limits.KnockLife),
+		PeerEpoch: to.bundle.Epoch, Invite: c.wish.brought(request.Invite),
+		Created: b.wall, Used: b.wall, Expires: issued.Add(c.a.Limits.KnockLife),
 		sessionProof: proofFrom(terms.Mode, to.bundle.SigningKey, asked.Bytes),
 	}}
 	c.noOneTime = false
@@ -255,11 +278,16 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	}
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
 		*after = append(*after, c.a.changed.broadcast)
+		if to.standIn {
+			return nil // it asks for keys, and the owner asked for something else
+		}
 		return setJSON(tx, c.a.key(rowKnock, row.Hash[:]), row)
 	})
-	c.setReason(api.ReasonKnockSent)
+	if !to.standIn {
+		c.setReason(api.ReasonKnockSent)
+	}
 	b.then(func() {
-		c.a.Carrier.Learn(c.peer, to.places(), false)
+		c.a.Carrier.Learn(c.peer, c.places(to), false)
 		c.lookAgain(s)
 	})
 	return c.commit(b)
@@ -306,16 +334,19 @@ func (c *clerk) takeAnswer(b *batch, s *session, hash [32]byte, e knock.AskEvent
 		case knock.KeepGrant:
 			c.supplant(b, s)
 			c.setKnockState(b, s.KnockHash, knockAccepted)
+			c.tellWish(b, s, api.JoinAccepted)
 		case knock.ReleaseRows:
 			c.letTailGo(b, s)
 			c.setReason("")
 			b.then(func() { c.hold.ready = true })
 		case knock.ShowDeciding:
 			c.setKnockState(b, s.KnockHash, knockPending)
+			c.tellWish(b, s, api.JoinDeciding)
 			c.setReason(api.ReasonOwner)
 		case knock.RefuseRows:
 			c.takeTailBack(b, s)
 			c.setKnockState(b, s.KnockHash, knockRejected)
+			c.tellWish(b, s, api.JoinRejected)
 			b.erase(s)
 			if other := c.asked(); c.sender() == nil && (other == nil || other.Sid == s.Sid) {
 				b.write(func(_ store.Tx, row *peerRow, _ *[]func()) error {

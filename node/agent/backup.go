@@ -21,7 +21,8 @@ var inBackup = map[byte]bool{
 	rowOut: true, rowOutBody: true, rowOutIndex: true,
 	rowIn: true, rowInBody: true, rowInIndex: true, rowHeld: true, rowSeen: true,
 	rowDue: true, rowSkip: true, rowPeer: true,
-	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowCard: true, rowProof: true, rowIdem: true, rowCounter: true, rowRelay: true, rowRegistry: true,
+	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowCard: true, rowProof: true, rowIdem: true, rowCounter: true,
+	rowRelay: true, rowRegistry: true, rowName: true,
 
 	// Sessions, prekeys and what was sealed with them.
 	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowDeposit: false, rowFlight: false, rowSealed: false,
@@ -29,6 +30,8 @@ var inBackup = map[byte]bool{
 	rowOpened: false, rowReceipt: false, rowKnock: false, rowReplay: false, rowResume: false,
 	// Their messages are sealed again, and come whole.
 	rowParts: false, rowPart: false,
+	// They would have uses again that were used (invite.md §4).
+	rowInvite: false, rowGuest: false, rowJoin: false,
 }
 
 // countersInBackup says the same of every counter.

@@ -194,7 +194,7 @@ func (c *clerk) cutOff(b *batch) error {
 	if err != nil {
 		return err
 	}
-	doomed = append(doomed, c.a.key(rowGrant, c.peer[:]), c.a.key(rowReturn, c.peer[:]))
+	doomed = append(doomed, c.a.key(rowGrant, c.peer[:]), c.a.key(rowReturn, c.peer[:]), c.a.key(rowJoin, c.peer[:]))
 	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
 		for _, k := range doomed {
 			if err := tx.Delete(k); err != nil {
@@ -204,7 +204,7 @@ func (c *clerk) cutOff(b *batch) error {
 		return nil
 	})
 	b.then(func() {
-		c.mute, c.trusted = false, false
+		c.mute, c.trusted, c.wish = false, false, nil
 		c.lost.ids = nil
 		c.lookup.reset()
 	})

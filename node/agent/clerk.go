@@ -41,7 +41,8 @@ type clerk struct {
 	seen      uint64                 // outgoing rows up to this sequence are in open or finished
 	given     uint64                 // the last sequence that was given, when the clerk loaded
 	lookup    lookup
-	mute      bool // receipts are due that no session can carry
+	mute      bool     // receipts are due that no session can carry
+	wish      *joinRow // to enter by the peer's invite; nil: none
 	hold      hold
 	lost      lost
 	trusted   bool          // the peer holds a grant
@@ -190,6 +191,8 @@ func (c *clerk) bear(err error) bool {
 	case errors.Is(err, store.ErrTooBig):
 		c.a.Logger.Error("too much for one transaction", "peer", c.peer.Short(), "batch", c.batch)
 		c.batch = max(1, c.batch/2)
+	case errors.Is(err, errInviteGone):
+		// Used or revoked since the knock was looked at, which finds that out now.
 	case errors.Is(err, errOneTimeUnknown):
 		// Another clerk's knock used the key; the next try finds that out in good time.
 	default:
@@ -327,7 +330,7 @@ func (c *clerk) pause() (pause time.Duration, due bool) {
 	if knocking != nil {
 		soonest(c.giveUpAt(knocking).Sub(now))
 	}
-	if c.sender() == nil && !c.lookup.running && (knocking != nil || c.needsSession()) {
+	if (c.sender() == nil || c.joins()) && !c.lookup.running && (knocking != nil || c.needsSession()) {
 		soonest(max(c.lookup.next-up, c.row.NotBefore.Sub(now)))
 	}
 	if knocking == nil && !c.lookup.running {
@@ -396,6 +399,9 @@ func (c *clerk) load() error {
 		if err := c.loadTrust(r); err != nil {
 			return err
 		}
+		if err := c.loadWish(r); err != nil {
+			return err
+		}
 		prefix := c.a.key(rowFlight, c.peer[:])
 		return scanJSON(r, prefix, nil, func(k []byte, row flightRow) bool {
 			f := &flight{flightRow: row, order: readOrder(k)}
@@ -415,6 +421,9 @@ func (c *clerk) load() error {
 		return err
 	}
 	c.loaded = true
+	if c.joins() {
+		c.a.Carrier.Learn(c.peer, c.wish.Places, false)
+	}
 	if p := c.row.Places; len(p.PeerIDs)+len(p.Addresses)+len(p.Relays) > 0 {
 		c.a.Carrier.Learn(c.peer, p, true)
 	}

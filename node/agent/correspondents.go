@@ -10,7 +10,8 @@ import (
 // Who may leave more than a knock in our mailbox (relay.md §9).
 
 // Correspondents lists whom we know: peers with a grant that holds, and those with whom
-// a knock was exchanged, until what was left for us because of it has expired. Whom the
+// a knock was exchanged, until what was left for us because of it has expired, or whose
+// invite we have and did not enter by yet. Whom the
 // policy blocks, and whose key has left, is not among them.
 func (a *Agent) Correspondents() ([]identity.AMID, error) {
 	found := make(map[identity.AMID]bool)
@@ -26,6 +27,9 @@ func (a *Agent) Correspondents() ([]identity.AMID, error) {
 			if err != nil {
 				return err
 			}
+		}
+		if err := a.wishes(r, func(peer identity.AMID) { found[peer] = true }); err != nil {
+			return err
 		}
 		return scanJSON(r, a.key(rowKnock), nil, func(_ []byte, row knockRow) bool {
 			if a.awaits(&row, now) {

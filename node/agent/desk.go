@@ -59,8 +59,8 @@ func (a *Agent) Inbox(q api.InboxQuery) (api.InboxPage, error) {
 	var from identity.AMID
 	if q.From != "" {
 		var err error
-		if from, err = identity.ParseAMID(q.From); err != nil {
-			return page, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err)
+		if from, err = a.Resolve(q.From); err != nil {
+			return page, err
 		}
 	}
 	start := a.key(rowIn)

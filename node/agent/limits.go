@@ -63,9 +63,14 @@ type Limits struct {
 	RenewAll       int           // and of all
 	RenewFollow    int           // knocks made again in an hour because of a peer's renews
 
+	Invites    int           // invites that are kept
+	InviteLife time.Duration // of an invite whose maker names no other
+	InviteKeep time.Duration // invites that are over are kept this long, for the owner to see
+
 	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
 	LookupMost    time.Duration // longest such wait
 	LookupTimeout time.Duration // one lookup
+	JoinLookup    time.Duration // one of a peer that can be asked for its keys, because we have its invite
 	StorePause    time.Duration // pause after the store refused a commit
 	IdleClerk     time.Duration // a clerk without work goes home after this
 }
@@ -85,7 +90,8 @@ func DefaultLimits() Limits {
 		PartsPerPeer: 4, PartsBytes: 64 << 20, SkippedBytes: 64 << 20,
 		ResumeEvery: 10 * time.Minute, ResumeNames: 256, ResumeAge: 144 * time.Hour, ResumeTaken: time.Hour, ResumeTakenDay: 5,
 		RenewPeer: 10, RenewAll: 100, RenewFollow: 3,
-		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
+		Invites: 1000, InviteLife: day, InviteKeep: 30 * day,
+		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, JoinLookup: 2 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
 	}
 }
 

@@ -22,10 +22,9 @@ import (
 
 // Send submits a message and waits for the state that the caller asked for.
 func (a *Agent) Send(ctx context.Context, r api.SendRequest, idemKey string) (api.Message, error) {
-	peer, err := identity.ParseAMID(r.To)
+	peer, err := a.Resolve(r.To)
 	if err != nil {
-		return api.Message{}, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
-			WithHint("the peer's owner sees its AMID with `amesh id`")
+		return api.Message{}, err
 	}
 	if r.Wait == "" {
 		r.Wait = api.StateAccepted
@@ -224,7 +223,7 @@ func (a *Agent) Knocks() ([]api.Knock, error) {
 func (a *Agent) knock(row knockRow, now time.Time) api.Knock {
 	k := api.Knock{
 		ID: knockID(row.Hash), Agent: a.Name, Peer: row.Peer, Direction: "in", Intent: row.Intent,
-		State: row.State, Rule: row.Rule, At: row.At, Expires: row.Expires,
+		State: row.State, Rule: row.Rule, Remark: row.Remark, At: row.At, Expires: row.Expires,
 		Type: content.SessionType(row.Type).String(), Mode: modeName(content.Mode(row.Mode)),
 	}
 	if row.Out {

@@ -57,7 +57,7 @@ func (c *clerk) knockNow(to *door, keys peerKeys) error {
 		return err
 	}
 	resume := c.wantsResume(c.a.expiry.now())
-	if c.asked() != nil || (c.sender() != nil || !c.needsSession()) && !resume {
+	if c.asked() != nil || (c.sender() != nil || !c.needsSession()) && !resume && !c.joins() {
 		return nil
 	}
 	if resume {

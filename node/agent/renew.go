@@ -76,7 +76,7 @@ func (c *clerk) takeRenew(b *batch, arr arrival) error {
 	if err := c.a.byEitherClock(n.Bundle.Usable); err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
-	if err := c.notBelow(n.Bundle); err != nil {
+	if err := errors.Join(c.notBelow(n.Bundle), c.aboveFloor(n.Bundle)); err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	next, _, err := s.Ask.Next(knock.GotRenew)

@@ -19,12 +19,12 @@ type retirement struct {
 	steps []func(store.Tx) error
 }
 
-// retireAll makes every session void, and erases our prekeys and the sessions that
-// wait for our owner's word. It can be cut short at any point and begun again.
+// retireAll makes every session void, and erases our prekeys, the sessions that wait for
+// our owner's word, and our invites, whose uses may have been used. It can be cut short at any point and begun again.
 func (a *Agent) retireAll(ctx context.Context) error {
 	t := &retirement{a: a, lost: map[string][]byte{}}
 	err := a.Store.View(func(r store.Reader) error {
-		return errors.Join(t.sessions(r), t.lostSessions(r), t.finished(r), t.prekeys(r))
+		return errors.Join(t.sessions(r), t.lostSessions(r), t.finished(r), t.prekeys(r), t.invites(r))
 	})
 	if err != nil {
 		return err
@@ -48,6 +48,19 @@ func (t *retirement) sessions(r store.Reader) error {
 		return bad == nil
 	})
 	return errors.Join(err, bad)
+}
+
+func (t *retirement) invites(r store.Reader) error {
+	for _, kind := range []byte{rowInvite, rowGuest} {
+		err := r.Scan(t.a.key(kind), nil, func(k, _ []byte) bool {
+			t.erase(bytes.Clone(k))
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // retire makes a session void.

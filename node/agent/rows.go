@@ -51,9 +51,13 @@ const (
 	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
 	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it
 	rowDeposit  = 'T' // kind 1, id 4                  → depositRow: of a key that somebody else hands out
+	rowName     = 'N' // peer 20                       → nameRow: what we call it
+	rowInvite   = 'I' // invite id 4                   → inviteRow: one that we made
+	rowGuest    = 'W' // invite id 4, peer 20          → guestRow: who came in by it
+	rowJoin     = 'J' // peer 20                       → joinRow: our wish to enter by its invite
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowRelay    = 'H' // URL                           → the node's own: see RowRelay
-	rowRegistry = 'N' // URL                           → the node's own: see RowRegistry
+	rowRegistry = 'U' // URL                           → the node's own: see RowRegistry
 	rowCounter  = 'u' // one byte of name              → u64
 )
 
@@ -254,8 +258,12 @@ type knockRow struct {
 	Envelope ratchet.ID    `json:"envelope"` // the knock's own
 	At       time.Time     `json:"at"`
 	Expires  time.Time     `json:"expires"`
+	// Remark is what was wrong with the invite that it brought.
+	Remark string `json:"remark,omitempty"`
 	// Retry is when a peer that was refused for now may ask again.
 	Retry time.Duration `json:"retry,omitempty"`
+
+	by *inviteRow // what lets the peer in, while the answer is made
 }
 
 // Grant is the remembered yes to a peer. It outlives sessions.
@@ -266,6 +274,11 @@ type Grant struct {
 	Expires time.Time     `json:"expires"` // zero: until taken back
 	Policy  string        `json:"policy"`  // version of the policy that gave it
 	Return  bool          `json:"return"`  // we asked, the peer said yes
+	// Limits of every session that we grant the peer, and Invite and Label those of the
+	// invite that it came in by.
+	Limits content.Limits `json:"limits,omitzero"`
+	Invite string         `json:"invite,omitempty"`
+	Label  string         `json:"label,omitempty"`
 }
 
 // Valid reports whether the grant holds at a time.

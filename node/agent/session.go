@@ -31,6 +31,7 @@ type sessionMeta struct {
 	Prev      [32]byte            `json:"prev"`
 	Intent    string              `json:"intent"`
 	Intents   []string            `json:"intents,omitempty"` // what was granted; empty: every intent
+	Invite    string              `json:"invite,omitempty"`  // id of the invite that our knock brought
 	Limits    content.Limits      `json:"limits"`
 	Type      uint8               `json:"type"`
 	Mode      uint8               `json:"mode"`

@@ -24,7 +24,7 @@ func (a *Agent) Sessions(peer string) ([]api.Session, error) {
 	var only identity.AMID
 	if peer != "" {
 		var err error
-		if only, err = parsePeer(peer); err != nil {
+		if only, err = a.Resolve(peer); err != nil {
 			return nil, err
 		}
 	}
@@ -51,15 +51,6 @@ func (a *Agent) Sessions(peer string) ([]api.Session, error) {
 	})
 	slices.SortFunc(list, func(x, y api.Session) int { return y.LastUsed.Compare(x.LastUsed) })
 	return list, err
-}
-
-func parsePeer(s string) (identity.AMID, error) {
-	peer, err := identity.ParseAMID(s)
-	if err != nil {
-		return peer, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
-			WithHint("`amesh peers` lists whom this node knows")
-	}
-	return peer, nil
 }
 
 func (a *Agent) sessionView(peer identity.AMID, s *session, sends bool) api.Session {
@@ -108,7 +99,7 @@ func (s *session) word(sends bool) string {
 // Kill closes the open sessions with a peer and returns them. The grant stays: the next
 // message asks for another session.
 func (a *Agent) Kill(ctx context.Context, peer string) ([]api.Session, error) {
-	amid, err := parsePeer(peer)
+	amid, err := a.Resolve(peer)
 	if err != nil {
 		return nil, err
 	}

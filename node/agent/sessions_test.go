@@ -172,7 +172,7 @@ func TestSessionsAsTheOwnerSeesThem(t *testing.T) {
 	if list, err := ann.Sessions(""); err != nil || len(list) != 2 || list[0].LastUsed.Before(list[1].LastUsed) {
 		t.Errorf("ann's lines: %+v, %v", list, err)
 	}
-	if _, err := ann.Sessions("bob"); problemCode(err) != api.CodeInvalid {
+	if _, err := ann.Sessions("no/AMID"); problemCode(err) != api.CodeInvalid {
 		t.Errorf("a name for an AMID: %v", err)
 	}
 	if _, err := ann.Kill(t.Context(), newKey(t).AMID().String()); problemCode(err) != api.CodeNotFound {

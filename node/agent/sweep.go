@@ -110,6 +110,7 @@ func (a *Agent) doomed(now time.Time) ([][]byte, error) {
 				return add(k, row.At.Before(now.Add(-a.Limits.IdempotencyKeep)))
 			}),
 			a.doomedKnocks(r, now, add),
+			a.doomedInvites(r, now, add),
 			a.doomedParts(r, now, add),
 			a.doomedOut(r, now, add),
 			a.doomedIn(r, now, add),

@@ -55,12 +55,16 @@ func (s *session) late(made time.Time, skew time.Duration) bool {
 }
 
 // askFor is what a knock for these rows asks for.
-func (c *clerk) askFor(rows []outRow) knock.Terms {
+func (c *clerk) askFor(rows []outRow) (knock.Terms, error) {
 	t := knock.Terms{Type: content.Conversation, Mode: c.a.Policy().AskMode(), Limits: c.a.Policy().SessionLimits}
+	held, err := c.grants()
+	for _, g := range held {
+		t.Limits = t.Limits.Min(g.Limits)
+	}
 	if len(rows) > 0 && rows[0].Type != 0 {
 		t.Type = rows[0].Type
 	}
-	return t
+	return t, err
 }
 
 // controlSession is the session that carries skips and paths: the one we send on, else

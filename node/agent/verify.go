@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"amesh/identity"
@@ -19,62 +17,6 @@ import (
 type verifiedRow struct {
 	Key identity.PublicKey `json:"key"`
 	At  time.Time          `json:"at"`
-}
-
-// Contacts lists the agents that are remembered.
-func (a *Agent) Contacts() ([]api.Contact, error) {
-	list := []api.Contact{}
-	err := a.Store.View(func(r store.Reader) error {
-		all, err := a.remembered(r)
-		if err != nil {
-			return err
-		}
-		for _, peer := range all {
-			c, err := a.contact(r, peer)
-			if err != nil {
-				return err
-			}
-			list = append(list, c)
-		}
-		return nil
-	})
-	return list, err
-}
-
-// remembered lists the agents of whom there is more than a knock, in order.
-func (a *Agent) remembered(r store.Reader) ([]identity.AMID, error) {
-	found := make(map[identity.AMID]bool)
-	for _, kind := range []byte{rowPeer, rowContact, rowGrant, rowReturn, rowVerified, rowRevoked} {
-		prefix := a.key(kind)
-		err := r.Scan(prefix, nil, func(k, _ []byte) bool {
-			found[identity.AMID(k[len(prefix):])] = true
-			return true
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	delete(found, a.amid) // our own revocation
-	var list []identity.AMID
-	for peer := range found {
-		list = append(list, peer)
-	}
-	slices.SortFunc(list, func(x, y identity.AMID) int { return bytes.Compare(x[:], y[:]) })
-	return list, nil
-}
-
-func (a *Agent) contact(r store.Reader, peer identity.AMID) (api.Contact, error) {
-	c := api.Contact{AMID: peer, Agent: a.Name, Revoked: a.revocation(peer)}
-	for _, kind := range []byte{rowGrant, rowReturn} {
-		g, found, err := getJSON[Grant](r, a.key(kind, peer[:]))
-		if err != nil {
-			return c, err
-		}
-		c.Granted = c.Granted || found && g.Valid(a.expiry.now()) && !a.parted(peer) && !a.Policy().Blocked(peer)
-	}
-	var err error
-	c.Verified, err = a.verifiedAt(r, peer)
-	return c, err
 }
 
 // verifiedAt is when the owner said that the keys match, nil for never.
@@ -140,16 +82,11 @@ func (a *Agent) Verify(ctx context.Context, peer string, req api.VerifyRequest) 
 
 // other reads the name of another agent.
 func (a *Agent) other(peer string) (identity.AMID, error) {
-	amid, err := identity.ParseAMID(peer)
-	if err != nil {
-		return amid, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "%v", err).
-			WithHint("the peer's owner sees its AMID with `amesh id`")
+	amid, err := a.Resolve(peer)
+	if err == nil && amid == a.amid {
+		err = errOwn()
 	}
-	if amid == a.amid {
-		return amid, api.Problemf(http.StatusBadRequest, api.CodeInvalid, "this is the agent's own AMID").
-			WithHint("name another agent")
-	}
-	return amid, nil
+	return amid, err
 }
 
 // signingKey finds the key behind a name: here, or in the peer's record. An AMID is

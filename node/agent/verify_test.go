@@ -62,7 +62,8 @@ func TestCompareWithNobody(t *testing.T) {
 		peer string
 		want api.Code
 	}{
-		"no AMID":  {"bob", api.CodeInvalid},
+		"no AMID":  {"no/AMID", api.CodeInvalid},
+		"no name":  {"bob", api.CodeNotFound},
 		"itself":   {ann.AMID().String(), api.CodeInvalid},
 		"stranger": {key.AMID().String(), api.CodeNotFound},
 	} {

@@ -9,10 +9,13 @@ import (
 // HTTP server in node/httpapi offers it. Every method is safe for concurrent use
 // and returns *Problem for whatever a caller can mend.
 //
+// A peer is named by AMID, DID or the name that its contact has here.
+//
 // agent names one of the node's agents; empty means the only one, and with
 // several agents a Problem that says so.
 type Backend interface {
 	Directory
+	Introductions
 
 	// Status is for owner and agent. With an agent it shows only that agent's view.
 	Status(ctx context.Context, agent string) (Status, error)

@@ -38,6 +38,9 @@ const (
 	CodeNotFound     Code = "not_found"          // 404
 	CodeConflict     Code = "conflict"           // 409
 	CodeRevoked      Code = "key_revoked"        // 409: a signing key has left for ever
+	CodeNameTaken    Code = "name_taken"         // 409: another contact has the name
+	CodeNameLike     Code = "name_confusable"    // 409: it could be taken for another contact's
+	CodeExpired      Code = "invite_expired"     // 410
 	CodeTooLarge     Code = "too_large"          // 413
 	CodePolicy       Code = "policy_denied"      // 403
 	CodeBusy         Code = "busy"               // 429 or 503

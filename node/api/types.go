@@ -87,7 +87,7 @@ const (
 
 // SendRequest asks for a message to be sent. Owner or agent.
 type SendRequest struct {
-	To          string `json:"to" doc:"AMID or DID of the peer"`
+	To          string `json:"to" doc:"AMID, DID or name of the peer"`
 	Intent      string `json:"intent,omitempty" doc:"what it is about, such as travel/flights"`
 	Body        []byte `json:"body" doc:"at most 1 MiB, base64 in JSON"`
 	ContentType string `json:"content_type,omitempty" doc:"media type of the body"`
@@ -266,11 +266,16 @@ type Peer struct {
 // Contact is what is remembered of another agent, whether something is under way
 // with it or not.
 type Contact struct {
-	AMID     identity.AMID `json:"amid"`
-	Agent    string        `json:"agent" doc:"our agent's name"`
-	Granted  bool          `json:"granted" doc:"one of the two has said yes to the other"`
-	Verified *time.Time    `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
-	Revoked  *Revocation   `json:"revoked,omitempty" doc:"its key has left for ever"`
+	AMID     identity.AMID  `json:"amid"`
+	Agent    string         `json:"agent" doc:"our agent's name"`
+	Name     string         `json:"name,omitempty" doc:"what we call it; may stand wherever an AMID may"`
+	Source   string         `json:"source" enum:"invite,knock,manual,none" doc:"how it became a contact; none: nothing was agreed"`
+	Granted  bool           `json:"granted" doc:"one of the two has said yes to the other"`
+	Grants   []ContactGrant `json:"grants,omitempty"`
+	Blocked  bool           `json:"blocked,omitempty" doc:"by our policy"`
+	LastSeen *time.Time     `json:"last_seen,omitempty" doc:"when something of it was last opened"`
+	Verified *time.Time     `json:"verified,omitempty" doc:"when the owner said that the keys were compared and match"`
+	Revoked  *Revocation    `json:"revoked,omitempty" doc:"its key has left for ever"`
 }
 
 // Revocation is what a signing key said when it left for ever. Who stole the key can
@@ -369,6 +374,7 @@ type Knock struct {
 	Mode      string        `json:"mode" enum:"private,accountable" doc:"accountable: every message will be signed"`
 	State     string        `json:"state" enum:"sent,pending,accepted,rejected,expired"`
 	Rule      string        `json:"rule,omitempty" doc:"the rule of the policy that decided; only for knocks that came in"`
+	Remark    string        `json:"remark,omitempty" doc:"what was wrong with the invite that it came with"`
 	At        time.Time     `json:"at"`
 	Expires   time.Time     `json:"expires"`
 }

@@ -17,8 +17,9 @@ import (
 var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
-		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card"}
-	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup", "set-card"}
+		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact"}
+	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup",
+		"set-card", "invite", "invites", "revoke-invite", "join", "add-contact", "rename-contact", "remove-contact"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -41,7 +42,16 @@ var sample = map[string]struct{ id, body string }{
 	"set-policy": {"", `{"key":"strangers","value":"reject"}`},
 	"lookup":     {bobAMID.String(), ""},
 	"set-card":   {"", `{"name":"Bot"}`},
-	"backup":     {"", `{"file":"/b.age","passphrase":"open sesame"}`},
+	"invite":     {"", `{"uses":2}`},
+	"join":       {"", `{"invite":"amesh1qqq"}`},
+	"contact":    {bobAMID.String(), ""},
+
+	"revoke-invite":  {"00000000", ""},
+	"add-contact":    {"", `{"amid":"` + bobAMID.String() + `","name":"bob"}`},
+	"rename-contact": {bobAMID.String(), `{"name":"bob"}`},
+	"remove-contact": {bobAMID.String(), ""},
+
+	"backup": {"", `{"file":"/b.age","passphrase":"open sesame"}`},
 }
 
 // pathFor fills in the sample's id.

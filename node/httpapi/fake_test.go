@@ -44,6 +44,7 @@ type box struct {
 	known  []api.Contact
 	own    api.Keys
 	lines  []api.Session
+	asks   []api.Invite
 	rules  map[string]any
 }
 

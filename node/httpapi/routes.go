@@ -66,6 +66,7 @@ func (s *Server) register() error {
 	s.incoming(door)
 	s.owned(door)
 	s.directory(door)
+	s.introductions(door)
 
 	// huma describes its own kind of error although nobody gets to see it.
 	schemas := door.OpenAPI().Components.Schemas.Map()
