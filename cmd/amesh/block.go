@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 
-	"amesh/identity"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
@@ -40,12 +39,12 @@ to it before it was blocked is gone, and the policy answers its next knock.`,
 }
 
 func (a *app) setBlocked(cmd *cobra.Command, arg string, blocked bool) error {
-	peer, err := identity.ParseAMID(arg)
+	peer, err := peerArg(arg)
 	if err != nil {
 		return err
 	}
 	return a.ask(func(n api.Backend) error {
-		p, err := n.Block(cmd.Context(), a.agent, peer.String(), blocked)
+		p, err := n.Block(cmd.Context(), a.agent, peer, blocked)
 		if err != nil {
 			return err
 		}

@@ -15,14 +15,17 @@ import (
 
 func (a *app) contactsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "contacts [list|verify PEER]",
-		Short: "List the agents that are remembered, and make sure who they are",
-		Long: `Lists the agents that one of ours has to do with, or had: whether one of the two has
-let the other in, whether their owners have compared the keys, and whether a key has
-left for ever, with the successor that it named.`,
-		Example: "  amesh contacts\n  amesh contacts verify 2wCNe4X9egd7iKnC1T9XBee63MLc",
-		Args:    verbs,
-		RunE:    a.listContacts,
+		Use:   "contacts [list|show|add|rename|remove|verify]",
+		Short: "List the agents that are remembered, name them, and make sure who they are",
+		Long: `Lists the agents that one of ours has to do with, or had: what you call them, whether
+one of the two has let the other in and by which invite, whether their owners have
+compared the keys, and whether a key has left for ever, with the successor that it named.
+
+A name stands on this node only, and may be used wherever an AMID may.`,
+		Example: "  amesh contacts\n  amesh contacts add 2wCNe4X9egd7iKnC1T9XBee63MLc --name travel-bot\n" +
+			"  amesh contacts show travel-bot\n  amesh contacts remove travel-bot",
+		Args: verbs,
+		RunE: a.listContacts,
 	}
 	list := &cobra.Command{
 		Use:     "list",
@@ -32,7 +35,7 @@ left for ever, with the successor that it named.`,
 		Args:    words(0, 0, ""),
 		RunE:    a.listContacts,
 	}
-	cmd.AddCommand(list, a.verifyCommand())
+	cmd.AddCommand(list, a.contactShowCommand(), a.contactAddCommand(), a.contactRenameCommand(), a.contactRemoveCommand(), a.verifyCommand())
 	return cmd
 }
 
@@ -55,6 +58,9 @@ func (a *app) listContacts(cmd *cobra.Command, _ []string) error {
 
 func writeContact(w io.Writer, c api.Contact) {
 	fmt.Fprintf(w, "%s  ", c.AMID)
+	if c.Name != "" {
+		fmt.Fprintf(w, "%s  ", plain(c.Name))
+	}
 	if c.Verified != nil {
 		fmt.Fprintf(w, "verified %s ago", since(*c.Verified))
 	} else {
@@ -62,6 +68,12 @@ func writeContact(w io.Writer, c api.Contact) {
 	}
 	if c.Granted {
 		fmt.Fprint(w, ", granted")
+	}
+	if rule := inviteOf(c); rule != "" {
+		fmt.Fprintf(w, " (%s)", rule)
+	}
+	if c.Blocked {
+		fmt.Fprint(w, ", blocked")
 	}
 	if c.Revoked != nil {
 		fmt.Fprintf(w, ", revoked: %s", farewell(*c.Revoked))
@@ -82,9 +94,9 @@ says what to do; with --block the peer is blocked as well.`,
 		Example: "  amesh contacts verify 2wCNe4X9egd7iKnC1T9XBee63MLc\n" +
 			"  amesh contacts verify 2wCNe4X9egd7iKnC1T9XBee63MLc --matches\n" +
 			"  amesh contacts verify 2wCNe4X9egd7iKnC1T9XBee63MLc --differs --block",
-		Args: oneID("the peer's AMID"),
+		Args: oneID("the peer's AMID or name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			peer, err := identity.ParseAMID(args[0])
+			peer, err := peerArg(args[0])
 			switch {
 			case err != nil:
 				return err
@@ -111,8 +123,8 @@ says what to do; with --block the peer is blocked as well.`,
 	return cmd
 }
 
-func (a *app) compare(ctx context.Context, n api.Backend, peer identity.AMID) error {
-	c, err := n.Compare(ctx, a.agent, peer.String())
+func (a *app) compare(ctx context.Context, n api.Backend, peer string) error {
+	c, err := n.Compare(ctx, a.agent, peer)
 	if err != nil {
 		return err
 	}
@@ -129,12 +141,7 @@ func (a *app) compare(ctx context.Context, n api.Backend, peer identity.AMID) er
 			}
 		}
 		fmt.Fprintln(w)
-		for _, line := range code {
-			if a.tty {
-				line = darkOnLight + line + asBefore
-			}
-			fmt.Fprintln(w, line)
-		}
+		a.writeCode(w, code)
 		fmt.Fprintf(w, "%s\n\n", plain(c.QR))
 		fmt.Fprintln(w, "compare with the peer's owner, in person or by telephone; then")
 		fmt.Fprintf(w, "the same:   amesh contacts verify %s --matches\n", c.Peer)
@@ -145,8 +152,8 @@ func (a *app) compare(ctx context.Context, n api.Backend, peer identity.AMID) er
 // A terminal shows a code in its own colours, and scanners want it dark on light.
 const darkOnLight, asBefore = "\x1b[30;107m", "\x1b[0m"
 
-func (a *app) verified(ctx context.Context, n api.Backend, peer identity.AMID) error {
-	c, err := n.Verify(ctx, a.agent, peer.String(), api.VerifyRequest{Matches: true})
+func (a *app) verified(ctx context.Context, n api.Backend, peer string) error {
+	c, err := n.Verify(ctx, a.agent, peer, api.VerifyRequest{Matches: true})
 	if err != nil {
 		return err
 	}
@@ -159,17 +166,17 @@ type differing struct {
 	Blocked bool `json:"blocked"`
 }
 
-func (a *app) differs(ctx context.Context, n api.Backend, peer identity.AMID, block bool) error {
+func (a *app) differs(ctx context.Context, n api.Backend, peer string, block bool) error {
 	own, err := n.Identity(ctx, a.agent)
 	if err != nil {
 		return err
 	}
-	c, err := n.Verify(ctx, a.agent, peer.String(), api.VerifyRequest{})
+	c, err := n.Verify(ctx, a.agent, peer, api.VerifyRequest{})
 	if err != nil {
 		return err
 	}
 	if block {
-		if err := a.block(ctx, n, peer); err != nil {
+		if err := a.block(ctx, n, c.AMID); err != nil {
 			return err
 		}
 	}
@@ -182,11 +189,11 @@ Read the AMIDs to each other; each side shows its own with "amesh id":
   his    %s
 Until it is clear which one is wrong, send nothing to that agent and believe nothing
 that came from it.
-`, own.AMID, peer)
+`, own.AMID, c.AMID)
 		if block {
 			fmt.Fprintln(w, "It is blocked.")
 		} else {
-			fmt.Fprintf(w, "to block it:  amesh contacts verify %s --differs --block\n", peer)
+			fmt.Fprintf(w, "to block it:  amesh contacts verify %s --differs --block\n", c.AMID)
 		}
 	})
 }

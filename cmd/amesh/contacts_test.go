@@ -81,7 +81,7 @@ func TestVerifyRemembersTheOwnersWord(t *testing.T) {
 			t.Errorf("%v: exit %d", args, r.exit)
 		}
 	}
-	if r := runFake(t, n, nil, "contacts", "verify", "bob"); r.exit != exitUsage || !strings.Contains(r.err, "next: an AMID looks like") {
+	if r := runFake(t, n, nil, "contacts", "verify", "Bob"); r.exit != exitUsage || !strings.Contains(r.err, "next: an AMID looks like") {
 		t.Error(r)
 	}
 }

@@ -98,5 +98,8 @@ func writeKnock(w io.Writer, k api.Knock) {
 	if k.Rule != "" {
 		fmt.Fprintf(w, "  rule: %s", plain(k.Rule))
 	}
+	if k.Remark != "" {
+		fmt.Fprintf(w, "  (%s)", plain(k.Remark))
+	}
 	fmt.Fprintln(w)
 }

@@ -13,7 +13,7 @@ import (
 const mark = "<!-- tested -->\n```sh\n"
 
 // cleanUp ends what a block that failed has left running.
-const cleanUp = "trap 'kill ${RELAY:-} ${ALICE:-} ${BOB:-} 2>/dev/null || true' EXIT\n"
+const cleanUp = "trap 'kill ${RELAY:-} ${ALICE:-} ${BOB:-} ${CAROL:-} 2>/dev/null || true' EXIT\n"
 
 // The README works when pasted: its blocks, one after the other, in one shell.
 func TestReadmeWorksWhenPasted(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"amesh/identity"
 	"amesh/internal/content"
 	"amesh/node/api"
 
@@ -48,8 +47,8 @@ func (a *app) sendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send AMID [TEXT|-]",
 		Short: "Send a message to an agent",
-		Long: `Sends a text, standard input (-) or a file to the agent with that AMID or DID. The
-message is on disk before anything else happens, and stays there until the other
+		Long: `Sends a text, standard input (-) or a file to the agent with that AMID, DID or
+contact's name. The message is on disk before anything else happens, and stays there until the other
 side has it, refuses it, or its time is over.
 
 The exit code is 0 when the state asked for with --wait was reached: accepted
@@ -69,11 +68,10 @@ each side sends one message, or a stream, in which only this side does.`,
 			if err != nil {
 				return err
 			}
-			to, err := identity.ParseAMID(args[0])
-			if err != nil {
+			if r.To, err = peerArg(args[0]); err != nil {
 				return err
 			}
-			r.To, r.Thread, r.Type = to.String(), o.thread, o.session
+			r.Thread, r.Type = o.thread, o.session
 			return a.ask(func(n api.Backend) error {
 				m, err := n.Send(cmd.Context(), a.agent, r, o.key)
 				if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 
-	"amesh/identity"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
@@ -25,11 +24,10 @@ unanswered, sending, receiving and closed; on a closed one old messages still ar
 		RunE: func(cmd *cobra.Command, args []string) error {
 			peer := ""
 			if len(args) == 1 {
-				amid, err := identity.ParseAMID(args[0])
-				if err != nil {
+				var err error
+				if peer, err = peerArg(args[0]); err != nil {
 					return err
 				}
-				peer = amid.String()
 			}
 			return a.ask(func(n api.Backend) error {
 				list, err := n.Sessions(cmd.Context(), a.agent, peer)
@@ -52,12 +50,12 @@ somebody out, use "amesh block".`,
 		Example: "  amesh kill 2wCNe4X9egd7iKnC1T9XBee63MLc",
 		Args:    words(1, 1, "the peer's AMID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			peer, err := identity.ParseAMID(args[0])
+			peer, err := peerArg(args[0])
 			if err != nil {
 				return err
 			}
 			return a.ask(func(n api.Backend) error {
-				list, err := n.Kill(cmd.Context(), a.agent, peer.String())
+				list, err := n.Kill(cmd.Context(), a.agent, peer)
 				if err != nil {
 					return err
 				}

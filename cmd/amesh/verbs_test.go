@@ -130,7 +130,7 @@ func TestTypedWrong(t *testing.T) {
 		{"text and file", []string{"send", to, "x", "--file", big}, 2, []string{"want one of them"}},
 		{"file too big", []string{"send", to, "--file", big}, 2, []string{"longer than 1 MiB", "next: compress it"}},
 		{"no such file", []string{"send", to, "--file", big + "ger"}, 4, []string{"no such file"}},
-		{"no AMID", []string{"send", "bob", "x"}, 2, []string{"not an AMID", "next:"}},
+		{"no AMID", []string{"send", "Bob", "x"}, 2, []string{"not an AMID", "next:"}},
 		{"wait for what", []string{"send", to, "x", "--wait", "forever"}, 2, []string{"--wait forever"}},
 		{"path of what kind", []string{"send", to, "x", "--via", "pigeon"}, 2, []string{"--via pigeon"}},
 		{"session of what kind", []string{"send", to, "x", "--type", "chat"}, 2, []string{`--type "chat": want request_response`}},

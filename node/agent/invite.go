@@ -135,9 +135,9 @@ func (a *Agent) newInvite(r api.InviteRequest) (inviteRow, error) {
 	if err := a.opensSomething(intents); err != nil {
 		return inviteRow{}, err
 	}
-	wall := a.Clock().UTC().Truncate(time.Second)
+	wall := a.Clock().UTC()
 	return inviteRow{
-		Uses: uses, Left: uses, Made: wall, Expires: wall.Add(life), Intents: intents, Lasts: lasts, Label: r.Label,
+		Uses: uses, Left: uses, Made: wall, Expires: wall.Add(life).Truncate(time.Second), Intents: intents, Lasts: lasts, Label: r.Label,
 		Limits: content.Limits{Messages: r.Limits.Messages, Bytes: r.Limits.Bytes, Seconds: r.Limits.TTLSeconds},
 	}, nil
 }
