@@ -76,6 +76,9 @@ type Limits struct {
 	// and 60.
 	KeysPerRequester int
 	KeysPerAgent     int
+	// WordsPerDay is how many ratings and reports of sessions one agent may make in 24
+	// hours. Default 1000.
+	WordsPerDay int
 
 	// PresenceLife is how long an agent is shown as it last said that it is; then it is
 	// offline. Default 24 h.
@@ -95,7 +98,7 @@ func DefaultLimits() Limits {
 		PrekeysPerUpload: 200, PrekeysStored: 1000, PrekeyEvery: 10 * time.Second, PrekeyBurst: 20,
 		DrainEvery: 10 * time.Second, DrainBurst: 100, PrekeyMemory: 90 * 24 * time.Hour,
 		SearchRate: 2, SearchBurst: 60, KeysPerRequester: 5, KeysPerAgent: 60,
-		StatsLife: 10 * time.Second, PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
+		StatsLife: 10 * time.Second, WordsPerDay: 1000, PresenceLife: 24 * time.Hour, SweepEvery: 5 * time.Minute,
 	}
 }
 
@@ -118,7 +121,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("PrekeyMemory", l.PrekeyMemory), positive("StatsLife", l.StatsLife),
 		positive("SearchRate", l.SearchRate), positive("SearchBurst", int64(l.SearchBurst)),
 		positive("KeysPerRequester", int64(l.KeysPerRequester)), positive("KeysPerAgent", int64(l.KeysPerAgent)),
-		positive("PresenceLife", l.PresenceLife), positive("SweepEvery", l.SweepEvery),
+		positive("WordsPerDay", int64(l.WordsPerDay)), positive("PresenceLife", l.PresenceLife), positive("SweepEvery", l.SweepEvery),
 	)
 }
 

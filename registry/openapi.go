@@ -82,6 +82,7 @@ func describe() *huma.OpenAPI {
 	describeSearch(api)
 	describeObjects(api)
 	describeSchemas(api)
+	describeTrust(api)
 	// huma describes its own kind of error although nobody gets to see it.
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel")

@@ -106,6 +106,11 @@ func (s *Server) takeSealed(w http.ResponseWriter, r *request, contentType strin
 		if err := r.useUp(tx); err != nil {
 			return err
 		}
+		for _, refuses := range s.conditions {
+			if err := refuses(tx, r); err != nil {
+				return err
+			}
+		}
 		out, err = change(tx, r)
 		return err
 	})

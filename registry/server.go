@@ -37,7 +37,9 @@ type Config struct {
 	PrefixedKeys bool
 	// Limits are the registry's numbers; the zero value means DefaultLimits.
 	Limits Limits
-	// Issuer signs certificates. Without one nobody is more than anonymous.
+	// Issuer signs certificates, and what the registry says of revocations. All instances
+	// on one database have the same root key. Without one nobody is more than anonymous,
+	// and lists are signed with a key that ends with the Server.
 	Issuer *certificate.Issuer
 	// OAuth says who may vouch for agents; the zero value: nobody.
 	OAuth oauth.Config
@@ -59,6 +61,8 @@ type Server struct {
 	names   dialled.Names
 	handler http.Handler
 	routes  []route
+
+	trust trust
 
 	addresses *prefix.Rate
 	agents    *prefix.Rate
@@ -123,7 +127,7 @@ func New(cfg Config) (*Server, error) {
 	s.presenceSubject()
 	s.prekeySubject()
 	s.didSubject()
-	if err := errors.Join(s.findSubjects(now), s.oauthSubject(), s.organizationSubject()); err != nil {
+	if err := errors.Join(s.findSubjects(now), s.oauthSubject(), s.organizationSubject(), s.trustSubjects()); err != nil {
 		return nil, err
 	}
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetSignatures)
@@ -168,7 +172,10 @@ func (s *Server) open(ctx context.Context) (*db.DB, error) {
 	for told := false; ; told = true {
 		d, err := s.cfg.Open(ctx)
 		if err == nil {
-			return d, nil
+			if err = s.openTrust(ctx, d); err == nil {
+				return d, nil
+			}
+			err = errors.Join(err, d.Close())
 		}
 		if ctx.Err() != nil {
 			return nil, nil

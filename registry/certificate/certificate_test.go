@@ -147,21 +147,21 @@ func TestEachOrganisationHasItsOwnKey(t *testing.T) {
 }
 
 func TestStatementOpensOnlyUnderItsRoot(t *testing.T) {
-	key := testKey(t, 1)
-	sealed := SealStatement(key, []byte(`{"a":1}`))
-	object, err := OpenStatement(key.Public(), sealed)
+	i := testIssuer(t)
+	sealed := i.IssueStatement([]byte(`{"a":1}`))
+	object, err := OpenStatement(i.Root(), sealed)
 	if err != nil || string(object) != `{"a":1}` {
 		t.Errorf("got %s, %v", object, err)
 	}
 	for name, bad := range map[string][]byte{
-		"foreign key":  SealStatement(testKey(t, 2), []byte(`{"a":1}`)),
+		"foreign key":  seal(testKey(t, 2), tagStatements, []byte(`{"a":1}`)),
 		"changed":      bytes.Replace(sealed, []byte("1"), []byte("2"), 1),
-		"other intent": seal(key, tagList, []byte(`{"a":1}`)),
+		"other intent": seal(i.root, tagList, []byte(`{"a":1}`)),
 		"nothing":      nil,
 		"no signature": []byte(`{"a":1}`),
-		"space":        append(bytes.Clone(sealed), '\n'),
+		"space":        append(bytes.Clone(sealed), ' '),
 	} {
-		if _, err := OpenStatement(key.Public(), bad); !errors.Is(err, ErrUntrusted) {
+		if _, err := OpenStatement(i.Root(), bad); !errors.Is(err, ErrUntrusted) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -66,8 +67,10 @@ func (i *Issuer) IssueList(number uint64, revoked []Revoked) ([]byte, error) {
 }
 
 // ParseList reads a revocation list and verifies its signature under the key that it
-// names; whether to believe that key is for Trust. It returns ErrUntrusted.
+// names; whether to believe that key is for Trust. A line break behind it, as servers
+// put there, is no part of it. It returns ErrUntrusted.
 func ParseList(raw []byte) (*List, error) {
+	raw = bytes.TrimSuffix(raw, []byte("\n"))
 	if len(raw) > MaxList {
 		return nil, fmt.Errorf("%w: revocation list of %d bytes, at most %d", ErrUntrusted, len(raw), MaxList)
 	}

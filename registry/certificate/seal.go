@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 
@@ -45,16 +46,14 @@ func unseal(sealed []byte) (object, signature []byte, err error) {
 	return append(append([]byte{}, sealed[:n]...), '}'), signature, nil
 }
 
-// SealStatement signs a JSON object of the registry's own, such as a page of its
-// revocations, with a last member "signature".
-func SealStatement(root identity.PrivateKey, object []byte) []byte {
-	return seal(root, tagStatements, object)
-}
+// IssueStatement signs a JSON object of the registry's own, such as a page of its
+// revocations, with a last member "signature". The object has at least one member.
+func (i *Issuer) IssueStatement(object []byte) []byte { return seal(i.root, tagStatements, object) }
 
-// OpenStatement verifies what SealStatement made and returns the object without its
-// signature. It returns ErrUntrusted.
+// OpenStatement verifies what IssueStatement made and returns the object without its
+// signature. A line break behind it is no part of it. It returns ErrUntrusted.
 func OpenStatement(root identity.PublicKey, sealed []byte) ([]byte, error) {
-	object, sig, err := unseal(sealed)
+	object, sig, err := unseal(bytes.TrimSuffix(sealed, []byte("\n")))
 	if err != nil {
 		return nil, err
 	}

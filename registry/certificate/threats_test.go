@@ -279,8 +279,8 @@ func TestT71OnlyNewerListsOfTheRootCount(t *testing.T) {
 		"from the future": must(NewIssuer(testKey(t, 1), &dice{}, at(noon.Add(Skew+time.Second))).IssueList(8, nil))(t),
 		"line taken out":  bytes.Replace(must(i.IssueList(8, revoked))(t), []byte(`"revoked":[`), []byte(`"revoked":[],"x":[`), 1),
 		"number raised":   bytes.Replace(old, []byte(`"number":6`), []byte(`"number":9`), 1),
-		"other purpose":   SealStatement(i.root, old[:len(old)-sealSize]),
-		"not a list":      SealStatement(i.root, []byte(`{"a":1}`)),
+		"other purpose":   i.IssueStatement(old[:len(old)-sealSize]),
+		"not a list":      i.IssueStatement([]byte(`{"a":1}`)),
 		"nothing":         nil,
 	} {
 		if _, err := trust.Update(raw, noon); !errors.Is(err, ErrUntrusted) {

@@ -119,7 +119,7 @@ func (t *Tx) RefreshReputation(who identity.AMID, now time.Time) error {
 	if _, err := t.Exec("UPDATE agents SET reputation = $2 WHERE amid = $1", who.String(), reputation.Score(subject, s.now)); err != nil {
 		return fmt.Errorf("keep score: %w", err)
 	}
-	return nil
+	return t.Reindex(who)
 }
 
 // flagMicros writes a flag that never was as the beginning of time.

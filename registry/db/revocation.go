@@ -53,8 +53,8 @@ func (t *Tx) Revoked(who identity.AMID) (bool, error) {
 	return err == nil, err
 }
 
-// Revoke ends an agent: its prekeys go, its certificates are taken back, it is offline.
-// It returns ErrDuplicate when it is revoked already.
+// Revoke ends an agent: its prekeys, card and record go, its certificates are taken back,
+// it is offline and not found any more. It returns ErrDuplicate when it is revoked already.
 func (t *Tx) Revoke(r Revocation) error {
 	n, err := t.Exec(`INSERT INTO revocations (id, amid, reason, revoked_by, revoked_at, notes, strict)
 		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (amid) DO NOTHING`,
@@ -71,13 +71,28 @@ func (t *Tx) Revoke(r Revocation) error {
 	for _, q := range []string{
 		"DELETE FROM signed_prekeys WHERE amid = $1",
 		"DELETE FROM one_time_prekeys WHERE amid = $1",
+		"DELETE FROM session_keys WHERE amid = $1",
+		"DELETE FROM cards WHERE amid = $1",
+		"DELETE FROM records WHERE amid = $1",
 		"UPDATE agents SET status = 'offline' WHERE amid = $1",
 	} {
 		if _, err := t.Exec(q, r.AMID.String()); err != nil {
 			return fmt.Errorf("revoke: %w", err)
 		}
 	}
+	if err := t.Reindex(r.AMID); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
 	return t.logRevocation(r.AMID)
+}
+
+// ConfirmRevocation makes a revocation count as one by a signature over the whole.
+func (t *Tx) ConfirmRevocation(who identity.AMID) error {
+	_, err := t.Exec("UPDATE revocations SET strict = TRUE WHERE amid = $1", who.String())
+	if err != nil {
+		return fmt.Errorf("confirm revocation: %w", err)
+	}
+	return nil
 }
 
 // logRevocation puts an agent at the end of the log. The row of the counter makes

@@ -25,8 +25,8 @@ const (
 	// is the second system's: thirty days are cheap to wait for.
 	FullAge = 365 * 24 * time.Hour
 
-	// ratedFrom is how many counting ratings a score needs to be called one.
-	ratedFrom = 5
+	// RatedFrom is how many counting ratings a score needs to be called one.
+	RatedFrom = 5
 
 	// NewcomerAge is the age below which a rater is new, and weighs newcomerFactor.
 	NewcomerAge    = 7 * 24 * time.Hour

@@ -134,7 +134,7 @@ func (v Voice) capped(limit float64) (weight, sum float64) {
 
 // Rated reports whether so many counting ratings make an agent's score more than a
 // first impression. Ratings of weight 0 do not count.
-func Rated(counting int) bool { return counting >= ratedFrom }
+func Rated(counting int) bool { return counting >= RatedFrom }
 
 // Change is what a score did within FlagWindow.
 type Change int8

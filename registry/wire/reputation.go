@@ -4,7 +4,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"amesh/identity"
 )
@@ -79,8 +78,7 @@ type Feedback struct {
 	SessionID  string   `json:"session_id"`
 	Score      *Score   `json:"score"`
 	Tags       []string `json:"tags,omitempty"`
-	Timestamp  string   `json:"timestamp,omitempty"`
-	Signature  string   `json:"signature,omitempty"`
+	Stamp
 }
 
 // Check returns an *Error for what cannot be a rating, and whose it is.
@@ -97,7 +95,7 @@ func (f *Feedback) Check() (target, from identity.AMID, err error) {
 	if target == from {
 		return target, from, Errorf(400, CodeSelfRating, "An agent does not rate itself")
 	}
-	if err := checkSessionID(f.SessionID); err != nil {
+	if err := CheckSessionID(f.SessionID); err != nil {
 		return target, from, err
 	}
 	seen := make(map[string]bool)
@@ -110,7 +108,8 @@ func (f *Feedback) Check() (target, from identity.AMID, err error) {
 	return target, from, nil
 }
 
-func checkSessionID(id string) error {
+// CheckSessionID returns an *Error for what cannot name a session.
+func CheckSessionID(id string) error {
 	if id == "" || len(id) > MaxSessionID || !plain(id) {
 		return Invalid("session_id must be 1 to %d bytes of printable ASCII", MaxSessionID)
 	}
@@ -131,8 +130,7 @@ type SessionReport struct {
 	Intent        string  `json:"intent"`
 	Outcome       Outcome `json:"outcome"`
 	StartedAt     string  `json:"started_at"` // RFC 3339
-	Timestamp     string  `json:"timestamp,omitempty"`
-	Signature     string  `json:"signature,omitempty"`
+	Stamp
 }
 
 // Recorded answers POST /v1/registry/reputation.
@@ -171,7 +169,7 @@ type ReputationScore struct {
 	Tier               Tier       `json:"tier"`
 	AgeDays            int        `json:"age_days"`
 	Tags               []TagCount `json:"tags"`
-	LastUpdated        time.Time  `json:"last_updated"`
+	LastUpdated        Time       `json:"last_updated"`
 }
 
 // Leaderboard answers GET /v1/registry/reputation/leaderboard.
