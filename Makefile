@@ -13,10 +13,10 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak lint bench bench-session bench-relay fuzz clean
+.PHONY: help build demo test test-all soak lint bench bench-session bench-relay bench-registry fuzz clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## make the static binary bin/amesh
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/amesh ./cmd/amesh
@@ -47,6 +47,9 @@ bench-session: ## measure the session protocol against its floor; fails below a 
 
 bench-relay: ## measure the relay against its peers; fails below a bar (BENCHARGS='--only forward')
 	@cd testnet/lab/benchrelay && $(GO) run -mod=mod . $(BENCHARGS)
+
+bench-registry: ## measure a registry of 100,000 agents with both databases; fails above a bar (BENCHARGS='--agents 20000')
+	@$(GO) run ./testnet/lab/benchregistry $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" scripts/fuzz $(FUZZTIME)

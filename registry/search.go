@@ -140,7 +140,7 @@ func (s *Server) find(r *request, q wire.SearchQuery) (wire.SearchPage, error) {
 	if err != nil {
 		return wire.SearchPage{}, err
 	}
-	out := wire.SearchPage{Items: make([]wire.SearchRow, len(hits.Found)), About: about(hits.Seen), More: hits.More}
+	out := wire.SearchPage{Items: make([]wire.SearchRow, len(hits.Found)), About: about(hits.AtMost), More: hits.More}
 	for i, h := range hits.Found {
 		out.Items[i] = s.row(h, r)
 	}

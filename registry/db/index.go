@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -76,13 +77,21 @@ func (t *Tx) indexCapabilities(a Agent) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range a.Capabilities {
-		delete(old, c)
-		_, err := t.Exec(`INSERT INTO agent_capabilities (capability, amid, level, status, reputation, last_seen)
-			VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (capability, amid) DO UPDATE SET level = excluded.level, status = excluded.status,
-				reputation = excluded.reputation, last_seen = excluded.last_seen`,
-			c, a.AMID.String(), tierLevel(a.Tier), string(a.Status), a.Reputation, Micros(a.LastSeen))
+	if len(a.Capabilities) > 0 {
+		args := []any{a.AMID.String(), tierLevel(a.Tier), string(a.Status), a.Reputation, Micros(a.LastSeen)}
+		seen := make(map[string]bool)
+		var rows []string
+		for _, c := range a.Capabilities {
+			if delete(old, c); seen[c] {
+				continue
+			}
+			seen[c] = true
+			args = append(args, c)
+			rows = append(rows, fmt.Sprintf("($%d, $1, $2, $3, $4, $5)", len(args)))
+		}
+		_, err := t.Exec("INSERT INTO agent_capabilities (capability, amid, level, status, reputation, last_seen) VALUES "+
+			strings.Join(rows, ", ")+` ON CONFLICT (capability, amid) DO UPDATE SET level = excluded.level, status = excluded.status,
+			reputation = excluded.reputation, last_seen = excluded.last_seen`, args...)
 		if err != nil {
 			return err
 		}
@@ -134,7 +143,8 @@ func (t *Tx) indexTerms(a Agent) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	same := err == nil && bytes.Equal(oldDigest, digest[:])
+	known := err == nil
+	same := known && bytes.Equal(oldDigest, digest[:])
 	if same && oldRank == rank {
 		return nil
 	}
@@ -150,14 +160,16 @@ func (t *Tx) indexTerms(a Agent) error {
 		_, err := t.Exec("UPDATE search_terms SET rank = $2 WHERE amid = $1", a.AMID.String(), rank)
 		return err
 	}
-	return t.putTerms(a.AMID, terms, rank)
+	if known {
+		if _, err := t.Exec("DELETE FROM search_terms WHERE amid = $1", a.AMID.String()); err != nil {
+			return err
+		}
+	}
+	return t.addTerms(a.AMID, terms, rank)
 }
 
-// putTerms replaces the terms of an agent, many with each statement.
-func (t *Tx) putTerms(who identity.AMID, terms []string, rank int64) error {
-	if _, err := t.Exec("DELETE FROM search_terms WHERE amid = $1", who.String()); err != nil {
-		return err
-	}
+// addTerms writes the terms of an agent that has none, many with each statement.
+func (t *Tx) addTerms(who identity.AMID, terms []string, rank int64) error {
 	const batch = 64
 	for len(terms) > 0 {
 		n := min(batch, len(terms))
@@ -175,6 +187,19 @@ func (t *Tx) putTerms(who identity.AMID, terms []string, rank int64) error {
 			return err
 		}
 		terms = terms[n:]
+	}
+	return nil
+}
+
+// Tidy brings the database's notes about its own tables up to date, after much has
+// changed at once. PostgreSQL does so by itself, a while later.
+func (d *DB) Tidy(ctx context.Context) error {
+	statement := "ANALYZE"
+	if d.postgres {
+		statement = "VACUUM ANALYZE"
+	}
+	if _, err := d.write.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("tidy: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,17 +113,17 @@ type Hits struct {
 	Found []Hit
 	// Next is where the next page begins; nil when all was looked at.
 	Next *Position
-	// Seen is how many agents were found, counted up to a limit, on the first page only;
-	// More says that there may be others.
-	Seen int
-	More bool
+	// AtMost is a bound on how many agents there are to be found, on the first page only,
+	// and right when there is no next one. More says that there may be others beyond it.
+	AtMost int
+	More   bool
 }
 
 // The bounds of one search, which make it cost the same whatever is asked. Terms that
 // are common each and rare together give short pages.
 const (
-	maxCandidates = 4000 // that are looked at for a page
-	maxCount      = 1000 // that are counted for Hits.Seen and to find the rarest term
+	maxLooks = 6000 // how often it is asked for a page whether an agent has a term
+	maxCount = 1000 // that are counted for Hits.AtMost
 )
 
 // Find returns a page of the agents that have all that q asks for, the best reputation
@@ -135,80 +136,85 @@ func (t *Tx) Find(q wire.SearchQuery, from Position, limit int) (Hits, error) {
 	if err != nil {
 		return Hits{}, err
 	}
-	if err := t.rarestFirst(terms); err != nil {
-		return Hits{}, fmt.Errorf("find agents: %w", err)
-	}
-	first, window := from == Position{}, maxCandidates
-	if len(terms) == 1 { // every candidate is a hit
-		window = limit + 1
-		if first {
-			window = max(window, maxCount+1)
-		}
-	}
-	hits, last, full, err := t.walk(terms, from, window)
+	window := maxLooks / len(terms)
+	most, err := t.rarestFirst(terms, max(window, maxCount+1))
 	if err != nil {
 		return Hits{}, fmt.Errorf("find agents: %w", err)
 	}
-	out := Hits{}
-	if first {
-		out.Seen, out.More = min(len(hits), maxCount), full || len(hits) > maxCount
+	at, err := t.walk(terms, from, window, limit+1)
+	if err != nil {
+		return Hits{}, fmt.Errorf("find agents: %w", err)
 	}
-	switch {
-	case len(hits) > limit:
-		hits = hits[:limit]
-		out.Next = &hits[limit-1]
-	case full:
-		out.Next = &last
+	var out Hits
+	if len(at) > limit {
+		at = at[:limit]
+		out.Next = &at[limit-1]
+	} else if out.Next, err = t.end(terms[0], from, window); err != nil {
+		return Hits{}, fmt.Errorf("find agents: %w", err)
 	}
-	out.Found, err = t.hitsAt(hits)
+	if from == (Position{}) {
+		out.AtMost, out.More = min(most, maxCount), most > maxCount
+		if out.Next == nil {
+			out.AtMost, out.More = len(at), false
+		}
+	}
+	out.Found, err = t.hitsAt(at)
 	return out, err
 }
 
-// rarestFirst orders terms by how many agents have them, as far as that is counted.
-func (t *Tx) rarestFirst(terms []string) error {
-	if len(terms) == 1 {
-		return nil
-	}
+// rarestFirst orders terms by how many agents have them, as far as enough, and returns
+// how many have the first.
+func (t *Tx) rarestFirst(terms []string, enough int) (int, error) {
 	count := make(map[string]int, len(terms))
 	for _, term := range terms {
 		var n int
-		err := t.QueryRow("SELECT count(*) FROM (SELECT 1 FROM search_terms WHERE term = $1 LIMIT $2) AS counted",
-			term, maxCandidates).Scan(&n)
+		err := t.QueryRow("SELECT count(*) FROM (SELECT 1 FROM search_terms WHERE term = $1 LIMIT $2) AS counted", term, enough).Scan(&n)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		count[term] = n
 	}
 	slices.SortStableFunc(terms, func(a, b string) int { return count[a] - count[b] })
-	return nil
+	return count[terms[0]], nil
 }
 
-// walk looks at the next candidates behind a position, a window full of those with the
-// first term. It returns those that have all terms, the last that it looked at, and
-// whether there may be more behind that.
-func (t *Tx) walk(terms []string, from Position, window int) (hits []Position, last Position, full bool, err error) {
-	args := []any{terms[0], from.Rank, from.AMID, window}
-	candidates := 0
-	all := "TRUE"
-	for _, term := range terms[1:] {
-		args = append(args, term)
-		all += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM search_terms AS other WHERE other.amid = hit.amid AND other.term = $%d)", len(args))
+// candidates are the agents with a term behind a position, a window full of them.
+const candidates = `SELECT rank, amid FROM search_terms WHERE term = $1 AND (rank, amid) > ($2, $3) ORDER BY rank, amid LIMIT $4`
+
+// walk returns the first of the candidates that have all terms, at most limit.
+func (t *Tx) walk(terms []string, from Position, window, limit int) ([]Position, error) {
+	args := []any{terms[0], from.Rank, from.AMID, window, limit}
+	where := ""
+	if others := terms[1:]; len(others) > 0 {
+		marks := make([]string, len(others))
+		for i, term := range others {
+			args = append(args, term)
+			marks[i] = fmt.Sprintf("$%d", len(args))
+		}
+		// Counted, because no planner turns that into a join over all agents with a term.
+		where = fmt.Sprintf("WHERE (SELECT count(*) FROM search_terms AS other WHERE other.amid = hit.amid AND other.term IN (%s)) = %d",
+			strings.Join(marks, ", "), len(others))
 	}
-	err = t.Query(func(scan func(...any) error) error {
-		var has bool
-		if err := scan(&last.Rank, &last.AMID, &has); err != nil {
+	var hits []Position
+	err := t.Query(func(scan func(...any) error) error {
+		var at Position
+		if err := scan(&at.Rank, &at.AMID); err != nil {
 			return err
 		}
-		candidates++
-		if has {
-			hits = append(hits, last)
-		}
+		hits = append(hits, at)
 		return nil
-	}, `SELECT hit.rank, hit.amid, `+all+` FROM (
-			SELECT rank, amid FROM search_terms WHERE term = $1 AND (rank, amid) > ($2, $3)
-			ORDER BY rank, amid LIMIT $4) AS hit
-		ORDER BY hit.rank, hit.amid`, args...)
-	return hits, last, candidates == window, err
+	}, "SELECT hit.rank, hit.amid FROM ("+candidates+") AS hit "+where+" ORDER BY hit.rank, hit.amid LIMIT $5", args...)
+	return hits, err
+}
+
+// end is the last of a full window of candidates; nil when there are no more than that.
+func (t *Tx) end(term string, from Position, window int) (*Position, error) {
+	var last Position
+	err := one(t.QueryRow(candidates+" OFFSET $5", term, from.Rank, from.AMID, 1, window-1).Scan(&last.Rank, &last.AMID))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return &last, err
 }
 
 // hitsAt reads agents in the order of their positions.

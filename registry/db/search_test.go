@@ -176,7 +176,7 @@ func findAll(t *testing.T, d *db.DB, q wire.SearchQuery, limit int) ([]identity.
 			}
 			if *from == (db.Position{}) {
 				first = hits
-			} else if hits.Seen != 0 {
+			} else if hits.AtMost != 0 {
 				t.Errorf("%+v: counts on a later page", q)
 			}
 			if len(hits.Found) > limit {
@@ -205,8 +205,8 @@ func testFindPages(t *testing.T, url string) {
 		if !slices.Equal(got, names(agents)) {
 			t.Errorf("pages of %d: %d agents, want %d in order", limit, len(got), len(agents))
 		}
-		if first.Seen != 60 || first.More {
-			t.Errorf("pages of %d: counted %d, more %v", limit, first.Seen, first.More)
+		if first.AtMost != 60 || first.More {
+			t.Errorf("pages of %d: counted %d, more %v", limit, first.AtMost, first.More)
 		}
 	}
 }
@@ -284,8 +284,8 @@ func testFindRareAmongCommon(t *testing.T, url string) {
 	}
 	settle(t, d, agents)
 	got, first := findAll(t, d, wire.SearchQuery{Q: "left right"}, 5)
-	if !slices.Equal(got, []identity.AMID{agents[77].AMID}) || first.Seen != 1 {
-		t.Errorf("found %v, counted %d", got, first.Seen)
+	if !slices.Equal(got, []identity.AMID{agents[77].AMID}) || first.AtMost != 1 {
+		t.Errorf("found %v, counted %d", got, first.AtMost)
 	}
 }
 

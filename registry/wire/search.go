@@ -48,8 +48,8 @@ type SearchRow struct {
 type SearchPage struct {
 	Items []SearchRow `json:"items" nullable:"false"`
 	Next  string      `json:"next,omitempty" doc:"cursor of the next page; absent on the last one. A page may be short or empty and have a next one"`
-	About int         `json:"about" doc:"rounded number of agents found: 0, 10, 50, 100, 500 or 1000; on the first page only"`
-	More  bool        `json:"about_more,omitempty" doc:"whether there may be more than that"`
+	About int         `json:"about" doc:"that there are at most so many to be found: 0, 10, 50, 100, 500 or 1000; on the first page only"`
+	More  bool        `json:"about_more,omitempty" doc:"that there may be more than that"`
 }
 
 // AgentView is what a registry says about one agent, and what the agent says of itself
