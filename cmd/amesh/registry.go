@@ -29,6 +29,7 @@ type registryOptions struct {
 	listen, data, database, name, metrics, printAddresses string
 	proxies                                               []string
 	prefixedKeys                                          bool
+	proof                                                 proofOptions
 	tls                                                   tlsOptions
 }
 
@@ -63,6 +64,7 @@ Behind a proxy, give the address that agents use with --name.`,
 	f.StringSliceVar(&o.proxies, "trusted-proxy", nil, "believe X-Forwarded-For from `CIDR` (repeatable)")
 	f.BoolVar(&o.prefixedKeys, "prefixed-keys", false, "write keys with ed25519: and x25519: in front, as other registries do")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
+	o.proof.flags(f)
 	o.tls.flags(f)
 	return cmd
 }
@@ -140,6 +142,9 @@ func (a *app) checkRegistry(o *registryOptions) error {
 	if err := db.CheckURL(o.database); err != nil {
 		return usagef("%v", err).next("write it like postgres://USER@HOST/NAME or sqlite:///var/lib/amesh/registry.db")
 	}
+	if err := a.checkProof(&o.proof, o.data); err != nil {
+		return err
+	}
 	return checkName(o.name)
 }
 
@@ -171,6 +176,9 @@ func (a *app) openRegistry(p *registryParts, o registryOptions) (err error) {
 		if cfg.Exempt, err = parsePrefixes("--exempt", loopback); err != nil {
 			return err
 		}
+	}
+	if err := openProof(&cfg, o.proof); err != nil {
+		return err
 	}
 	if p.server, err = registry.New(cfg); err != nil {
 		return err
