@@ -96,25 +96,7 @@ func (s *Server) takeSealed(w http.ResponseWriter, r *request, contentType strin
 	if !s.agents.TakeFor(r.by.account(), 1, r.now) {
 		return reply{}, tooMany()
 	}
-	var out reply
-	err = r.db.Write(r.Context(), func(tx *db.Tx) error {
-		a, err := tx.Agent(r.by.amid)
-		if err != nil {
-			return orNotFound(err, "Agent not found: register first")
-		}
-		r.by.agent = &a
-		if err := r.useUp(tx); err != nil {
-			return err
-		}
-		for _, refuses := range s.conditions {
-			if err := refuses(tx, r); err != nil {
-				return err
-			}
-		}
-		out, err = change(tx, r)
-		return err
-	})
-	return out, err
+	return s.apply(route{}, r, change)
 }
 
 // ofPath is the agent that the path names, who must be the one that signed.

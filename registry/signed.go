@@ -33,7 +33,8 @@ type caller struct {
 	// that is nothing, which only happens on routes whose signer has a key.
 	agent *db.Agent
 
-	use [32]byte // names this signature at this route
+	use     [32]byte // names this signature at this route
+	settled bool     // it was used up before the transaction
 }
 
 // account is what the caller's rate is counted under. Those who repeat a timestamp of
@@ -45,20 +46,31 @@ func (c *caller) account() string {
 	return c.amid.String() + " by timestamp"
 }
 
-// changed runs a change in a transaction in which the caller's signature is used up.
+// changed finds out who signed the request, and makes its change.
 func (s *Server) changed(rt route, r *request) (reply, error) {
-	ctx := r.Context()
-	if err := s.verify(ctx, rt, r); err != nil {
+	if err := s.verify(r.Context(), rt, r); err != nil {
 		return reply{}, err
 	}
 	if !s.agents.TakeFor(r.by.account(), max(rt.cost, 1), r.now) {
 		return reply{}, tooMany()
 	}
 	if rt.prepare != nil {
+		// Others are asked for nobody whose signature counts for nothing.
+		if err := r.db.Write(r.Context(), func(tx *db.Tx) error { return r.settle(tx, rt) }); err != nil {
+			return reply{}, err
+		}
+		r.by.settled = true
 		if err := rt.prepare(r); err != nil {
 			return reply{}, err
 		}
 	}
+	return s.apply(rt, r, rt.change)
+}
+
+// apply runs a change of the caller, who is verified, in a transaction in which it is
+// settled that the caller may make it.
+func (s *Server) apply(rt route, r *request, change func(*db.Tx, *request) (reply, error)) (reply, error) {
+	ctx := r.Context()
 	var out reply
 	err := r.db.Write(ctx, func(tx *db.Tx) error {
 		if err := r.settle(tx, rt); err != nil {
@@ -70,7 +82,7 @@ func (s *Server) changed(rt route, r *request) (reply, error) {
 			}
 		}
 		var err error
-		out, err = rt.change(tx, r)
+		out, err = change(tx, r)
 		return err
 	})
 	if _, ok := errors.AsType[*wire.Error](err); ok {
@@ -177,6 +189,9 @@ func (r *request) settle(tx *db.Tx, rt route) error {
 	if r.by.agent != nil && r.by.agent.Strict && !r.by.strict {
 		return wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
 			"%sthis AMID signs whole requests: sign with the header %s", wire.SignatureFailed, wire.SignatureHeader)
+	}
+	if r.by.settled {
+		return nil
 	}
 	return r.useUp(tx)
 }

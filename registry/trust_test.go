@@ -351,7 +351,7 @@ func (h *harness) believer() certificate.Trust {
 	return trust
 }
 
-func (h *harness) verify(text string, who identity.PrivateKey) error {
+func (h *harness) believes(text string, who identity.PrivateKey) error {
 	h.t.Helper()
 	chain, err := certificate.Parse(text)
 	if err != nil {
@@ -368,7 +368,7 @@ func testCertificateShown(t *testing.T, url string) {
 	h.get(at).want(404)
 	text := h.prove(ann, "17")
 	h.get("/v1/registry/lookup?amid=" + ann.AMID().String()).want(200).has(object{"tier": "verified", "certificate": text, "reputation_score": 0.6})
-	if err := h.verify(text, ann); err != nil {
+	if err := h.believes(text, ann); err != nil {
 		t.Error(err)
 	}
 	shown := h.get(at).want(200).has(object{"amid": ann.AMID().String(), "tier": "verified", "certificate": text, "issued_at": "2026-02-01T12:00:00Z", "expires_at": "2027-02-01T12:00:00Z"})
@@ -413,7 +413,7 @@ func testMember(t *testing.T, url string) {
 	h.keep(o, "7", "", "organization 7")
 	h.keep(m, "7", o.Certificate.Serial.String(), "organization 7")
 	h.get("/v1/registry/lookup?amid=" + ann.AMID().String()).want(200).has(object{"tier": "organization", "certificate": m.Text})
-	if err := h.verify(m.Text, ann); err != nil {
+	if err := h.believes(m.Text, ann); err != nil {
 		t.Error(err)
 	}
 	if err := h.server.db.Load().Write(t.Context(), func(tx *db.Tx) error {
@@ -421,7 +421,7 @@ func testMember(t *testing.T, url string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.verify(m.Text, ann); !errors.Is(err, certificate.ErrRevoked) {
+	if err := h.believes(m.Text, ann); !errors.Is(err, certificate.ErrRevoked) {
 		t.Errorf("got %v, want ErrRevoked", err)
 	}
 	h.get("/v1/registry/lookup?amid=" + ann.AMID().String()).want(200).has(object{"tier": "anonymous"})
@@ -432,11 +432,11 @@ func testListAtOnce(t *testing.T, url string) {
 	ann := testKey(t, 1)
 	h.register(ann, strictly)
 	text := h.prove(ann, "17")
-	if err := h.verify(text, ann); err != nil {
+	if err := h.believes(text, ann); err != nil {
 		t.Fatal(err)
 	}
 	h.post("/v1/registry/revoke", ann, strictly, revocation(ann, ann)).want(200)
-	if err := h.verify(text, ann); !errors.Is(err, certificate.ErrRevoked) {
+	if err := h.believes(text, ann); !errors.Is(err, certificate.ErrRevoked) {
 		t.Errorf("got %v, want ErrRevoked", err)
 	}
 	old := h.believer()

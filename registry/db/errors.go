@@ -48,7 +48,7 @@ func Unavailable(err error) bool {
 		}
 		return false
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || pgconn.Timeout(err) {
 		return true
 	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
@@ -56,7 +56,7 @@ func Unavailable(err error) bool {
 	}
 	for _, e := range []error{
 		context.DeadlineExceeded, context.Canceled, driver.ErrBadConn, sql.ErrConnDone, sql.ErrTxDone,
-		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed,
 	} {
 		if errors.Is(err, e) {
 			return true
