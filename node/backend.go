@@ -381,7 +381,7 @@ func (m *mesh) Kill(ctx context.Context, agent, peer string) ([]api.Session, err
 
 // Block implements api.Backend.
 func (m *mesh) Block(_ context.Context, agent, peer string, blocked bool) (api.Policy, error) {
-	amid, err := m.peer(agent, peer)
+	amid, err := m.whom(agent, peer)
 	if err != nil {
 		return api.Policy{}, err
 	}

@@ -97,8 +97,8 @@ func (m *mesh) RemoveContact(ctx context.Context, agent, peer string) (api.Conta
 	return c, err
 }
 
-// peer reads what names a peer. Only a name needs to know whose contact it is.
-func (m *mesh) peer(agent, peer string) (identity.AMID, error) {
+// whom reads what names a peer. Only a name needs to know whose contact it is.
+func (m *mesh) whom(agent, peer string) (identity.AMID, error) {
 	if amid, err := identity.ParseAMID(peer); err == nil {
 		return amid, nil
 	}

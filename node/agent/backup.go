@@ -21,8 +21,7 @@ var inBackup = map[byte]bool{
 	rowOut: true, rowOutBody: true, rowOutIndex: true,
 	rowIn: true, rowInBody: true, rowInIndex: true, rowHeld: true, rowSeen: true,
 	rowDue: true, rowSkip: true, rowPeer: true,
-	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowCard: true, rowProof: true, rowIdem: true, rowCounter: true,
-	rowRelay: true, rowRegistry: true, rowName: true,
+	rowGrant: true, rowReturn: true, rowContact: true, rowRevoked: true, rowVerified: true, rowCard: true, rowProof: true, rowIdem: true, rowCounter: true, rowRelay: true, rowName: true, rowRegistry: true,
 
 	// Sessions, prekeys and what was sealed with them.
 	rowSession: false, rowPrekeys: false, rowOneTime: false, rowReady: false, rowDeposit: false, rowFlight: false, rowSealed: false,

@@ -51,13 +51,13 @@ const (
 	rowOneTime  = 'Y' // kind 1, id 4                  → privatePart of a one-time key, sealed
 	rowReady    = 'a' // kind 1, id 4                  → the key as it is signed, until somebody was given it
 	rowDeposit  = 'T' // kind 1, id 4                  → depositRow: of a key that somebody else hands out
-	rowName     = 'N' // peer 20                       → nameRow: what we call it
+	rowName     = 'M' // peer 20                       → nameRow: what we call it
 	rowInvite   = 'I' // invite id 4                   → inviteRow: one that we made
 	rowGuest    = 'W' // invite id 4, peer 20          → guestRow: who came in by it
 	rowJoin     = 'J' // peer 20                       → joinRow: our wish to enter by its invite
 	rowIdem     = 'z' // SHA-256 of the key 32         → idemRow
 	rowRelay    = 'H' // URL                           → the node's own: see RowRelay
-	rowRegistry = 'U' // URL                           → the node's own: see RowRegistry
+	rowRegistry = 'N' // URL                           → the node's own: see RowRegistry
 	rowCounter  = 'u' // one byte of name              → u64
 )
 
