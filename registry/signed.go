@@ -33,8 +33,7 @@ type caller struct {
 	// that is nothing, which only happens on routes whose signer has a key.
 	agent *db.Agent
 
-	use     [32]byte // names this signature at this route
-	settled bool     // it was used up before the transaction
+	use [32]byte // names this signature at this route
 }
 
 // account is what the caller's rate is counted under. Those who repeat a timestamp of
@@ -55,16 +54,45 @@ func (s *Server) changed(rt route, r *request) (reply, error) {
 		return reply{}, tooMany()
 	}
 	if rt.prepare != nil {
-		// Others are asked for nobody whose signature counts for nothing.
-		if err := r.db.Write(r.Context(), func(tx *db.Tx) error { return r.settle(tx, rt) }); err != nil {
-			return reply{}, err
-		}
-		r.by.settled = true
-		if err := rt.prepare(r); err != nil {
-			return reply{}, err
+		if err := s.prepare(rt, r); err != nil {
+			return reply{}, s.usedUp(r, err)
 		}
 	}
 	return s.apply(rt, r, rt.change)
+}
+
+// prepare runs what a change has to ask others. Nobody is asked for a signature that
+// apply would refuse: one that was used, or that the agent makes no longer.
+func (s *Server) prepare(rt route, r *request) error {
+	err := r.db.View(r.Context(), func(tx *db.Tx) error {
+		if err := s.admits(tx, rt, r); err != nil {
+			return err
+		}
+		used, err := tx.SignatureUsed(r.by.use)
+		if err == nil && used {
+			err = errUsed()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return rt.prepare(r)
+}
+
+// admits is what must hold of the caller for a change: it is known where it must be,
+// its signature is of the kind to which it has committed itself, and no condition of a
+// subject refuses it.
+func (s *Server) admits(tx *db.Tx, rt route, r *request) error {
+	if err := r.settle(tx, rt); err != nil {
+		return err
+	}
+	for _, refuses := range s.conditions {
+		if err := refuses(tx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply runs a change of the caller, who is verified, in a transaction in which it is
@@ -73,29 +101,33 @@ func (s *Server) apply(rt route, r *request, change func(*db.Tx, *request) (repl
 	ctx := r.Context()
 	var out reply
 	err := r.db.Write(ctx, func(tx *db.Tx) error {
-		if err := r.settle(tx, rt); err != nil {
+		if err := s.admits(tx, rt, r); err != nil {
 			return err
 		}
-		for _, refuses := range s.conditions {
-			if err := refuses(tx, r); err != nil {
-				return err
-			}
+		if err := r.useUp(tx); err != nil {
+			return err
 		}
 		var err error
 		out, err = change(tx, r)
 		return err
 	})
-	if _, ok := errors.AsType[*wire.Error](err); ok {
-		// What was refused is undone, and its signature must be used up all the same:
-		// what is refused now might be accepted from somebody else a minute later.
-		if err := r.db.Write(ctx, r.useUp); err != nil && !wire.HasCode(err, wire.CodeSignatureInvalid) {
-			return reply{}, err
-		}
+	if err != nil {
+		return reply{}, s.usedUp(r, err)
 	}
-	if err == nil {
-		s.storageResult(nil)
+	s.storageResult(nil)
+	return out, nil
+}
+
+// usedUp is the error of a change, whose signature is used up when that is a refusal.
+// What was refused is undone, and might be accepted from somebody else a minute later.
+func (s *Server) usedUp(r *request, err error) error {
+	if _, ok := errors.AsType[*wire.Error](err); !ok {
+		return err
 	}
-	return out, err
+	if failed := r.db.Write(r.Context(), r.useUp); failed != nil && !wire.HasCode(failed, wire.CodeSignatureInvalid) {
+		return failed
+	}
+	return err
 }
 
 // verify finds out who signed the request. It does all that costs time, and holds no
@@ -174,8 +206,8 @@ func (rt *route) notRegistered() error {
 	return wire.Errorf(rt.signer.unknown, wire.CodeSignatureInvalid, "%sagent not registered", wire.SignatureFailed)
 }
 
-// settle is what must hold of the caller in the transaction of its change: its
-// signature is fresh, and of the kind that the agent has committed itself to.
+// settle finds what the registry knows of the caller, and refuses a signature of the kind
+// that it makes no longer.
 func (r *request) settle(tx *db.Tx, rt route) error {
 	r.by.agent = nil
 	switch a, err := tx.Agent(r.by.amid); {
@@ -190,20 +222,20 @@ func (r *request) settle(tx *db.Tx, rt route) error {
 		return wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
 			"%sthis AMID signs whole requests: sign with the header %s", wire.SignatureFailed, wire.SignatureHeader)
 	}
-	if r.by.settled {
-		return nil
-	}
-	return r.useUp(tx)
+	return nil
 }
 
 // signatureLife is how long a used signature is remembered: until it would be too old,
 // and a little longer, for registries whose clocks differ.
 const signatureLife = wire.MaxAge + 2*wire.MaxAhead + time.Minute
 
+func errUsed() error { return wire.Unsigned("used before: sign a fresh timestamp") }
+
+// useUp notes that the signature was used; it returns the refusal of one that was.
 func (r *request) useUp(tx *db.Tx) error {
 	first, err := tx.UseSignature(r.by.use, r.now.Add(signatureLife))
 	if err == nil && !first {
-		return wire.Unsigned("used before: sign a fresh timestamp")
+		return errUsed()
 	}
 	return err
 }
