@@ -59,7 +59,7 @@ func TestT78Confusables(t *testing.T) {
 		}
 	}
 	// 200 names with one letter of another script in them.
-	foreign := []rune("аеорсухіјѕԁɡһӏԛԝⅼｍոսνοτικρυχ０１ｏｌ")
+	const foreign = "аеорсухіјѕԁɡһӏԛԝⅼｍոսνοτικρυχ０１ｏｌ"
 	tried := 0
 	for _, r := range foreign {
 		for i, name := range []string{"travel-bot", "build-1", "modem", "warehouse", "qa", "desk", "x"} {
