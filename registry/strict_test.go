@@ -27,6 +27,7 @@ var unsignedRoutes = map[string]string{
 	"POST /v1/auth/oauth/start":                "a person in a browser, with the state that a signed request made",
 	"POST /v1/amesh/one-time-keys/{amid}/take": "hands out keys that are there for whoever asks",
 	"POST /v1/registry/revocations/bulk":       "a question with a long list",
+	"POST /v1/amesh/revocations":               "its body is signed by the key that it ends, and says nothing else",
 }
 
 var wildcard = regexp.MustCompile(`\{[^}]*\}`)
