@@ -1,15 +1,21 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
 	"amesh/registry/db"
+	"amesh/registry/db/dbtest"
+	"amesh/registry/wire"
 )
 
 // quiet is a server of which only the doors are used.
@@ -95,6 +101,51 @@ func TestStoppingWaitsOnlySoLong(t *testing.T) {
 	if err := <-failed; err == nil {
 		t.Error("a request outlived the server")
 	}
+}
+
+// A request that is signed for an https URL verifies over HTTP/2, whose request line is
+// made of pseudo-headers.
+func TestSignedRequestOverHTTP2(t *testing.T) {
+	dbtest.SQLite(t, dbtest.Cases{"": func(t *testing.T, url string) {
+		h := start(t, url)
+		certified := httptest.NewTLSServer(http.NotFoundHandler())
+		secure := &tls.Config{Certificates: certified.TLS.Certificates}
+		client := certified.Client()
+		client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+		certified.Close()
+
+		l := listen(t)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- h.server.Serve(ctx, l, secure) }()
+		key := testKey(t, 1)
+		body, err := json.Marshal(profile(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequest(http.MethodPost, "https://"+l.Addr().String()+"/v1/registry/register?of=Ann%20&x", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		if err := wire.SignRequest(r, body, key, h.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusCreated {
+			t.Errorf("%s %d %s", resp.Proto, resp.StatusCode, text)
+		}
+		client.CloseIdleConnections()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}})
 }
 
 // Connections beyond the limit wait until another one is gone.
