@@ -25,7 +25,7 @@ func (s *Server) certificateSubject() {
 		route{method: http.MethodGet, path: "/v1/certificates/revocation/{serial}", read: s.certificateStatus},
 	)
 	s.describe = append(s.describe, s.describeCertificate)
-	s.sweeps = append(s.sweeps, s.expireTiers)
+	s.sweeps = append(s.sweeps, (*db.Tx).ExpireTiers, (*db.Tx).ForgetCertificates)
 }
 
 // describeCertificate completes what lookup says of an agent.
@@ -37,14 +37,6 @@ func (s *Server) describeCertificate(tx *db.Tx, out *wire.LookupReply, a db.Agen
 	out.Certificate = c.Document
 	return err
 }
-
-// expireTiers takes tiers from agents whose certificates ended since the sweep before,
-// and long enough before that for an instance that was away.
-func (s *Server) expireTiers(tx *db.Tx, now time.Time) error {
-	return tx.ExpireTiers(now.Add(-expireBack), now)
-}
-
-const expireBack = 7 * 24 * time.Hour
 
 func (s *Server) rootKey(*request) (reply, error) {
 	return reply{body: wire.RootReply{RootKey: s.trust.issuer.Root().Text()}}, nil

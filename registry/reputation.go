@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -34,7 +35,8 @@ func (s *Server) reputationSubject() {
 	)
 	s.describe = append(s.describe, s.describeReputation)
 	s.forget = append(s.forget, func(tx *db.Tx, who identity.AMID) error { return tx.ForgetTrust(who, s.cfg.Clock()) })
-	s.sweeps = append(s.sweeps, (*db.Tx).ForgetWords, refreshScores)
+	s.sweeps = append(s.sweeps, (*db.Tx).ForgetWords)
+	s.chores = append(s.chores, s.refreshScores)
 }
 
 // rate is the endpoint of 0.2's first system.
@@ -158,12 +160,13 @@ func readReport(body wire.SessionReport) (report db.SessionReport, err error) {
 	return report, nil
 }
 
+// score says how others get on with an agent, signed, so that the agent can show it.
 func (s *Server) score(r *request) (reply, error) {
 	who, err := wire.ParseAMID(r.URL.Query().Get("amid"))
 	if err != nil {
 		return reply{}, wire.Invalid("amid: %s", err)
 	}
-	var out wire.ReputationScore
+	out := wire.SignedScore{SignedReply: s.signedReply(r)}
 	err = r.db.View(r.Context(), func(tx *db.Tx) error {
 		a, err := tx.Agent(who)
 		if err != nil {
@@ -173,10 +176,13 @@ func (s *Server) score(r *request) (reply, error) {
 		if err != nil {
 			return err
 		}
-		out, err = showScore(tx, db.Rated{Agent: a, Reputation: rep}, r.now)
+		out.ReputationScore, err = showScore(tx, db.Rated{Agent: a, Reputation: rep}, r.now)
 		return err
 	})
-	return reply{body: out}, orNotFound(err, "Agent not found")
+	if err != nil {
+		return reply{}, orNotFound(err, "Agent not found")
+	}
+	return s.signed(out)
 }
 
 // showScore is a score as both endpoints show it.
@@ -260,19 +266,26 @@ func (s *Server) describeReputation(tx *db.Tx, out *wire.LookupReply, a db.Agent
 	return nil
 }
 
-// What a sweep refreshes of the scores that only age has changed.
+// What is refreshed of the scores that only age has changed: in small steps, so that
+// nobody waits long for the database.
 const (
-	refreshAfter  = 24 * time.Hour
-	refreshAtOnce = 500
+	refreshAfter = 24 * time.Hour
+	refreshStep  = 20
+	refreshSteps = 50
 )
 
-func refreshScores(tx *db.Tx, now time.Time) error {
-	list, err := tx.StaleReputations(now.Add(-refreshAfter), refreshAtOnce)
-	if err != nil {
-		return err
-	}
-	for _, who := range list {
-		if err := tx.RefreshReputation(who, now); err != nil {
+func (s *Server) refreshScores(ctx context.Context, d *db.DB) error {
+	for range refreshSteps {
+		now, n := s.cfg.Clock(), 0
+		err := d.Write(ctx, func(tx *db.Tx) error {
+			list, err := tx.StaleReputations(now.Add(-refreshAfter), refreshStep)
+			for _, who := range list {
+				err = errors.Join(err, tx.RefreshReputation(who, now))
+			}
+			n = len(list)
+			return err
+		})
+		if err != nil || n < refreshStep {
 			return err
 		}
 	}

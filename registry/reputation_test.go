@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -32,6 +33,7 @@ var reputationCases = dbtest.Cases{
 	"what no report can be":                      testBadReports,
 	"reports of both sides, at two instances":    testTwoInstances,
 	"lookup, search and score agree":             testScoresAgree,
+	"a score grows with age, without a word":     testAge,
 	"the leaderboard":                            testLeaderboard,
 	"a network behind a proxy that we trust":     testNetworks,
 	"the words of a day are bounded":             testWordsPerDay,
@@ -121,6 +123,9 @@ func testRateEachOther(t *testing.T, url string) {
 		t.Errorf("unknown: %d %s", got.status, got.raw)
 	}
 	h.get("/v1/registry/reputation/score").want(400)
+	if o := h.get(score(bob)).open(h); o["feedback_count"] != 1.0 || o["issued_at"] == nil {
+		t.Errorf("signed is %v", o)
+	}
 }
 
 // One rating of a session, whichever of the endpoints of 0.2 takes it.
@@ -277,6 +282,25 @@ func testScoresAgree(t *testing.T, url string) {
 	h.get("/v1/registry/lookup?amid=" + testKey(t, 1).AMID().String()).want(200).has(object{"tier": "verified", "reputation_status": "unrated"})
 }
 
+func testAge(t *testing.T, url string) {
+	h := start(t, url)
+	ann, bob := testKey(t, 1), testKey(t, 2)
+	h.register(ann, strictly)
+	h.register(bob, strictly)
+	h.prove(ann, "17")
+	h.clock.pass(8 * 24 * time.Hour)
+	h.meet("s", ann, bob, "success")
+	h.post("/v1/registry/reputation", ann, strictly, feedback("s", ann, bob, 1)).want(200)
+	before, _ := h.get(score(bob)).want(200).body["score"].(float64)
+	h.clock.pass(100 * 24 * time.Hour)
+	h.server.sweep(t.Context(), h.server.db.Load())
+	after, _ := h.get(score(bob)).want(200).has(object{"age_days": 108, "last_updated": wire.Time{Time: h.clock.now()}}).body["score"].(float64)
+	// A twentieth of 0.1 for 100 of 365 days.
+	if grown := after - before; math.Abs(grown-0.1/20*100/365) > 1e-9 {
+		t.Errorf("from %v to %v", before, after)
+	}
+}
+
 func testLeaderboard(t *testing.T, url string) {
 	h := start(t, url)
 	h.get("/v1/registry/reputation/leaderboard").want(200).has(object{"leaderboard": []string{}, "limit": 20, "intent_filter": nil})
@@ -299,7 +323,11 @@ func testLeaderboard(t *testing.T, url string) {
 	if len(list) != 1 {
 		t.Fatalf("%s", one.raw)
 	}
-	if diff := cmp.Diff(map[string]any(h.get(score(bob)).want(200).body), list[0]); diff != "" {
+	want := map[string]any(h.get(score(bob)).want(200).body)
+	for _, name := range []string{"signature", "issuer_key", "issued_at"} {
+		delete(want, name)
+	}
+	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Error(diff)
 	}
 	h.get("/v1/registry/reputation/leaderboard?intent=chess").want(200).has(object{"leaderboard": []string{}})

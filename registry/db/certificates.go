@@ -178,8 +178,8 @@ func (t *Tx) refreshTiers(amids []string, now time.Time) error {
 	return nil
 }
 
-// ExpireTiers takes the tier from agents whose certificates ended between two times.
-func (t *Tx) ExpireTiers(since, now time.Time) error {
+// ExpireTiers takes from agents the tier that no certificate proves any more.
+func (t *Tx) ExpireTiers(now time.Time) error {
 	var whose []string
 	err := t.Query(func(scan func(...any) error) error {
 		var amid string
@@ -188,11 +188,27 @@ func (t *Tx) ExpireTiers(since, now time.Time) error {
 		}
 		whose = append(whose, amid)
 		return nil
-	}, "SELECT DISTINCT amid FROM certificates WHERE expires_at > $1 AND expires_at <= $2", Micros(since), Micros(now))
+	}, `SELECT DISTINCT agents.amid FROM certificates JOIN agents ON agents.amid = certificates.amid
+		WHERE certificates.expires_at <= $1 AND agents.tier <> 'anonymous' AND NOT EXISTS (
+			SELECT 1 FROM certificates AS good WHERE good.amid = agents.amid AND good.tier = agents.tier
+				AND good.expires_at > $1 AND good.revoked_at IS NULL)`, Micros(now))
 	if err != nil {
 		return fmt.Errorf("expired certificates: %w", err)
 	}
 	return t.refreshTiers(whose, now)
+}
+
+// expiredLife is how long a certificate is kept that has expired by itself.
+const expiredLife = 30 * 24 * time.Hour
+
+// ForgetCertificates removes those that expired long ago. Revoked ones stay: their number
+// says whether the revocation list is the newest.
+func (t *Tx) ForgetCertificates(now time.Time) error {
+	_, err := t.Exec("DELETE FROM certificates WHERE expires_at < $1 AND revoked_at IS NULL", Micros(now.Add(-expiredLife)))
+	if err != nil {
+		return fmt.Errorf("forget certificates: %w", err)
+	}
+	return nil
 }
 
 const listName = "certificates"

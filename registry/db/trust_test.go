@@ -151,19 +151,28 @@ func testTierExpires(t *testing.T, url string) {
 		return err
 	})
 	end := noon.Add(365 * 24 * time.Hour)
-	for _, c := range []struct {
-		since, now time.Time
-		want       wire.Tier
-	}{
-		{noon, end.Add(-time.Microsecond), wire.TierVerified},
-		{end, end.Add(time.Hour), wire.TierVerified}, // not its time
-		{end.Add(-time.Microsecond), end, wire.TierAnonymous},
-	} {
-		write(t, d, func(tx *db.Tx) error { return tx.ExpireTiers(c.since, c.now) })
-		if got := tierOf(t, d, ann.AMID); got != c.want {
-			t.Errorf("%s to %s: %s", c.since, c.now, got)
+	tier := func(now time.Time, want wire.Tier) {
+		t.Helper()
+		write(t, d, func(tx *db.Tx) error { return errors.Join(tx.ExpireTiers(now), tx.ForgetCertificates(now)) })
+		if got := tierOf(t, d, ann.AMID); got != want {
+			t.Errorf("at %s: %s, want %s", now, got, want)
 		}
 	}
+	tier(end.Add(-time.Microsecond), wire.TierVerified)
+	write(t, d, func(tx *db.Tx) error {
+		_, err := issue(tx, ann.AMID, "", "7", wire.TierOrganization, noon.Add(time.Hour))
+		_, renewed := issue(tx, ann.AMID, "", "", wire.TierVerified, noon.Add(2*time.Hour))
+		return errors.Join(err, renewed)
+	})
+	tier(end, wire.TierOrganization)
+	tier(end.Add(time.Hour), wire.TierVerified)
+	tier(end.Add(100*24*time.Hour), wire.TierAnonymous)
+	write(t, d, func(tx *db.Tx) error {
+		if _, err := tx.BestCertificate(ann.AMID, noon); !errors.Is(err, db.ErrNotFound) {
+			t.Errorf("the expired are still there: %v", err)
+		}
+		return nil
+	})
 }
 
 func testRevokedList(t *testing.T, url string) {

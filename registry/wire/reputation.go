@@ -157,7 +157,7 @@ type TagCount struct {
 	Count int    `json:"count"`
 }
 
-// ReputationScore answers GET /v1/registry/reputation/score.
+// ReputationScore is what is known of how others get on with an agent.
 type ReputationScore struct {
 	AMID               string     `json:"amid"`
 	Score              float64    `json:"score"`
@@ -170,6 +170,12 @@ type ReputationScore struct {
 	AgeDays            int        `json:"age_days"`
 	Tags               []TagCount `json:"tags"`
 	LastUpdated        Time       `json:"last_updated"`
+}
+
+// SignedScore answers GET /v1/registry/reputation/score, and can be shown to others.
+type SignedScore struct {
+	ReputationScore
+	SignedReply
 }
 
 // Leaderboard answers GET /v1/registry/reputation/leaderboard.
