@@ -68,24 +68,25 @@ func startAll(ctx context.Context, urls []string, agents int, stdout io.Writer) 
 	return sides, stop, errors.Join(errs...)
 }
 
-// batch is how many agents one transaction brings.
-const batch = 1000
-
 func (s *side) fill(ctx context.Context, agents int) error {
-	crowd := newCrowd()
-	for done := 0; done < agents; done += batch {
-		list := crowd.next(min(batch, agents-done))
-		err := s.db.Write(ctx, func(tx *db.Tx) error {
-			for _, m := range list {
-				if err := m.settle(tx); err != nil {
-					return err
-				}
+	c := newCrowd()
+	members := make([]member, min(agents, templates))
+	for i := range members {
+		members[i] = c.one()
+	}
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		for _, m := range members {
+			if err := m.settle(tx); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.copies(ctx, c, members, agents); err != nil {
+		return err
 	}
 	return s.db.Tidy(ctx)
 }
@@ -116,12 +117,13 @@ func newCrowd() *crowd {
 	return &crowd{r: rand.New(rand.NewPCG(1, 2)), now: time.Now().Truncate(time.Second)}
 }
 
-func (c *crowd) next(n int) []member {
-	list := make([]member, n)
-	for i := range list {
-		list[i] = c.one()
+func (c *crowd) seen() time.Time { return c.now.Add(-time.Duration(c.r.Int64N(int64(48 * time.Hour)))) }
+
+func (c *crowd) reputation(i int) float64 {
+	if i%2 == 0 {
+		return c.r.Float64()
 	}
-	return list
+	return 0.5
 }
 
 func (c *crowd) one() member {
@@ -135,17 +137,15 @@ func (c *crowd) one() member {
 	if err != nil {
 		panic(err) // 32 bytes are a seed
 	}
-	name := fmt.Sprintf("Agent %d of the crowd", i)
+	name := "Agent of the crowd"
 	side := []string{"left", "right"}[i%2]
 	a := db.Agent{
 		AMID: key.AMID(), SigningKey: key.Public(), ExchangeKey: [32]byte{9}, DisplayName: &name, RelayEndpoint: "wss://relay.example/v1/connect",
 		Capabilities: []string{"chat", "side/" + side, fmt.Sprintf("subject%d/advice", i%10), fmt.Sprintf("own%d", i)},
-		Tier:         wire.TierAnonymous, Status: wire.StatusOnline, Reputation: 0.5,
-		LastSeen: c.now.Add(-time.Duration(c.r.Int64N(int64(48 * time.Hour)))), Created: c.now, Updated: c.now,
+		Tier:         wire.TierAnonymous, Status: wire.StatusOnline,
+		LastSeen: c.seen(), Created: c.now, Updated: c.now,
 	}
-	if i%2 == 0 {
-		a.Reputation = c.r.Float64()
-	}
+	a.Reputation = c.reputation(i)
 	switch i % 100 {
 	case 0:
 		a.Tier = wire.TierOrganization
