@@ -21,6 +21,8 @@ const (
 	maxTokenHeader = 1 << 10
 	// maxCode is the longest authorization code, in bytes.
 	maxCode = 2 << 10
+	// maxDetail is how much of a failed check stands in an error, in characters.
+	maxDetail = 300
 	// maxSubject is the longest name of an account at its provider, in bytes. OpenID
 	// Connect allows 255.
 	maxSubject = 255

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 
 	"golang.org/x/oauth2"
@@ -116,5 +117,6 @@ type checkError struct {
 	detail string
 }
 
-func (e *checkError) Error() string { return e.kind.Error() + ": " + e.detail }
+// Error repeats little of what a provider said: its answer may be a page long.
+func (e *checkError) Error() string { return fmt.Sprintf("%s: %.*s", e.kind, maxDetail, e.detail) }
 func (e *checkError) Unwrap() error { return e.kind }
