@@ -285,11 +285,16 @@ func (s *Server) vouch(tx *db.Tx, who identity.AMID, p oauth.Person, now time.Ti
 	if err != nil {
 		return nil, err
 	}
-	// The certificate before may name another owner.
+	// Ratings keep the owner for long: a word that names nobody.
+	owner, err := s.cfg.Issuer.Owner("account " + p.Provider + " " + p.ID)
+	if err != nil {
+		return nil, err
+	}
+	// The certificate before may have another owner.
 	if err := tx.RevokeMembership("", who, reasonSuperseded, now); err != nil {
 		return nil, err
 	}
-	return issued, tx.AddCertificate(kept(issued, "", "", "account "+p.Provider+" "+p.ID), now)
+	return issued, tx.AddCertificate(kept(issued, "", "", "account "+owner), now)
 }
 
 // kept is an issued certificate as the database keeps it.

@@ -45,6 +45,7 @@ func (s *Server) organizationSubject() error {
 	s.forget = append(s.forget, func(tx *db.Tx, who identity.AMID) error {
 		return tx.RevokeCertificatesOf(who, reasonSuperseded, s.cfg.Clock())
 	})
+	s.describe = append(s.describe, describeMember)
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetClaims)
 	s.chores = append(s.chores, s.checkOrganizations)
 	return nil
@@ -69,6 +70,22 @@ func nameRefusal(err error, otherwise wire.Code) error {
 		code = wire.CodeNameConfusable
 	}
 	return wire.Errorf(http.StatusBadRequest, code, "%s", err)
+}
+
+// describeMember adds what was proved of an agent's organisation, whose name is its own
+// choice.
+func describeMember(tx *db.Tx, found *wire.LookupReply, a db.Agent) error {
+	if a.Organization == nil {
+		return nil
+	}
+	o, err := tx.MemberOf(a.AMID)
+	if err == nil && o.Health.State == organization.Verified {
+		found.OrganizationDomain = o.Domain.Name
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // registerOrganization gives an administrator a challenge for a domain. It takes

@@ -155,7 +155,7 @@ func testOrganizationAndAgent(t *testing.T, at string) {
 	text, _ := added.body["agent_certificate"].(string)
 	h.proves(text, agent, certificate.Organization)
 	h.get("/v1/registry/lookup?amid=" + agent.AMID().String()).has(object{
-		"tier": "organization", "organization": "Example, Inc.", "display_name": "Ann", "exchange_public_key": exchangeKey(0), "capabilities": []string{"chat"}})
+		"tier": "organization", "organization": "Example, Inc.", "organization_domain": "example.com", "display_name": "Ann", "exchange_public_key": exchangeKey(0), "capabilities": []string{"chat"}})
 	h.get("/v1/org/lookup?domain=example.com").want(http.StatusOK).has(object{
 		"id": id, "name": "Example, Inc.", "domain": "example.com", "verified": true, "agent_count": 1, "dnssec": true})
 	h.get("/v1/org/lookup?domain=Example.com").want(http.StatusBadRequest).code(wire.CodeDomainInvalid)
@@ -278,7 +278,7 @@ func testLapseAndHeal(t *testing.T, at string) {
 	if a, b := h.tier(plain), h.tier(known); a != "anonymous" || b != "verified" {
 		t.Errorf("after two: tiers %s and %s", a, b)
 	}
-	h.get("/v1/registry/lookup?amid=" + plain.AMID().String()).has(object{"organization": nil})
+	h.get("/v1/registry/lookup?amid=" + plain.AMID().String()).has(object{"organization": nil, "organization_domain": nil})
 	h.get("/v1/org/lookup?domain=example.com").has(object{"verified": false, "agent_count": 2})
 	h.member(admin, plain, id).want(http.StatusBadRequest).code(wire.CodeNotVerified)
 	h.verify(admin, id).want(http.StatusOK).has(object{"verified": false})

@@ -84,10 +84,12 @@ type Agent struct {
 // LookupReply is the answer of GET /v1/registry/lookup.
 type LookupReply struct {
 	Agent
-	Certificate      string   `json:"certificate,omitempty"`
-	Flags            []string `json:"flags,omitempty"`
-	RatingsCount     int      `json:"ratings_count"`
-	ReputationStatus string   `json:"reputation_status"`
+	Certificate string `json:"certificate,omitempty"`
+	// OrganizationDomain is what is proved of an organisation.
+	OrganizationDomain string   `json:"organization_domain,omitempty"`
+	Flags              []string `json:"flags,omitempty"`
+	RatingsCount       int      `json:"ratings_count"`
+	ReputationStatus   string   `json:"reputation_status"`
 }
 
 // What LookupReply says of reputation: Rated from five ratings on.
