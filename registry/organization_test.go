@@ -86,7 +86,7 @@ func (h *harness) claims(key identity.PrivateKey, name, domain string) (id, valu
 	return id, value
 }
 
-func (h *harness) verify(key identity.PrivateKey, id string) answer {
+func (h *harness) askVerify(key identity.PrivateKey, id string) answer {
 	h.t.Helper()
 	h.clock.pass(10 * time.Second)
 	return h.admin("/v1/org/verify", key, object{"organization_id": id})
@@ -97,7 +97,7 @@ func (h *harness) incorporated(key identity.PrivateKey, z *zone, name, domain st
 	h.t.Helper()
 	id, value := h.claims(key, name, domain)
 	z.put(domain, value)
-	h.verify(key, id).want(http.StatusOK).has(object{"success": true, "verified": true, "error": nil})
+	h.askVerify(key, id).want(http.StatusOK).has(object{"success": true, "verified": true, "error": nil})
 	return id
 }
 
@@ -142,9 +142,9 @@ func testOrganizationAndAgent(t *testing.T, at string) {
 	h.post("/v1/org/register", admin, unsigned, body).want(http.StatusUnauthorized).has(object{"success": false, "organization_id": nil, "dns_challenge": nil})
 	id, value := h.claims(admin, "Example, Inc.", "example.com")
 	h.get("/v1/org/lookup?domain=example.com").want(http.StatusNotFound)
-	h.verify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": false, "root_certificate": nil})
+	h.askVerify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": false, "root_certificate": nil})
 	z.put("example.com", value)
-	got := h.verify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": true, "dnssec": true})
+	got := h.askVerify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": true, "dnssec": true})
 	root, _ := got.body["root_certificate"].(string)
 	if chain, err := certificate.Parse(root); err != nil || chain.Leaf.OrganizationDomain != "example.com" || chain.Leaf.OrganizationName != "Example, Inc." {
 		t.Errorf("root certificate %v", err)
@@ -174,7 +174,7 @@ func testNobodyJoins(t *testing.T, at string) {
 	h.member(admin, agent, id).want(http.StatusForbidden).code(wire.CodeNoConsent).has(null)
 	h.member(admin, agent, "unknown").want(http.StatusNotFound).has(object{"error": "Organization not found"})
 	h.member(other, agent, id).want(http.StatusUnauthorized).code(wire.CodeNotAdmin).has(object{"error": "Not the organization admin"})
-	h.verify(other, id).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
+	h.askVerify(other, id).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
 	h.member(admin, testKey(t, 4), id).want(http.StatusNotFound)
 	h.admin("/v1/org/agents", admin, object{"organization_id": id, "agent_amid": agent.AMID().String(), "agent_signing_public_key": other.Public().Text()}).
 		want(http.StatusBadRequest).code(wire.CodeKeyInvalid)
@@ -207,7 +207,7 @@ func testClaimBlocksNobody(t *testing.T, at string) {
 	h.incorporated(rightful, z, "Example", "example.com")
 	// The squatter cannot show both records at once, and must not win with an old answer.
 	z.put("example.com", value)
-	h.verify(squatter, first).want(http.StatusConflict).code(wire.CodeDomainTaken).has(object{"success": false, "verified": false})
+	h.askVerify(squatter, first).want(http.StatusConflict).code(wire.CodeDomainTaken).has(object{"success": false, "verified": false})
 	for _, key := range []identity.PrivateKey{squatter, rightful} {
 		h.admin("/v1/org/register", key, object{"name": "Example", "domain": "example.com"}).want(http.StatusConflict).
 			code(wire.CodeDomainTaken).has(object{"error": "Domain already registered", "organization_id": nil})
@@ -221,9 +221,9 @@ func testChallengeEnds(t *testing.T, at string) {
 	id, value := h.claims(admin, "Example", "example.com")
 	z.put("example.com", value)
 	h.clock.pass(organization.ChallengeLife)
-	h.verify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": false})
+	h.askVerify(admin, id).want(http.StatusOK).has(object{"success": true, "verified": false})
 	h.sweepNow()
-	h.verify(admin, id).want(http.StatusNotFound)
+	h.askVerify(admin, id).want(http.StatusNotFound)
 	if newer, fresh := h.claims(admin, "Example", "example.com"); newer == id || fresh == value {
 		t.Error("an expired claim goes on")
 	}
@@ -281,13 +281,13 @@ func testLapseAndHeal(t *testing.T, at string) {
 	h.get("/v1/registry/lookup?amid=" + plain.AMID().String()).has(object{"organization": nil, "organization_domain": nil})
 	h.get("/v1/org/lookup?domain=example.com").has(object{"verified": false, "agent_count": 2})
 	h.member(admin, plain, id).want(http.StatusBadRequest).code(wire.CodeNotVerified)
-	h.verify(admin, id).want(http.StatusOK).has(object{"verified": false})
+	h.askVerify(admin, id).want(http.StatusOK).has(object{"verified": false})
 	again, value := h.claims(admin, "Example", "example.com")
 	if again != id {
 		t.Error("an organisation that claims again is another")
 	}
 	z.put("example.com", value)
-	h.verify(admin, id).want(http.StatusOK).has(object{"verified": true})
+	h.askVerify(admin, id).want(http.StatusOK).has(object{"verified": true})
 	if a, b := h.tier(plain), h.tier(known); a != "organization" || b != "organization" {
 		t.Errorf("healed: tiers %s and %s", a, b)
 	}
@@ -370,7 +370,7 @@ func testLookalikesRefused(t *testing.T, at string) {
 	}
 	// A claim from before the real one was verified gains nothing by its age.
 	z.put("early.com", value)
-	h.verify(fake, early).want(http.StatusConflict).code(wire.CodeNameConfusable)
+	h.askVerify(fake, early).want(http.StatusConflict).code(wire.CodeNameConfusable)
 }
 
 func testTooManyClaims(t *testing.T, at string) {
@@ -418,7 +418,7 @@ func testNoResolvers(t *testing.T, at string) {
 	admin := testKey(t, 1)
 	h.register(admin, strictly)
 	id, _ := h.claims(admin, "Example", "example.com")
-	h.verify(admin, id).want(http.StatusServiceUnavailable).code(wire.CodeUnavailable)
+	h.askVerify(admin, id).want(http.StatusServiceUnavailable).code(wire.CodeUnavailable)
 }
 
 func TestProofNeedsAKey(t *testing.T) {
