@@ -46,10 +46,12 @@ type conn struct {
 	mark      string // as connected tells it
 	guest     *guest // nil for a bare handler's connection
 	by        [2]*activity
-	// named and pinged belong to the server's mutex.
-	named  bool
-	pinged time.Time
-	pong   atomic.Bool // the last ping was answered
+	// named, pinged and replacing belong to the server's mutex.
+	named     bool
+	pinged    time.Time
+	replacing *replacing  // nil: replaced nobody
+	pong      atomic.Bool // the last ping was answered
+	mute      atomic.Bool // replaced, and not told
 	// goodbye says that the peer has sent a close frame; it and direct belong to the
 	// goroutine that reads.
 	goodbye bool
@@ -58,7 +60,7 @@ type conn struct {
 	mu        sync.Mutex
 	closed    bool
 	unwelcome *ban.Ban    // a ban that came before the socket
-	late      *time.Timer // takes the socket away from a peer who answers no close frame
+	late      *time.Timer // takes the socket away from a peer who answers no close frame; ends who is mute
 	status    string
 	seen      time.Time
 	pumping   pumping
@@ -130,6 +132,9 @@ func (c *conn) gone() {
 // does not answer either its socket is taken away, which ends whoever reads.
 func (c *conn) hangUp(code websocket.StatusCode, reason string) {
 	wait := c.s.limits.CloseWait
+	if c.late != nil {
+		c.late.Stop()
+	}
 	c.late = time.AfterFunc(wait, func() { _ = c.ws.Close() })
 	c.wg.Go(func() {
 		// Whoever is writing has so long to end: the goodbye must not stand in the
@@ -144,7 +149,9 @@ func (c *conn) hangUp(code websocket.StatusCode, reason string) {
 
 // finish waits for the peer's goodbye and for everybody who works here.
 func (c *conn) finish() {
-	c.stop(websocket.StatusNormalClosure, "")
+	if !c.mute.Load() {
+		c.stop(websocket.StatusNormalClosure, "")
+	}
 	for !c.goodbye {
 		op, _, err := c.ws.Next()
 		if mistake := new(socket.PeerError); errors.As(err, &mistake) {
@@ -152,6 +159,7 @@ func (c *conn) finish() {
 		}
 		c.goodbye = op == socket.Close || err != nil
 	}
+	c.stop(websocket.StatusNormalClosure, "") // for who was mute
 	c.wg.Wait()
 	c.queue.idle()
 	c.mu.Lock()
@@ -216,13 +224,13 @@ func (c *conn) admit(key identity.PublicKey, f connectFrame) bool {
 		Type: typeConnected, SessionID: uuid.NewString(), Pending: pending, Extensions: c.agreed,
 		STUN: c.s.stunFor(f.Extensions), Mark: c.mark, RelayKey: c.relayKeyText(),
 	}))
-	old, ok := c.s.register(c)
+	old, mute, ok := c.s.register(c)
 	if !ok {
 		return false
 	}
 	defer c.queue.flush()
 	if old != nil {
-		old.stop(CloseReplaced, "replaced")
+		old.giveWay(mute)
 	}
 	c.s.log.Debug("agent connected", "peer", c.who, "ack", c.ack)
 	return true
@@ -297,7 +305,7 @@ func (c *conn) next() (op socket.Op, data []byte, ok bool) {
 		c.peerClosed(data)
 		return 0, nil, false
 	}
-	return op, data, true
+	return op, data, !c.mute.Load()
 }
 
 func (c *conn) readFailed(err error) {

@@ -38,6 +38,12 @@ type Limits struct {
 	// WriteWait is the time for one frame to leave; then the reader is too slow
 	// and is cut. Default 10 s.
 	WriteWait time.Duration
+	// Replacements is how many newer connections of an agent, from one address and in a
+	// ReplaceWindow, close the older one; beyond them it is left open and mute for
+	// MuteWait. Default 3, 10 s and 30 s.
+	Replacements  int
+	ReplaceWindow time.Duration
+	MuteWait      time.Duration
 	// CloseWait is the time a peer has to answer a close frame. Default 2 s.
 	CloseWait time.Duration
 	// FinishWait is the time for what waits to be written when the relay stops.
@@ -143,6 +149,7 @@ func DefaultLimits() Limits {
 
 		Connections: 20_000, Unauthenticated: 1_000, Admission: defaultAdmission(),
 		AuthWait: 10 * time.Second, StampPast: 5 * time.Minute, StampFuture: time.Minute,
+		Replacements: 3, ReplaceWindow: 10 * time.Second, MuteWait: 30 * time.Second,
 		WriteWait: 10 * time.Second, CloseWait: 2 * time.Second,
 		FinishWait: 5 * time.Second, QuietFor: 2 * time.Second,
 		PingEvery: 25 * time.Second, PongWait: 20 * time.Second,
@@ -176,6 +183,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("ClientIDBytes", int64(l.ClientIDBytes)), positive("Connections", int64(l.Connections)),
 		positive("Unauthenticated", int64(l.Unauthenticated)), positive("AuthWait", l.AuthWait),
 		l.Admission.check(),
+		positive("Replacements", int64(l.Replacements)), positive("ReplaceWindow", l.ReplaceWindow), positive("MuteWait", l.MuteWait),
 		positive("WriteWait", l.WriteWait), positive("CloseWait", l.CloseWait),
 		positive("FinishWait", l.FinishWait), positive("QuietFor", l.QuietFor),
 		positive("PingEvery", l.PingEvery), positive("PongWait", l.PongWait),

@@ -302,20 +302,22 @@ func (s *Server) enter(c *conn) bool {
 	return true
 }
 
-// register makes c the connection of its agent and returns the one it replaces.
-// It is false when the server has begun to stop.
-func (s *Server) register(c *conn) (old *conn, ok bool) {
+// register makes c the connection of its agent and returns the one it replaces, and
+// whether that is to be mute. It is not ok when the server has begun to stop.
+func (s *Server) register(c *conn) (old *conn, mute, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping || s.bannedSince(c) {
-		return nil, false
+		return nil, false, false
 	}
-	old = s.online[c.who]
+	if old = s.online[c.who]; old != nil {
+		mute = c.replaces(old)
+	}
 	s.online[c.who] = c
 	c.named, c.pinged = true, time.Now()
 	s.books.open(c)
 	s.pending--
-	return old, true
+	return old, mute, true
 }
 
 // leave forgets a connection. Another connection of the same agent stays: the
