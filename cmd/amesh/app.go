@@ -216,7 +216,8 @@ func hostPort(addr string) string {
 func (a *app) logger() (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
-		return nil, usagef("log level %q: want debug, info, warn or error", a.logLevel)
+		return nil, usagef("log level %q: want debug, info, warn or error", a.logLevel).
+			next("name one of these with --log-level, AMESH_LOG_LEVEL or log_level in %s", configFile)
 	}
 	if a.colour {
 		return slog.New(tint.NewTextHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly})), nil

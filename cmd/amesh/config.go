@@ -110,9 +110,20 @@ func setFlag(f *pflag.Flag, source string, values []string) error {
 		return usagef("%s: want one value, not a list", source)
 	}
 	if err := f.Value.Set(values[0]); err != nil {
-		return usagef("%s: %v", source, err)
+		return wrongValue(f, source, values[0], err).next("set it to something else, or leave it out")
 	}
 	return nil
+}
+
+// wrongValue says what a flag wants, where the parser's words are not for people.
+func wrongValue(f *pflag.Flag, source, value string, err error) *failure {
+	switch f.Value.Type() {
+	case "int":
+		return usagef("%s: want a number, not %q", source, value)
+	case "bool":
+		return usagef("%s: want true or false, not %q", source, value)
+	}
+	return usagef("%s: %v", source, err)
 }
 
 func splitList(s string) []string {

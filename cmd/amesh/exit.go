@@ -145,8 +145,8 @@ var causes = []struct {
 	{syscall.EADDRINUSE, exitConflict, "address_in_use", portHint},
 	{syscall.EADDRNOTAVAIL, exitUsage, "address_not_here", "give an address of this machine, such as 127.0.0.1"},
 	{syscall.ENOTDIR, exitUsage, "not_a_folder", "give another folder"},
-	{fs.ErrNotExist, exitNotFound, "no_such_file", ""},
-	{fs.ErrPermission, exitUnauthorized, "permission", ""},
+	{fs.ErrNotExist, exitNotFound, "no_such_file", "look at the path: the file, or a folder on the way to it, is not there"},
+	{fs.ErrPermission, exitUnauthorized, "permission", "name a place that this user may use, or let it with chown or chmod"},
 }
 
 // explain finds out how an error is shown.

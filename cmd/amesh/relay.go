@@ -172,7 +172,7 @@ func (a *app) checkRelay(o *relayOptions) error {
 		return usagef("--operator and --contact: at most %d bytes each", longestText)
 	}
 	if o.perAddress <= 0 {
-		return usagef("--per-address %d: want a number above 0", o.perAddress)
+		return usagef("--per-address %d: want a number above 0", o.perAddress).next("leave it out for %d", relay.DefaultLimits().Admission.NamedPerAddress)
 	}
 	for flag, list := range map[string][]string{"--exempt": o.exempt, "--trusted-proxy": o.proxies} {
 		if _, err := parsePrefixes(flag, list); err != nil {

@@ -257,6 +257,10 @@ func dropFile(path string) error {
 	if path == "" {
 		return nil
 	}
+	// Before anything is opened, and not when it is all there and cannot be told.
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("print addresses: %w", err)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("print addresses: %w", err)
 	}

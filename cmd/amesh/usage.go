@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -103,6 +104,9 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 		text = fmt.Sprintf("unknown flag --%s%s", name, didYouMean("--", name, known))
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return withUsage(cmd, wrongValue(e.GetFlag(), "--"+e.GetFlag().Name, e.GetValue(), e.Unwrap()))
 	}
 	return withUsage(cmd, usagef("%s", text))
 }

@@ -171,7 +171,12 @@ func TestTypedWrong(t *testing.T) {
 		{"relay named without a port", []string{"relay", "--name", "relay.example"}, 2, []string{"--name relay.example: want HOST:PORT", "next: write it like relay.example:443"}},
 		{"relay named by a port", []string{"relay", "--name", ":443"}, 2, []string{"want a host and the port"}},
 		{"announce what", []string{"up", "--announce", "loudly"}, 2, []string{"want none or public"}},
-		{"level of what", []string{"relay", "--log-level", "loud"}, 2, []string{`log level "loud"`}},
+		{"level of what", []string{"relay", "--log-level", "loud"}, 2, []string{`log level "loud"`, "next: name one of these"}},
+		{"addresses to nowhere", []string{"up", "--print-addrs", big + "ger/addrs.json"}, 4, []string{"no such file", "next: look at the path"}},
+		{"relay's addresses to nowhere", []string{"relay", "--print-addrs", big + "ger/addrs.json"}, 4, []string{"no such file", "next: look at the path"}},
+		{"relay's data on top of a file", []string{"relay", "--listen", "127.0.0.1:0", "--data", big + "/data"}, 2, []string{"not a directory", "next: give another folder"}},
+		{"places for how many", []string{"relay", "--per-address", "x"}, 2, []string{`--per-address: want a number, not "x"` + "\n", "next: amesh relay --help"}},
+		{"places for nobody", []string{"relay", "--per-address", "0"}, 2, []string{"above 0", "next: leave it out for 512"}},
 		{"agent with a path for a name", []string{"agent", "import", big, "--name", "../x"}, 2, []string{"a folder's"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -130,7 +130,11 @@ func (d *Door) ban(w http.ResponseWriter, r *http.Request) {
 		d.failed(w, err)
 		return
 	}
-	d.log.Info("banned", "target", target, "for", time.Duration(req.Seconds)*time.Second)
+	lasts := "ever"
+	if req.Seconds > 0 {
+		lasts = (time.Duration(req.Seconds) * time.Second).String()
+	}
+	d.log.Info("banned", "target", target, "for", lasts)
 	answer(w, Bans{Bans: linesOf([]ban.Ban{b})})
 }
 

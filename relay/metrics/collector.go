@@ -25,6 +25,7 @@ var (
 	stored       = desc("mailbox_messages", "Messages in all mailboxes.")
 	storedBytes  = desc("mailbox_bytes", "Bytes of the messages in all mailboxes.")
 	strangers    = desc("mailbox_strangers", "Messages in all mailboxes that came from strangers.")
+	taken        = desc("mailbox_taken_names", "Messages that were handed out for good and are remembered, so that none comes twice.")
 	damaged      = desc("mailbox_damaged_total", "Rows of mailboxes that were found damaged and set aside.")
 	commits      = desc("mailbox_commit_seconds", "Time from a change of mailboxes to its being on disk.")
 	expired      = desc("mailbox_expired_total", "Messages given up because their time was over.")
@@ -38,7 +39,7 @@ type collector struct{ cfg Config }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connections, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut, bans,
-		stored, storedBytes, strangers, damaged, commits, expired, repeated, clockJumps, stunRequests,
+		stored, storedBytes, strangers, taken, damaged, commits, expired, repeated, clockJumps, stunRequests,
 	} {
 		ch <- d
 	}
@@ -79,6 +80,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(stored, float64(s.Mailbox.Messages))
 	gauge(storedBytes, float64(s.Mailbox.Bytes))
 	gauge(strangers, float64(s.Mailbox.Strangers))
+	gauge(taken, float64(s.Mailbox.Taken))
 	ch <- prometheus.MustNewConstHistogram(commits, s.Commits.N, s.Commits.Sum.Seconds(), buckets(s.Commits))
 	counter(expired, s.Mailbox.Expired)
 	counter(repeated, s.Repeated)

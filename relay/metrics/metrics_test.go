@@ -29,7 +29,7 @@ func exporter(t *testing.T) *Exporter {
 				Out:     map[string]relay.Count{"receive": {N: 6, Bytes: 7}},
 				Refused: map[string]relay.Count{"mailbox_full": {N: 8}}, AuthFailed: map[string]relay.Count{"INVALID_SIGNATURE": {N: 9}},
 				Shed: 10, Crowded: 11, SlowCut: 12, BanCut: 22, Bans: 23,
-				Mailbox:  mailbox.Stats{Messages: 13, Bytes: 14, Strangers: 24, Quarantined: 25, Expired: 15, ClockJumps: 17},
+				Mailbox:  mailbox.Stats{Messages: 13, Bytes: 14, Strangers: 24, Taken: 26, Quarantined: 25, Expired: 15, ClockJumps: 17},
 				Commits:  relay.Durations{N: 3, Sum: 3 * time.Second, UpTo: map[time.Duration]uint64{time.Millisecond: 2, time.Second: 3}},
 				Repeated: 16,
 			}
@@ -68,6 +68,7 @@ amesh_relay_bans 23
 amesh_relay_mailbox_messages 13
 amesh_relay_mailbox_bytes 14
 amesh_relay_mailbox_strangers 24
+amesh_relay_mailbox_taken_names 26
 amesh_relay_mailbox_damaged_total 25
 amesh_relay_mailbox_commit_seconds_bucket{le="0.001"} 2
 amesh_relay_mailbox_commit_seconds_bucket{le="+Inf"} 3
