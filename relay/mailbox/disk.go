@@ -394,11 +394,15 @@ func (m *Disk) Usage(ctx context.Context, owner identity.AMID) (Size, error) {
 	if !stale {
 		return used, nil
 	}
+	counted := false
 	err := m.update(ctx, func(tx store.Tx) error {
 		err := m.settle(tx, owner)
-		used = m.ledger.of(owner).used
+		used, counted = m.ledger.of(owner).used, err == nil
 		return err
 	})
+	if counted && errors.Is(err, store.ErrNoSpace) {
+		err = nil // there was nothing to write
+	}
 	return used, err
 }
 

@@ -132,6 +132,10 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	if stored, err := m.Put(t.Context(), []mailbox.Message{note("2")}); err == nil {
 		t.Fatalf("a full disk took %v", stored)
 	}
+	disk.Fail(syscall.ENOSPC)
+	if used, err := m.Usage(t.Context(), bob); err != nil || used.Messages != 2 {
+		t.Errorf("uses %+v, %v", used, err)
+	}
 	for _, wide := range []bool{true, false, true} {
 		pending, err := m.Open(t.Context(), bob, wide)
 		if err != nil || pending != 2 {
