@@ -180,6 +180,32 @@ func TestIgnoredFramesCountAgainstTheRate(t *testing.T) {
 	}
 }
 
+// A frame that is long for nothing counts as several; a message, and a list, do not.
+func TestLongFramesCountAgainstTheRate(t *testing.T) {
+	long := strings.Repeat("A", 3*bulk)
+	for frame, limited := range map[string]bool{
+		`{"type":"ack","message_ids":["` + long + `"]}`:                                        true,
+		`{"type":"ping","timestamp":"` + long + `"}`:                                           true,
+		`{"type":"` + long + `"}`:                                                              true,
+		`{"type":"ack","message_ids":["a"]}`:                                                   false,
+		`{"type":"send","to":"a","encrypted_payload":"` + long + `","message_type":"message"}`: false,
+	} {
+		l := DefaultLimits()
+		l.QueryRate, l.QueryBurst, l.MaxDelay = 0.001, 3, 0
+		h, _ := startRelay(t, l)
+		bob, _ := h.join(2, ExtensionAck, ExtensionAllow)
+		bob.writeText(frame)
+		bob.writeText(`{"type":"allow","version":1,"clear":true}`)
+		got := bob.next()
+		for got["type"] == typeError {
+			got = bob.next() // the message is not to anybody
+		}
+		if (got["code"] == "rate_limited") != limited {
+			t.Errorf("behind %.40s…: %v", frame, got)
+		}
+	}
+}
+
 // An older connection of the same agent must not put its list in the place of the
 // newer one's.
 func TestOnlyTheNewestConnectionSetsTheList(t *testing.T) {

@@ -281,6 +281,7 @@ func (c *conn) read() {
 			c.s.log.Debug("frame ignored", "peer", c.who, "err", err)
 			frame = ignoredFrame{}
 		}
+		c.weigh(frame, len(data))
 		batch = append(batch, frame)
 	}
 }

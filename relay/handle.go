@@ -38,6 +38,23 @@ func (c *conn) handleBatch(batch []any) {
 // reading it is work, so it is held back like any other.
 type ignoredFrame struct{}
 
+// bulk is how many bytes of one frame cost as much as another frame: a frame that need
+// not be long is read, parsed and perhaps forwarded whatever its length.
+const bulk = 16 << 10
+
+// weigh holds the reader back for the length of a frame. Messages have their own
+// limits, and the lists of allow frames are counted by their hashes.
+func (c *conn) weigh(frame any, size int) {
+	switch frame.(type) {
+	case sendFrame, allowFrame:
+		return
+	}
+	if n := size / bulk; n > 0 {
+		c.direct.flush() // nobody else waits for that
+		c.hold(c.s.rates.weight(c.who, n, time.Now()))
+	}
+}
+
 func (c *conn) handle(frame any) {
 	cost := 1
 	if f, is := frame.(allowFrame); is {

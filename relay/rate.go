@@ -78,6 +78,14 @@ func (r *rates) query(who identity.AMID, n int, now time.Time) (wait time.Durati
 	return r.spend(r.of(who, now).queries, min(n, r.limits.QueryBurst), now)
 }
 
+// weight takes n tokens for the length of a frame that was read already, and says how
+// long to wait for that: never longer than for a whole burst.
+func (r *rates) weight(who identity.AMID, n int, now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of(who, now).queries.ReserveN(now, min(n, r.limits.QueryBurst)).DelayFrom(now)
+}
+
 func (r *rates) spend(b *rate.Limiter, n int, now time.Time) (time.Duration, bool) {
 	token := b.ReserveN(now, n)
 	wait := token.DelayFrom(now)
