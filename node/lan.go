@@ -34,6 +34,16 @@ func (m *mesh) newLAN() (*lan.Service, error) {
 	})
 }
 
+// runLAN meets neighbours as soon as there is something to tell them.
+func (m *mesh) runLAN(ctx context.Context) error {
+	select {
+	case <-m.recorded:
+		return m.lan.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // ownForLAN is what neighbours are told of our agents: the public records, and the
 // word of each agent that it is at this node.
 func (m *mesh) ownForLAN() []lan.Own {

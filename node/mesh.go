@@ -37,6 +37,7 @@ type mesh struct {
 	started    time.Time
 	rooms      []*room
 	changed    chan struct{} // our places may have changed; the records are made anew
+	recorded   chan struct{} // closes when every agent has a record
 	registries *registries
 	backups    sync.Mutex // held while a backup is written
 }
@@ -258,6 +259,11 @@ func (m *mesh) publish(ctx context.Context) error {
 				return err
 			}
 			told[r] = says
+		}
+		select {
+		case <-m.recorded: // not for the first time
+		default:
+			close(m.recorded)
 		}
 		m.registries.refresh()
 	}

@@ -229,7 +229,7 @@ func (n *Node) once(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, lh.Close()) }()
 
-	m := &mesh{node: n, host: lh, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1)}
+	m := &mesh{node: n, host: lh, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1), recorded: make(chan struct{})}
 	if m.transport, err = direct.New(lh, direct.Config{
 		Deliver: m.fromDirect, OnPeer: m.onPeer, Keys: m.handOut, Logger: n.cfg.Logger,
 	}); err != nil {
@@ -289,7 +289,7 @@ func (n *Node) once(ctx context.Context) (err error) {
 	meshLayer.run("direct", m.transport.Run)
 	meshLayer.run("dht", m.dht.Run)
 	if m.lan != nil {
-		meshLayer.run("lan", m.lan.Run)
+		meshLayer.run("lan", m.runLAN)
 	}
 	meshLayer.run("records", m.publish)
 	for _, l := range m.registries.all() {

@@ -267,6 +267,10 @@ func TestTableForgetsAndIsBounded(t *testing.T) {
 	if tab.due("a", now) || !tab.due("a", now.Add(limits.Renew)) || !tab.due("b", now) {
 		t.Error("due at the wrong time")
 	}
+	tab.put("b", &met{at: now})
+	if tab.due("b", now) || !tab.due("b", now.Add(limits.Retry)) {
+		t.Error("a node that had no agents yet is met again at the wrong time")
+	}
 	put("b", now.Add(time.Second), first)
 	if put("c", now, first) != 0 || tab.due("c", now) || len(tab.all(now, now)) != 2 {
 		t.Error("a third neighbour where two have room")

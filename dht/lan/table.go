@@ -68,7 +68,8 @@ func (t *table) sweep(now time.Time) {
 	}
 }
 
-// due reports whether a node should be met: it is not known, or was met long ago.
+// due reports whether a node should be met: it is not known, was met long ago, or had no
+// agents when it was met, which it may have by now.
 func (t *table) due(id peer.ID, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,6 +77,9 @@ func (t *table) due(id peer.ID, now time.Time) bool {
 	m := t.nodes[id]
 	if m == nil {
 		return len(t.nodes) < t.limits.Neighbours
+	}
+	if len(m.records) == 0 {
+		return now.Sub(m.at) >= t.limits.Retry
 	}
 	return now.Sub(m.at) >= t.limits.Renew
 }
