@@ -33,7 +33,7 @@ const sdk = await import(folder ? pathToFileURL(path.join(folder, 'dist/index.js
 const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 const text = (raw) => Buffer.from(raw).toString('base64');
 
-let identity, transport, sessions, prekeys, client;
+let identity, transport, sessions, prekeys, client, directory;
 
 const handled = ['receive', 'presence_response', 'ice_offer', 'ice_answer', 'p2_p_established', 'pong'];
 
@@ -57,6 +57,11 @@ const operations = {
   disconnect: () => transport.disconnect(),
   raw({ text }) { socket.send(text); },
   cut() { socket.close(); },
+
+  // The client of a registry: every call that it has, by its name.
+  registry({ url }) { directory = new sdk.RegistryClient(url); },
+  ask: ({ call, args, signed }) => directory[call](...(signed ? [identity] : []), ...args),
+  signature: async ({ text }) => Buffer.from(await identity.sign(Buffer.from(text, 'base64'))).toString('base64'),
 
   // The low-level classes of the SDK, as an application would use them.
   async prekeys() {

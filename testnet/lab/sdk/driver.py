@@ -5,6 +5,8 @@ WebSocket library. The SDK keeps its files in HOME.
 """
 
 import asyncio
+import base64
+import dataclasses
 import json
 import os
 import sys
@@ -12,22 +14,27 @@ import sys
 folder = os.environ.get("AMESH_SDK_PY")
 if folder:
     sys.path.insert(0, folder)
+    from agentmesh.discovery import RegistryClient
     from agentmesh.identity import Identity
     from agentmesh.transport import RelayTransport
 else:
-    from plain import Identity, RelayTransport
+    from plain import Identity, RegistryClient, RelayTransport
 
 HANDLED = ("receive", "presence_response", "ice_offer", "ice_answer", "p2_p_established", "pong", "error",
            "pending_messages")
 
 
 def say(thing):
-    print(json.dumps(thing), flush=True)
+    print(json.dumps(thing, default=plainly), flush=True)
+
+
+def plainly(thing):
+    return dataclasses.asdict(thing) if dataclasses.is_dataclass(thing) else thing.isoformat()
 
 
 class Driver:
     def __init__(self):
-        self.me = self.link = self.client = None
+        self.me = self.link = self.client = self.directory = None
 
     async def identity(self):
         self.me = Identity.generate()
@@ -73,6 +80,17 @@ class Driver:
     async def closed(self):
         await asyncio.wait_for(self.link._ws.wait_closed(), 10)
         return self.link._ws.close_code
+
+    # The client of a registry: every call that it has, by its name.
+
+    async def registry(self, url):
+        self.directory = RegistryClient(url)
+
+    async def ask(self, call, args, signed=False):
+        return await getattr(self.directory, call)(*([self.me] if signed else []), *args)
+
+    async def signature(self, text):
+        return base64.b64encode(self.me.sign(base64.b64decode(text))).decode()
 
     # The SDK's high-level client, on the identity in HOME.
 

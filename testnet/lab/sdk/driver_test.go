@@ -21,6 +21,8 @@ type language struct {
 	real bool
 	// errorEnds says that the client takes an error frame for the end of its connection.
 	errorEnds bool
+	// snake says that names are written_so.
+	snake bool
 	// comesBack says that the client connects again by itself.
 	comesBack bool
 }
@@ -42,7 +44,8 @@ func python(t *testing.T) language {
 		t.Skip("needs Debian's python3-websockets and python3-nacl; set AMESH_WITH_PYTHON=1, and AMESH_SDK_PY to the SDK's folder")
 	}
 	// Debian's interpreter sees Debian's modules; the first python3 of a PATH need not.
-	return language{name: "Python", command: []string{"/usr/bin/python3", "-B", "driver.py"}, real: os.Getenv("AMESH_SDK_PY") != ""}
+	return language{name: "Python", command: []string{"/usr/bin/python3", "-B", "driver.py"}, real: os.Getenv("AMESH_SDK_PY") != "",
+		snake: true}
 }
 
 // driver is a client in a process of its own.

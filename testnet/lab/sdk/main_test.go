@@ -73,35 +73,41 @@ func startRelay(t *testing.T) *relay {
 
 func (r *relay) start() {
 	r.t.Helper()
-	info, logs := filepath.Join(r.dir, "addrs"), filepath.Join(r.dir, "log")
+	r.proc, r.url = run(r.t, r.binary, r.dir, "relay", "--listen", r.listen, "--libp2p", "/ip4/127.0.0.1/udp/0/quic-v1")
+	r.listen = strings.TrimSuffix(strings.TrimPrefix(r.url, "ws://"), "/v1/connect")
+}
+
+// run starts one of the binary's servers with its state in a folder, and returns its
+// URL when it is ready.
+func run(t *testing.T, binary, dir, verb string, args ...string) (*exec.Cmd, string) {
+	t.Helper()
+	info, logs := filepath.Join(dir, "addrs"), filepath.Join(dir, "log")
 	_ = os.Remove(info)
 	log, err := os.OpenFile(logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer log.Close()
-	r.proc = exec.Command(r.binary, "relay", "--listen", r.listen, "--libp2p", "/ip4/127.0.0.1/udp/0/quic-v1",
-		"--data", filepath.Join(r.dir, "data"), "--print-addrs", info)
-	r.proc.Stdout, r.proc.Stderr = log, log
-	if err := r.proc.Start(); err != nil {
-		r.t.Fatal(err)
+	proc := exec.Command(binary, append([]string{verb, "--data", filepath.Join(dir, "data"), "--print-addrs", info}, args...)...)
+	proc.Stdout, proc.Stderr = log, log
+	if err := proc.Start(); err != nil {
+		t.Fatal(err)
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if raw, err := os.ReadFile(info); err == nil {
-			var addrs struct {
-				Relay string `json:"relay"`
-			}
+			var addrs map[string]any
 			if err := json.Unmarshal(raw, &addrs); err != nil {
-				r.t.Fatal(err)
+				t.Fatal(err)
 			}
-			r.url = addrs.Relay
-			r.listen = strings.TrimSuffix(strings.TrimPrefix(r.url, "ws://"), "/v1/connect")
-			return
+			return proc, addrs[verb].(string)
 		}
 		time.Sleep(5 * time.Millisecond) // another process's file: there is no event to await
 	}
+	_ = proc.Process.Kill()
+	_ = proc.Wait()
 	raw, _ := os.ReadFile(logs)
-	r.t.Fatalf("the relay is not ready; its log:\n%s", raw)
+	t.Fatalf("the %s is not ready; its log:\n%s", verb, raw)
+	return nil, ""
 }
 
 func (r *relay) kill() {

@@ -21,8 +21,13 @@ export class Identity {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const raw = Buffer.from(publicKey.export({ format: 'jwk' }).x, 'base64url');
     const amid = base58(createHash('sha256').update(raw).digest().subarray(0, 20));
-    return Object.assign(new Identity(), { privateKey, amid, signingPublicKeyB64Raw: raw.toString('base64') });
+    const exchange = Buffer.from(generateKeyPairSync('x25519').publicKey.export({ format: 'jwk' }).x, 'base64url');
+    return Object.assign(new Identity(), {
+      privateKey, amid, signingPublicKeyB64Raw: raw.toString('base64'), exchange: exchange.toString('base64'),
+    });
   }
+
+  sign(message) { return sign(null, message, this.privateKey); }
 
   stamp() {
     const timestamp = new Date().toISOString();
@@ -98,3 +103,87 @@ export class RelayTransport {
     this.ws.close();
   }
 }
+
+export class RegistryClient {
+  constructor(url) { this.url = url; }
+
+  async call(path, body) {
+    const options = body ? { method: 'POST', body: JSON.stringify(body) } : {};
+    const answer = await fetch(this.url + path, { ...options, headers: { 'Content-Type': 'application/json' } });
+    return { status: answer.status, data: await answer.json() };
+  }
+
+  async done(path, body) { return (await this.call(path, body)).status === 200; }
+
+  async found(path) {
+    const { status, data } = await this.call(path);
+    return status === 200 ? data : null;
+  }
+
+  async register(me, { displayName, capabilities = [], relayEndpoint }) {
+    const { status, data } = await this.call('/registry/register', {
+      amid: me.amid, signing_public_key: 'ed25519:' + me.signingPublicKeyB64Raw, exchange_public_key: 'x25519:' + me.exchange,
+      display_name: displayName, capabilities, relay_endpoint: relayEndpoint, ...me.stamp(),
+    });
+    if (status === 409) return { success: true, alreadyRegistered: true, ...data };
+    return { ...data, success: status === 201 };
+  }
+
+  async lookup(amid) {
+    const data = await this.found('/registry/lookup?amid=' + amid);
+    return data && info(data);
+  }
+
+  async search({ capability, limit = 20 }) {
+    const data = await this.found(`/registry/search?capability=${encodeURIComponent(capability)}&limit=${limit}&offset=0`);
+    return { results: data.results.map(info), total: data.total };
+  }
+
+  updateStatus(me, status) { return this.done('/registry/status', { amid: me.amid, status, ...me.stamp() }); }
+
+  updateCapabilities(me, capabilities) {
+    return this.done('/registry/capabilities', { amid: me.amid, capabilities, ...me.stamp() });
+  }
+
+  uploadPrekeys(me, signed_prekey, signed_prekey_signature, signed_prekey_id, one_time_prekeys) {
+    return this.done('/registry/prekeys', {
+      amid: me.amid, signed_prekey, signed_prekey_signature, signed_prekey_id, one_time_prekeys, ...me.stamp(),
+    });
+  }
+
+  async getPrekeys(amid) {
+    const data = await this.found('/registry/prekeys/' + amid);
+    return data && {
+      identityKey: data.identity_key, signedPrekey: data.signed_prekey, signedPrekeySignature: data.signed_prekey_signature,
+      signedPrekeyId: data.signed_prekey_id, oneTimePrekeys: data.one_time_prekeys ?? [],
+    };
+  }
+
+  async getOAuthProviders() { return (await this.found('/auth/oauth/providers')).providers; }
+
+  async startOAuthVerification(me, provider) {
+    const { status, data } = await this.call('/auth/oauth/authorize', { amid: me.amid, provider, ...me.stamp() });
+    return status === 200 ? { authorizationUrl: data.authorization_url, state: data.state } : null;
+  }
+
+  async getVerificationStatus(amid) {
+    const tier = (await this.lookup(amid))?.tier;
+    return tier ? { tier, isVerified: tier !== 'anonymous' } : null;
+  }
+
+  checkRevocation(amid) { return this.found('/registry/revocation?amid=' + amid); }
+
+  async bulkCheckRevocation(amids) { return (await this.call('/registry/revocations/bulk', { amids })).data.revocations; }
+
+  healthCheck() { return this.found('/health'); }
+
+  submitReputation(me, target_amid, session_id, score, tags) {
+    return this.done('/registry/reputation', { target_amid, from_amid: me.amid, session_id, score, tags, ...me.stamp() });
+  }
+}
+
+const info = (data) => ({
+  amid: data.amid, tier: data.tier, displayName: data.display_name, signingPublicKey: data.signing_public_key,
+  exchangePublicKey: data.exchange_public_key, capabilities: data.capabilities, relayEndpoint: data.relay_endpoint,
+  status: data.status, reputationScore: data.reputation_score, lastSeen: new Date(data.last_seen),
+});

@@ -5,9 +5,13 @@ import asyncio
 import base64
 import hashlib
 import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from datetime import datetime, timezone
 
 import websockets
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -29,7 +33,11 @@ class Identity:
         public = bytes(me.key.verify_key)
         me.amid = base58(hashlib.sha256(public).digest()[:20])
         me.signing_public_key_b64_raw = base64.b64encode(public).decode()
+        me.exchange = base64.b64encode(bytes(PrivateKey.generate().public_key)).decode()
         return me
+
+    def sign(self, message):
+        return self.key.sign(message).signature
 
     def stamp(self):
         stamp = datetime.now(timezone.utc).isoformat()
@@ -86,3 +94,87 @@ class RelayTransport:
         self.is_connected = False
         await self.say({"type": "disconnect", "reason": "client_disconnect"})
         await self._ws.close()
+
+
+class RegistryClient:
+    def __init__(self, url):
+        self.url = url
+
+    async def call(self, path, body=None):
+        return await asyncio.to_thread(self.fetch, path, body)
+
+    def fetch(self, path, body):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.load(refused)
+
+    async def done(self, path, body):
+        status, _ = await self.call(path, body)
+        return status == 200
+
+    async def found(self, path, **query):
+        status, data = await self.call(path + ("?" + urllib.parse.urlencode(query) if query else ""))
+        return data if status == 200 else None
+
+    async def register(self, me, display_name=None, capabilities=None, relay_endpoint=None):
+        status, data = await self.call("/registry/register", {
+            "amid": me.amid, "signing_public_key": "ed25519:" + me.signing_public_key_b64_raw,
+            "exchange_public_key": "x25519:" + me.exchange, "display_name": display_name, "capabilities": capabilities or [],
+            "relay_endpoint": relay_endpoint, "direct_endpoint": None, "verification_token": None, **me.stamp()})
+        if status == 409:
+            return {"success": True, "already_registered": True, **data}
+        return {**data, "success": status == 201}
+
+    async def lookup(self, amid):
+        return await self.found("/registry/lookup", amid=amid)
+
+    async def search(self, capability):
+        data = await self.found("/registry/search", capability=capability, limit=20, offset=0)
+        return data["results"], data["total"]
+
+    async def update_status(self, me, status):
+        return await self.done("/registry/status", {"amid": me.amid, "status": status, **me.stamp()})
+
+    async def update_capabilities(self, me, capabilities):
+        return await self.done("/registry/capabilities", {"amid": me.amid, "capabilities": capabilities, **me.stamp()})
+
+    async def upload_prekeys(self, me, key, signature, number, one_time):
+        return await self.done("/registry/prekeys", {
+            "amid": me.amid, "signed_prekey": key, "signed_prekey_signature": signature, "signed_prekey_id": number,
+            "one_time_prekeys": one_time, **me.stamp()})
+
+    async def get_prekeys(self, amid):
+        return await self.found("/registry/prekeys/" + amid)
+
+    async def get_oauth_providers(self):
+        return (await self.found("/auth/oauth/providers"))["providers"]
+
+    async def start_oauth_verification(self, me, provider):
+        status, data = await self.call("/auth/oauth/authorize", {"amid": me.amid, "provider": provider, **me.stamp()})
+        return data if status == 200 else None
+
+    async def get_verification_status(self, amid):
+        agent = await self.lookup(amid)
+        return agent and {"amid": amid, "tier": agent["tier"], "is_verified": agent["tier"] != "anonymous"}
+
+    async def check_revocation(self, amid):
+        return await self.found("/registry/revocation", amid=amid)
+
+    async def bulk_check_revocation(self, amids):
+        return (await self.call("/registry/revocations/bulk", {"amids": amids}))[1]
+
+    async def health_check(self):
+        return await self.found("/health")
+
+    async def submit_reputation(self, me, target, session, score, tags=None):
+        return await self.done("/registry/reputation", {
+            "target_amid": target, "from_amid": me.amid, "session_id": session, "score": score, "tags": tags, **me.stamp()})
+
+    async def revoke_agent(self, me, target, reason="admin_request", notes=None):
+        status, data = await self.call("/registry/revoke", {
+            "amid": target, "reason": reason, "notes": notes, "revoker_amid": me.amid, **me.stamp()})
+        return data if status == 200 else {"success": False, "error": data.get("error")}

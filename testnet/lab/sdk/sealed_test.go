@@ -2,11 +2,7 @@ package sdk_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,12 +68,15 @@ func TestWithJavaScriptHighLevel(t *testing.T) {
 		t.Log("nothing to prove without the SDK: AMESH_SDK_JS names no folder")
 		return
 	}
-	r, book := startRelay(t), newRegistry(t)
+	r, book := startRelay(t), startRegistry(t)
 	alice, bob := l.make(t, r), l.join(t, r)
-	book.bundles[bob.amid] = bob.do("prekeys", nil)
-	book.agents[bob.amid] = object{"amid": bob.amid, "tier": "anonymous", "status": "online", "signing_public_key": bob.key,
-		"exchange_public_key": book.bundles[bob.amid].(object)["identity_key"], "relay_endpoint": r.url}
-	if alice.do("openClient", object{"relay": r.url, "registry": book.url}) != true {
+	bob.registers(book, r.url, "chat")
+	mine := bob.do("prekeys", nil).(object)
+	if bob.asks("uploadPrekeys", mine["signed_prekey"], mine["signed_prekey_signature"], mine["signed_prekey_id"],
+		mine["one_time_prekeys"]) != true {
+		t.Fatal("bob's prekeys were not taken")
+	}
+	if alice.do("openClient", object{"relay": r.url, "registry": book}) != true {
 		t.Fatal("the client is not connected")
 	}
 	alice.do("clientSend", object{"to": bob.amid, "message": object{"hello": "<bob>"}})
@@ -97,11 +96,10 @@ func TestWithPythonHighLevel(t *testing.T) {
 		t.Log("nothing to prove without the SDK: AMESH_SDK_PY names no folder")
 		return
 	}
-	r := startRelay(t)
-	book := newRegistry(t)
+	r, book := startRelay(t), startRegistry(t)
 	open := func() *driver {
 		d := l.start(t)
-		got := d.do("open_client", object{"relay": r.url, "registry": book.url}).(object)
+		got := d.do("open_client", object{"relay": r.url, "registry": book}).(object)
 		if got["registered"] != true || got["connected"] != true {
 			t.Fatalf("client: %v", got)
 		}
@@ -143,54 +141,4 @@ func (d *driver) wantObject(kind string) any {
 		d.t.Fatal(err)
 	}
 	return v
-}
-
-// registry is as much of an agent registry as the high-level clients ask for. It
-// believes everything.
-type registry struct {
-	url     string
-	mu      sync.Mutex
-	agents  map[string]object
-	bundles map[string]any
-}
-
-func newRegistry(t *testing.T) *registry {
-	g := &registry{agents: map[string]object{}, bundles: map[string]any{}}
-	web := httptest.NewServer(g)
-	t.Cleanup(web.Close)
-	g.url = web.URL
-	return g
-}
-
-func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	if name, ok := strings.CutPrefix(r.URL.Path, "/registry/prekeys/"); ok {
-		_ = json.NewEncoder(w).Encode(g.bundles[name])
-		return
-	}
-	switch r.URL.Path {
-	case "/registry/register":
-		var a object
-		if err := json.NewDecoder(r.Body).Decode(&a); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		for name, v := range (object{"tier": "anonymous", "status": "online", "last_seen": "2026-11-20T09:22:47.015276Z"}) {
-			a[name] = v
-		}
-		// The SDK decodes the keys of a lookup without looking for their prefixes.
-		for _, name := range []string{"signing_public_key", "exchange_public_key"} {
-			_, key, _ := strings.Cut(a[name].(string), ":")
-			a[name] = key
-		}
-		g.agents[a["amid"].(string)] = a
-		w.WriteHeader(http.StatusCreated)
-		fmt.Fprint(w, `{"success":true,"tier":"anonymous"}`)
-	case "/registry/lookup":
-		_ = json.NewEncoder(w).Encode(g.agents[r.URL.Query().Get("amid")])
-	default:
-		fmt.Fprint(w, `{"success":true}`)
-	}
 }
