@@ -33,7 +33,8 @@ type caller struct {
 	// that is nothing, which only happens on routes whose signer has a key.
 	agent *db.Agent
 
-	use [32]byte // names this signature at this route
+	use  [32]byte // names this signature at this route
+	used bool     // and it is used up already
 }
 
 // account is what the caller's rate is counted under. Those who repeat a timestamp of
@@ -62,21 +63,18 @@ func (s *Server) changed(rt route, r *request) (reply, error) {
 }
 
 // prepare runs what a change has to ask others. Nobody is asked for a signature that
-// apply would refuse: one that was used, or that the agent makes no longer.
+// apply would refuse, nor twice for the same: it is used up before.
 func (s *Server) prepare(rt route, r *request) error {
-	err := r.db.View(r.Context(), func(tx *db.Tx) error {
+	err := r.db.Write(r.Context(), func(tx *db.Tx) error {
 		if err := s.admits(tx, rt, r); err != nil {
 			return err
 		}
-		used, err := tx.SignatureUsed(r.by.use)
-		if err == nil && used {
-			err = errUsed()
-		}
-		return err
+		return r.useUp(tx)
 	})
 	if err != nil {
 		return err
 	}
+	r.by.used = true
 	return rt.prepare(r)
 }
 
@@ -104,8 +102,10 @@ func (s *Server) apply(rt route, r *request, change func(*db.Tx, *request) (repl
 		if err := s.admits(tx, rt, r); err != nil {
 			return err
 		}
-		if err := r.useUp(tx); err != nil {
-			return err
+		if !r.by.used {
+			if err := r.useUp(tx); err != nil {
+				return err
+			}
 		}
 		var err error
 		out, err = change(tx, r)

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"amesh/identity"
+	"amesh/registry/db"
 	"amesh/registry/db/dbtest"
 	"amesh/registry/wire"
 )
@@ -192,5 +196,39 @@ func TestT67ChangedOnTheWay(t *testing.T) {
 			}
 		}
 		h.get("/v1/registry/lookup?amid=" + key.AMID().String()).want(200).has(object{"status": "offline"})
+	}})
+}
+
+// However many send one signature at the same time, others are asked once for it.
+func TestT67OneSignatureAsksOthersOnce(t *testing.T) {
+	dbtest.SQLite(t, dbtest.Cases{"": func(t *testing.T, url string) {
+		h := start(t, url, generous)
+		key := testKey(t, 1)
+		h.register(key, byTimestamp)
+		var asked atomic.Int32
+		rt := route{
+			method: http.MethodPost, path: "/test", signer: signer{amid: "amid"},
+			prepare: func(*request) error { asked.Add(1); return nil },
+			change:  func(*db.Tx, *request) (reply, error) { return reply{body: wire.Done{Success: true}}, nil },
+		}
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.server.serve(rt, w, r) }))
+		defer web.Close()
+		defer http.DefaultClient.CloseIdleConnections()
+		h.url = web.URL
+		h.clock.pass(time.Second)
+		stamp := h.clock.now().Format(time.RFC3339)
+		var passed atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if h.captured(rt, key, "application/json", stamp).status == http.StatusOK {
+					passed.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if asked.Load() != 1 || passed.Load() != 1 {
+			t.Errorf("asked %d times, %d passed", asked.Load(), passed.Load())
+		}
 	}})
 }

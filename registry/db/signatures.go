@@ -16,15 +16,6 @@ func (t *Tx) UseSignature(id [32]byte, expires time.Time) (first bool, err error
 	return n == 1, nil
 }
 
-// SignatureUsed reports whether a signature was used, without using it.
-func (t *Tx) SignatureUsed(id [32]byte) (bool, error) {
-	var n int
-	if err := t.QueryRow("SELECT count(*) FROM used_signatures WHERE id = $1", id[:]).Scan(&n); err != nil {
-		return false, fmt.Errorf("look for signature: %w", err)
-	}
-	return n > 0, nil
-}
-
 // ForgetSignatures removes those that expired before now.
 func (t *Tx) ForgetSignatures(now time.Time) error {
 	if _, err := t.Exec("DELETE FROM used_signatures WHERE expires_at < $1", Micros(now)); err != nil {
