@@ -39,7 +39,7 @@ func (s *Server) revocationSubject() {
 	s.forget = append(s.forget, liftForged)
 }
 
-// refuseRevoked lets a revoked agent change nothing, but end what is ended.
+// refuseRevoked lets a revoked agent sign nothing, but the end of what is ended.
 func refuseRevoked(tx *db.Tx, r *request) error {
 	rev, err := tx.Revocation(r.by.amid)
 	if errors.Is(err, db.ErrNotFound) {

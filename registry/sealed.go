@@ -160,8 +160,11 @@ func (s *Server) mayAsk(r *request) error {
 		}
 		err = r.db.View(r.Context(), func(tx *db.Tx) error {
 			a, err := tx.Agent(p.AMID)
+			if err != nil {
+				return err
+			}
 			r.by = caller{amid: p.AMID, key: p.Key, strict: true, agent: &a}
-			return err
+			return refuseRevoked(tx, r)
 		})
 		if err != nil {
 			return orNotFound(err, "Agent not found: register first, or ask without a signature")

@@ -61,7 +61,7 @@ func (s *Server) openTrust(ctx context.Context, d *db.DB) error {
 			return err
 		}
 		if !bytes.Equal(first, mine[:]) {
-			return fmt.Errorf("%w: it has %s, this instance %s; copy the key file of the instance that was there first",
+			return fmt.Errorf("%w: it has %s, this instance %s; give it the key file of the instance that was there first, with --key",
 				ErrRoot, base64.StdEncoding.EncodeToString(first), mine.Text())
 		}
 		return nil

@@ -108,6 +108,8 @@ func testRevokedChangesNothing(t *testing.T, url string) {
 		}
 		h.sealed(method, path+ann.AMID().String(), ann, contentType, []byte("{}")).want(403).code(wire.CodeRevoked)
 	}
+	h.sealed(http.MethodGet, "/v1/amesh/search", ann, "application/json", nil).want(403).code(wire.CodeRevoked)
+	h.sealed(http.MethodGet, "/v1/amesh/search", bob, "application/json", nil).want(200)
 	h.get("/v1/registry/search?capability=chat").want(200).has(object{"total": 1})
 	h.get("/v1/amesh/agents/" + ann.AMID().String()).want(404)
 }
@@ -529,4 +531,18 @@ func testOtherRoot(t *testing.T, url string) {
 	if err := s.Run(t.Context()); !errors.Is(err, ErrRoot) || !strings.Contains(err.Error(), testKey(t, 98).Public().Text()) {
 		t.Errorf("got %v, want ErrRoot with the key that is wanted", err)
 	}
+}
+
+func FuzzReadReport(f *testing.F) {
+	f.Add([]byte(`{"session_id":"s","initiator_amid":"A","receiver_amid":"B","reporter_amid":"A","intent":"travel","outcome":"success","started_at":"2026-02-01T12:00:00Z"}`))
+	f.Add([]byte(`{"started_at":"0000-00-00T00:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		body, err := decode[wire.SessionReport](&request{raw: raw})
+		if err == nil {
+			_, err = readReport(body)
+		}
+		if e, ok := errors.AsType[*wire.Error](err); err != nil && (!ok || e.Status != 400) {
+			t.Fatalf("%v is no refusal", err)
+		}
+	})
 }
