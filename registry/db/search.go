@@ -132,11 +132,15 @@ const (
 // It walks along the agents with the rarest term, in order, and asks of each whether it
 // has the others.
 func (t *Tx) Find(q wire.SearchQuery, from Position, limit int) (Hits, error) {
+	return t.find(q, from, limit, maxLooks)
+}
+
+func (t *Tx) find(q wire.SearchQuery, from Position, limit, looks int) (Hits, error) {
 	terms, err := queryTerms(q)
 	if err != nil {
 		return Hits{}, err
 	}
-	window := maxLooks / len(terms)
+	window := looks / len(terms)
 	most, err := t.rarestFirst(terms, max(window, maxCount+1))
 	if err != nil {
 		return Hits{}, fmt.Errorf("find agents: %w", err)
