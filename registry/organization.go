@@ -18,8 +18,8 @@ import (
 
 // Resolvers find the records that prove domains; *organization.Resolvers does.
 type Resolvers interface {
-	// Find looks for a record of a domain that says exactly value. It returns when ctx
-	// ends, at the latest.
+	// Find looks for a record of a domain that says exactly value. It returns soon
+	// after ctx ends, at the latest.
 	Find(ctx context.Context, domain, value string) organization.Result
 }
 
