@@ -37,7 +37,7 @@ func (s *Server) oauthSubject() error {
 	s.routes = append(s.routes,
 		route{method: http.MethodGet, path: "/v1/auth/oauth/providers", read: s.oauthProviders, early: true},
 		route{method: http.MethodPost, path: "/v1/auth/oauth/authorize", change: s.oauthAuthorize, signer: signer},
-		route{method: http.MethodPost, path: "/v1/auth/oauth/withdraw", change: s.oauthWithdraw, signer: signer},
+		route{method: http.MethodPost, path: "/v1/amesh/oauth/withdraw", change: whole(s.oauthWithdraw), signer: signer},
 		route{method: http.MethodGet, path: "/v1/auth/oauth/start", raw: s.oauthStart},
 		route{method: http.MethodPost, path: "/v1/auth/oauth/start", raw: s.oauthContinue},
 		route{method: http.MethodGet, path: "/v1/auth/oauth/callback", raw: s.oauthCallback, cost: 5},

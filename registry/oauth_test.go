@@ -371,11 +371,15 @@ func testWithdrawn(t *testing.T, at string) {
 	h := start(t, at, proving(t, g))
 	key := testKey(t, 1)
 	h.verified(key, g, strictly)
-	h.post("/v1/auth/oauth/withdraw", key, unsigned, object{"amid": key.AMID().String()}).want(http.StatusUnauthorized)
-	h.post("/v1/auth/oauth/withdraw", key, strictly, object{"amid": key.AMID().String()}).want(http.StatusOK)
+	h.post("/v1/amesh/oauth/withdraw", key, unsigned, object{"amid": key.AMID().String()}).want(http.StatusUnauthorized)
+	h.post("/v1/amesh/oauth/withdraw", key, strictly, object{"amid": key.AMID().String()}).want(http.StatusOK)
 	if tier := h.tier(key); tier != "anonymous" {
 		t.Errorf("tier %s", tier)
 	}
+	stamped := testKey(t, 9)
+	h.register(stamped, byTimestamp)
+	h.post("/v1/amesh/oauth/withdraw", stamped, byTimestamp, object{"amid": stamped.AMID().String()}).
+		want(http.StatusUnauthorized).code(wire.CodeSignatureRequired)
 	for n := range byte(2) { // the account is free again for two
 		h.verified(testKey(t, n+2), g, strictly)
 	}

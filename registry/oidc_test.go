@@ -149,7 +149,7 @@ func testOpenID(t *testing.T, at string) {
 		t.Errorf("tier %s", got)
 	}
 	checkNotKept(t, at, secrets)
-	h.post("/v1/auth/oauth/withdraw", key, strictly, object{"amid": key.AMID().String()}).want(http.StatusOK)
+	h.post("/v1/amesh/oauth/withdraw", key, strictly, object{"amid": key.AMID().String()}).want(http.StatusOK)
 	if got := h.tier(key); got != "anonymous" {
 		t.Errorf("tier %s", got)
 	}

@@ -83,6 +83,7 @@ func describe() *huma.OpenAPI {
 	describeObjects(api)
 	describeSchemas(api)
 	describeTrust(api)
+	describeProof(api)
 	// huma describes its own kind of error although nobody gets to see it.
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel")

@@ -37,9 +37,9 @@ func (s *Server) organizationSubject() error {
 			cost: 10, failure: verifyFailure},
 		route{method: http.MethodPost, path: "/v1/org/agents", change: s.addMember,
 			signer: signer{amid: "admin_amid", signature: "admin_signature"}, failure: memberFailure},
-		route{method: http.MethodPost, path: "/v1/org/agents/remove", change: s.removeMember, signer: admin},
-		route{method: http.MethodPost, path: "/v1/org/consent", change: s.consent, signer: agent},
-		route{method: http.MethodPost, path: "/v1/org/leave", change: s.leave, signer: agent},
+		route{method: http.MethodPost, path: "/v1/amesh/org/remove", change: whole(s.removeMember), signer: admin},
+		route{method: http.MethodPost, path: "/v1/amesh/org/consent", change: whole(s.consent), signer: agent},
+		route{method: http.MethodPost, path: "/v1/amesh/org/leave", change: whole(s.leave), signer: agent},
 		route{method: http.MethodGet, path: "/v1/org/lookup", read: s.lookupOrganization},
 	)
 	s.forget = append(s.forget, func(tx *db.Tx, who identity.AMID) error {
@@ -333,7 +333,7 @@ func memberOf(tx *db.Tx, body wire.MemberRequest) (db.Agent, error) {
 		return db.Agent{}, wire.Errorf(http.StatusBadRequest, wire.CodeKeyInvalid, "agent_signing_public_key is not the key of agent_amid")
 	}
 	a, err := tx.Agent(who)
-	return a, orNotFound(err, "Agent not found: it registers itself, and agrees with POST /v1/org/consent, before it can join")
+	return a, orNotFound(err, "Agent not found: it registers itself, and agrees with POST /v1/amesh/org/consent, before it can join")
 }
 
 // agreed uses up the agent's consent. Who is a member already needs none.
@@ -343,13 +343,13 @@ func agreed(tx *db.Tx, who identity.AMID, o db.Organization, now time.Time) erro
 	case err == nil && current.ID == o.ID:
 		return nil
 	case err == nil:
-		return wire.Errorf(http.StatusConflict, wire.CodeConflict, "the agent is a member of another organisation: it leaves with POST /v1/org/leave")
+		return wire.Errorf(http.StatusConflict, wire.CodeConflict, "the agent is a member of another organisation: it leaves with POST /v1/amesh/org/leave")
 	case !errors.Is(err, db.ErrNotFound):
 		return err
 	}
 	ok, err := tx.TakeConsent(who, o.ID, now)
 	if err == nil && !ok {
-		return wire.Errorf(http.StatusForbidden, wire.CodeNoConsent, "the agent has not agreed to join: it does so itself, with POST /v1/org/consent")
+		return wire.Errorf(http.StatusForbidden, wire.CodeNoConsent, "the agent has not agreed to join: it does so itself, with POST /v1/amesh/org/consent")
 	}
 	return err
 }
@@ -367,13 +367,20 @@ func (s *Server) removeMember(tx *db.Tx, r *request) (reply, error) {
 	return s.endMembership(tx, who, o.ID, r.now)
 }
 
-// consent is an agent's agreement to join one organisation. A signature over a
+// whole makes a change only when its whole request is signed: a signature over a
 // timestamp would agree to whatever somebody puts beside it.
-func (s *Server) consent(tx *db.Tx, r *request) (reply, error) {
-	if !r.by.strict {
-		return reply{}, wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
-			"%sagreeing to something takes a signature over the whole request: the header %s", wire.SignatureFailed, wire.SignatureHeader)
+func whole(change func(*db.Tx, *request) (reply, error)) func(*db.Tx, *request) (reply, error) {
+	return func(tx *db.Tx, r *request) (reply, error) {
+		if !r.by.strict {
+			return reply{}, wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
+				"%sthis takes a signature over the whole request: the header %s", wire.SignatureFailed, wire.SignatureHeader)
+		}
+		return change(tx, r)
 	}
+}
+
+// consent is an agent's agreement to join one organisation.
+func (s *Server) consent(tx *db.Tx, r *request) (reply, error) {
 	o, err := tx.Organization(printable(r.text("organization_id"), 64))
 	if err != nil {
 		return reply{}, orNotFound(err, "Organization not found")

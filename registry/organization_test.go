@@ -111,7 +111,7 @@ func (h *harness) member(admin, agent identity.PrivateKey, id string) answer {
 
 func (h *harness) consents(agent identity.PrivateKey, how signing, id string) answer {
 	h.t.Helper()
-	return h.post("/v1/org/consent", agent, how, object{"amid": agent.AMID().String(), "organization_id": id})
+	return h.post("/v1/amesh/org/consent", agent, how, object{"amid": agent.AMID().String(), "organization_id": id})
 }
 
 // joins registers an agent and makes it a member.
@@ -397,19 +397,19 @@ func testLeave(t *testing.T, at string) {
 	h.consents(agent, strictly, second).want(http.StatusOK)
 	h.member(admin, agent, second).want(http.StatusConflict).code(wire.CodeConflict)
 	name := object{"amid": agent.AMID().String(), "organization_id": id}
-	h.post("/v1/org/leave", other, strictly, object{"amid": other.AMID().String(), "organization_id": id}).want(http.StatusOK)
+	h.post("/v1/amesh/org/leave", other, strictly, object{"amid": other.AMID().String(), "organization_id": id}).want(http.StatusOK)
 	if tier := h.tier(agent); tier != "organization" {
 		t.Errorf("tier %s", tier)
 	}
-	h.post("/v1/org/leave", agent, strictly, name).want(http.StatusOK)
+	h.post("/v1/amesh/org/leave", agent, strictly, name).want(http.StatusOK)
 	if tier := h.tier(agent); tier != "anonymous" {
 		t.Errorf("tier %s", tier)
 	}
 	h.member(admin, agent, id).want(http.StatusForbidden).code(wire.CodeNoConsent)
 	h.member(admin, agent, second).want(http.StatusCreated)
 	remove := object{"organization_id": second, "agent_amid": agent.AMID().String()}
-	h.admin("/v1/org/agents/remove", other, remove).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
-	h.admin("/v1/org/agents/remove", admin, remove).want(http.StatusOK)
+	h.admin("/v1/amesh/org/remove", other, remove).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
+	h.admin("/v1/amesh/org/remove", admin, remove).want(http.StatusOK)
 	h.get("/v1/registry/lookup?amid=" + agent.AMID().String()).has(object{"tier": "anonymous", "organization": nil})
 }
 

@@ -60,8 +60,7 @@ type VerifiedIdentity struct {
 	VerifiedAt  Time    `json:"verified_at"`
 }
 
-// WithdrawRequest is the body of POST /v1/auth/oauth/withdraw.
+// WithdrawRequest is the body of POST /v1/amesh/oauth/withdraw.
 type WithdrawRequest struct {
 	AMID string `json:"amid"`
-	Stamp
 }

@@ -81,19 +81,18 @@ type MemberReply struct {
 	Code             Code    `json:"code,omitempty"`
 }
 
-// ConsentRequest is the body of POST /v1/org/consent and of POST /v1/org/leave, which
-// the agent signs itself, with the header.
+// ConsentRequest is the body of POST /v1/amesh/org/consent and of POST
+// /v1/amesh/org/leave, which the agent signs itself.
 type ConsentRequest struct {
 	AMID           string `json:"amid"`
 	OrganizationID string `json:"organization_id"`
 }
 
-// RemoveMemberRequest is the body of POST /v1/org/agents/remove.
+// RemoveMemberRequest is the body of POST /v1/amesh/org/remove.
 type RemoveMemberRequest struct {
 	OrganizationID string `json:"organization_id"`
 	AgentAMID      string `json:"agent_amid"`
 	AdminAMID      string `json:"admin_amid"`
-	Stamp
 }
 
 // OrganizationInfo is the answer of GET /v1/org/lookup.
