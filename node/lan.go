@@ -51,7 +51,7 @@ func (m *mesh) ownForLAN() []lan.Own {
 	var list []lan.Own
 	for _, r := range m.rooms {
 		rec := r.record()
-		if rec == nil {
+		if rec == nil || r.agent.OwnRevocation() != nil {
 			continue
 		}
 		p, err := identity.SignPresence(r.agent.Key, identity.Presence{
