@@ -56,12 +56,12 @@ func (n *Node) elsewhere(ctx context.Context, run running, amid identity.AMID) [
 	return list
 }
 
-// putElsewhere stores a record at these servers. Whether it came there nobody needs to
-// know: what is near the key is read back.
-func (n *Node) putElsewhere(ctx context.Context, run running, e *entry) {
+// putElsewhere stores a record at these servers, and returns them.
+func (n *Node) putElsewhere(ctx context.Context, run running, e *entry) []peer.ID {
 	key := recordKey(e.rec.AMID)
+	servers := n.elsewhere(ctx, run, e.rec.AMID)
 	var wg sync.WaitGroup
-	for _, p := range n.elsewhere(ctx, run, e.rec.AMID) {
+	for _, p := range servers {
 		wg.Go(func() {
 			if err := run.ask.PutValue(ctx, p, record.MakePutRecord(key, e.raw)); err != nil {
 				n.log.Debug("record not taken", "peer", p.String(), "err", err)
@@ -69,4 +69,5 @@ func (n *Node) putElsewhere(ctx context.Context, run running, e *entry) {
 		})
 	}
 	wg.Wait()
+	return servers
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"amesh/identity"
 )
@@ -129,8 +130,8 @@ func (n *Node) put(ctx context.Context, e *entry) error {
 	// Its error is only a hint: it is nil with every server dead, and not nil when
 	// one server of many was slow. What counts is what can be read back.
 	putErr := run.table.PutValue(ctx, recordKey(e.rec.AMID), e.raw)
-	n.putElsewhere(ctx, run, e)
-	if err := n.readBack(ctx, run, e); err != nil {
+	others := n.putElsewhere(ctx, run, e)
+	if err := n.readBack(ctx, run, e, others); err != nil {
 		if errors.Is(err, ErrOlder) {
 			n.forget(e) // trying again can't help, the sequence must be raised
 		}
@@ -143,25 +144,39 @@ func (n *Node) put(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// readBack believes a publication when somebody else has it.
-func (n *Node) readBack(ctx context.Context, run running, e *entry) error {
-	got, err := n.askNear(ctx, run, e.rec.AMID)
-	if err != nil {
+// readBack believes a publication when somebody else has it: a server near the key, or
+// where those let us down, one of the others to which it was brought.
+func (n *Node) readBack(ctx context.Context, run running, e *entry, others []peer.ID) error {
+	near, err := n.askNear(ctx, run, e.rec.AMID)
+	same, older := compareAll(near.records, e.raw)
+	if !same && !older && len(others) > 0 {
+		far := n.askAll(ctx, run, others, e.rec.AMID)
+		near.answered += far.answered
+		same, older = compareAll(far.records, e.raw)
+	}
+	switch {
+	case older: // signed by the same key, perhaps before a restore
+		return ErrOlder
+	case same:
+		return nil
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
-	same := false
-	for _, raw := range got.records {
-		switch identity.Newer(raw, e.raw) {
-		case 1: // signed by the same key, perhaps before a restore
-			return ErrOlder
+	return fmt.Errorf("%w: none of the %d servers that answered has it", ErrUnconfirmed, near.answered)
+}
+
+// compareAll reports whether one of the records is ours, and whether ours is older than
+// one of them.
+func compareAll(records [][]byte, ours []byte) (same, older bool) {
+	for _, raw := range records {
+		switch identity.Newer(raw, ours) {
+		case 1:
+			older = true
 		case 0:
 			same = true
 		}
 	}
-	if !same {
-		return fmt.Errorf("%w: none of the %d servers that answered has it", ErrUnconfirmed, got.answered)
-	}
-	return nil
+	return same, older
 }
 
 // republish keeps all records alive: at once when a server came back, soon while
