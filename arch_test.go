@@ -74,7 +74,7 @@ var rooms = []room{
 	// dht owns the host, its address rules and its dial back-off.
 	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
-		"identity", "ratchet", "knock", "dht/...", "relay/...", "registry/client", "registry/wire", "internal/...", "node/..."}},
+		"identity", "ratchet", "knock", "dht/...", "relay/...", "registry/client", "registry/wire", "registry/certificate", "internal/...", "node/..."}},
 	{dir: "gateway/...", may: []string{
 		"identity", "dht", "relay", "registry/client", "registry/wire", "internal/...", "gateway/..."}},
 

@@ -44,15 +44,10 @@ func TestCardIsFoundByDHTAndRegistry(t *testing.T) {
 	key := "cards/" + b.amid.String()
 	h.until("bob's card", func() bool { return h.objects[key] != nil })
 	h.until("bob's capabilities", func() bool { return h.calls["POST /v1/registry/capabilities"] > 0 })
-	for { // until the servers of the DHT have it, too
+	eventually(t, "the card in the DHT", func() bool {
 		card, err := b.api.Card(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if slices.Contains(card.Published, sourceDHT) {
-			break
-		}
-	}
+		return err == nil && slices.Contains(card.Published, sourceDHT)
+	})
 	found := a.search(api.SearchQuery{Capability: "travel", Category: "travel"})
 	i := slices.IndexFunc(found.Items, func(x api.Hit) bool { return x.AMID == b.amid })
 	if i != 0 || !found.Items[0].Signed || found.Items[0].Name != "Travel bot" || !slices.Equal(slices.Sorted(slices.Values(found.Items[0].From)), []string{"dht", h.url}) {

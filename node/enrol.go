@@ -58,7 +58,10 @@ func (l *registryLine) tend(ctx context.Context) error {
 			return fmt.Errorf("agent %s: %w", r.agent.Name, err)
 		}
 	}
-	return l.learnRevocations(ctx)
+	if err := l.learnTrust(ctx); err != nil {
+		return err
+	}
+	return l.learnDeparted(ctx)
 }
 
 // tendAgent does for one agent what is due. Only tend calls it, so that an enrolment is
@@ -202,7 +205,7 @@ func (l *registryLine) sayFarewell(ctx context.Context, r *room, e *enrolment, v
 	if e.revoked {
 		return nil
 	}
-	err := l.client.PutRevocation(ctx, r.key, v.Raw())
+	err := l.client.PutRevocation(ctx, v.Raw())
 	if err != nil && !errors.Is(err, client.ErrUnsupported) {
 		return fmt.Errorf("revocation: %w", err)
 	}
@@ -225,54 +228,49 @@ func (l *registryLine) leave(ctx context.Context) {
 	}
 }
 
-// learnRevocations looks at what the registry says of keys that have left, since it was
-// last looked at. It asks for all, and so does not tell whom our agents know.
-func (l *registryLine) learnRevocations(ctx context.Context) error {
-	news, err := l.client.RevokedSince(ctx, l.newest)
-	if errors.Is(err, client.ErrUnsupported) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("revocations: %w", err)
-	}
-	for _, one := range news {
-		if err := l.learnRevocation(ctx, one.AMID); err != nil {
-			return err
+// departedPages is how many pages of keys that left are read at a time.
+const departedPages = 10
+
+// learnDeparted looks at whose keys have left since it was last looked at. It asks for
+// all, and so does not tell whom our agents know. Without a statement of the key itself
+// a revocation is a registry's word, on which nothing is done.
+func (l *registryLine) learnDeparted(ctx context.Context) error {
+	for range departedPages {
+		list, next, more, err := l.client.DepartedSince(ctx, l.cursor)
+		if errors.Is(err, client.ErrUnsupported) {
+			return nil
 		}
-		if one.At.After(l.newest) {
-			l.newest = one.At
+		if err != nil {
+			return fmt.Errorf("revocations: %w", err)
+		}
+		for _, one := range list {
+			if err := l.learnOne(ctx, one); err != nil {
+				return err
+			}
+		}
+		l.cursor = next
+		if !more {
+			return nil
 		}
 	}
 	return nil
 }
 
-// learnRevocation fetches the statement about a key that one of our agents knows, and
-// hands it to those. Without a statement of the key itself a revocation is a registry's
-// word, on which nothing is done.
-func (l *registryLine) learnRevocation(ctx context.Context, amid identity.AMID) error {
-	var wanted []*room
+// learnOne hands a statement to those of our agents whom it concerns.
+func (l *registryLine) learnOne(ctx context.Context, one client.Departed) error {
+	if one.Statement == nil {
+		l.warnings.add(warnRevocation, one.AMID, l.clock())
+		return nil
+	}
 	for _, r := range l.rooms() {
-		if yes, err := r.agent.Concerns(amid); err != nil {
+		concerned, err := r.agent.Concerns(one.AMID)
+		if err != nil {
 			return err
-		} else if yes {
-			wanted = append(wanted, r)
 		}
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	v, err := l.client.Revocation(ctx, amid)
-	switch {
-	case errors.Is(err, client.ErrLie):
-		l.warnings.add(warnRevocation, amid, l.clock())
-		return nil
-	case errors.Is(err, client.ErrNotFound):
-		return nil // an administrator's, or a 0.2 registry's
-	case err != nil:
-		return fmt.Errorf("revocation of %s: %w", amid.Short(), err)
-	}
-	for _, r := range wanted {
-		switch err := r.agent.LearnRevocation(ctx, v); {
+		if !concerned {
+			continue
+		}
+		switch err := r.agent.LearnRevocation(ctx, one.Statement); {
 		case errors.Is(err, agent.ErrOwnKey):
 			r.keyLost(l.client.URL())
 		case err != nil:

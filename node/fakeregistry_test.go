@@ -1,16 +1,19 @@
 package node
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"amesh/identity"
 	"amesh/internal/dialled"
+	"amesh/registry/certificate"
 	rwire "amesh/registry/wire"
 )
 
@@ -26,14 +29,16 @@ type hall struct {
 	status  map[string]rwire.Status
 	objects map[string][]byte // kind/AMID: records, cards, revocations
 	keys    map[string][][]byte
-	revoked []map[string]any
 	// lie, when set, is asked for what is given instead of a signed object.
 	lie func(kind string, raw []byte) []byte
 	// twice has it hand out the same one-time keys again and again.
 	twice bool
 	tier  rwire.Tier // of whom it describes; empty: anonymous
-	calls map[string]int
-	heard chan struct{} // closed and made anew with every call
+	// issuer signs certificates, certificate is shown of whom it describes; nil, empty: none.
+	issuer      *certificate.Issuer
+	certificate string
+	calls       map[string]int
+	heard       chan struct{} // closed and made anew with every call
 }
 
 func newHall(t *testing.T) *hall {
@@ -45,11 +50,14 @@ func newHall(t *testing.T) *hall {
 	mux.HandleFunc("POST /v1/registry/status", h.setStatus)
 	mux.HandleFunc("POST /v1/registry/capabilities", h.signed(func(string, []byte) (int, any) { return 200, rwire.Done{Success: true} }))
 	mux.HandleFunc("GET /v1/registry/lookup", h.lookup)
-	mux.HandleFunc("GET /v1/registry/revocations", h.revocations)
+	mux.HandleFunc("GET /v1/amesh/revocations", h.departed)
+	mux.HandleFunc("POST /v1/amesh/revocations", h.takeStatement)
+	mux.HandleFunc("GET /v1/amesh/certificates/root", h.root)
+	mux.HandleFunc("GET /v1/amesh/crl", h.crl)
 	mux.HandleFunc("POST /v1/amesh/one-time-keys/{amid}", h.bring)
 	mux.HandleFunc("POST /v1/amesh/one-time-keys/{amid}/take", h.take)
 	mux.HandleFunc("GET /v1/amesh/search", h.search)
-	for _, kind := range []string{"records", "cards", "revocations"} {
+	for _, kind := range []string{"records", "cards"} {
 		mux.HandleFunc("PUT /v1/amesh/"+kind+"/{amid}", h.put(kind))
 		mux.HandleFunc("GET /v1/amesh/"+kind+"/{amid}", h.get(kind))
 	}
@@ -164,10 +172,31 @@ func (h *hall) lookup(w http.ResponseWriter, r *http.Request) {
 	if tier == "" {
 		tier = rwire.TierAnonymous
 	}
-	sayJSON(w, 200, rwire.LookupReply{ReputationStatus: rwire.Unrated, Agent: rwire.Agent{
+	sayJSON(w, 200, rwire.LookupReply{Certificate: h.certificate, ReputationStatus: rwire.Unrated, Agent: rwire.Agent{
 		AMID: who, Tier: tier, DisplayName: b.DisplayName, SigningPublicKey: b.SigningPublicKey, ExchangePublicKey: b.ExchangePublicKey,
 		Capabilities: b.Capabilities, RelayEndpoint: b.RelayEndpoint, Status: h.status[who], ReputationScore: 0.5, LastSeen: rwire.Time{Time: time.Now()},
 	}})
+}
+
+func (h *hall) root(w http.ResponseWriter, _ *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.issuer == nil {
+		sayJSON(w, 404, rwire.Errorf(404, rwire.CodeNoRoute, "no such endpoint"))
+		return
+	}
+	sayJSON(w, 200, rwire.RootReply{RootKey: h.issuer.Root().Text()})
+}
+
+func (h *hall) crl(w http.ResponseWriter, _ *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	raw, err := h.issuer.IssueList(1, nil)
+	if err != nil {
+		h.t.Error(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(raw)
 }
 
 func (h *hall) search(w http.ResponseWriter, _ *http.Request) {
@@ -184,10 +213,36 @@ func (h *hall) search(w http.ResponseWriter, _ *http.Request) {
 	sayJSON(w, 200, page)
 }
 
-func (h *hall) revocations(w http.ResponseWriter, _ *http.Request) {
+func (h *hall) takeStatement(w http.ResponseWriter, r *http.Request) {
+	var b rwire.StatementRequest
+	if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
+		h.t.Error(err)
+	}
+	raw, err := rwire.DecodeBase64(b.Statement)
+	if err != nil {
+		h.t.Error(err)
+	}
+	v, err := identity.ParseRevocation(raw)
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	sayJSON(w, 200, map[string]any{"revocations": h.revoked, "total": len(h.revoked)})
+	h.objects["revocations/"+v.AMID.String()] = raw
+	sayJSON(w, 200, map[string]any{"success": true})
+}
+
+func (h *hall) departed(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	feed := rwire.RevocationFeed{Changes: []rwire.RevocationChange{}}
+	for name, raw := range h.objects {
+		if who, ok := strings.CutPrefix(name, "revocations/"); ok {
+			feed.Changes = append(feed.Changes, rwire.RevocationChange{AMID: who, Revoked: true, Statement: base64.StdEncoding.EncodeToString(raw)})
+		}
+	}
+	sayJSON(w, 200, feed)
 }
 
 func (h *hall) bring(w http.ResponseWriter, r *http.Request) {

@@ -243,3 +243,18 @@ func problemCode(err error) api.Code {
 func (r *running) cfgElsewhere() Config {
 	return Config{Relays: r.cfg.Relays, Registries: r.cfg.Registries, Bootstrap: r.cfg.Bootstrap}
 }
+
+// eventually waits for another goroutine's doing, of which there is no event.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}

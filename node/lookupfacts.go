@@ -7,8 +7,6 @@ import (
 
 	"amesh/identity"
 	"amesh/node/api"
-	"amesh/registry/client"
-	rwire "amesh/registry/wire"
 )
 
 // setKey notes the agent's signing key. Every source proves the same one: the AMID is
@@ -29,20 +27,6 @@ func setCard(l *api.Lookup, c *identity.Card, from string) {
 	}}
 	if c.Name != "" {
 		l.Name, l.NameFrom = c.Name, "card"
-	}
-}
-
-// judgeTier takes over a tier that a certificate proves; what is not proved is shown as
-// the registry's claim. A registry that signs certificates and shows none is counted.
-func (l *registryLine) judgeTier(to *api.Lookup, a client.Agent) {
-	if a.Tier == rwire.TierAnonymous {
-		return
-	}
-	if to.Tier.Proof == "" {
-		to.Tier.Claimed, to.Tier.From = string(a.Tier), l.client.URL()
-	}
-	if l.client.Kind() == client.KindAmesh && a.Certificate == "" {
-		l.warnings.add(warnTier, a.AMID, l.clock())
 	}
 }
 

@@ -80,13 +80,14 @@ type registryLine struct {
 	warnings *warnings
 	poke     chan struct{}
 	served   servedKeys
+	vouching vouching
 
 	mu         sync.Mutex
 	state      string // of api.Registry
 	since      time.Time
 	err        error
 	enrolments map[identity.AMID]*enrolment
-	newest     time.Time // of the revocations that were looked at
+	cursor     int64 // up to which keys that left were looked at
 }
 
 // openRegistries makes what the node has to do with its registries.

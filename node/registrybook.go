@@ -18,7 +18,7 @@ type registryBook struct {
 	store store.Store
 
 	mu   sync.Mutex
-	rows map[registration]time.Time
+	rows map[registration]registryRow
 }
 
 // registration is an agent at a registry.
@@ -29,7 +29,8 @@ type registration struct {
 
 // registryRow is what is remembered of a registration.
 type registryRow struct {
-	Since time.Time `json:"since"`
+	Since time.Time          `json:"since"`
+	Root  identity.PublicKey `json:"root,omitzero"` // the key that it signs certificates with
 }
 
 func (r registration) key() []byte {
@@ -39,13 +40,13 @@ func (r registration) key() []byte {
 // openRegistryBook reads what is remembered of the registries that the owner names. What
 // he names no more is forgotten: so he can take a pin back.
 func openRegistryBook(ctx context.Context, st store.Store, agents []identity.AMID, named map[string]bool) (*registryBook, error) {
-	b := &registryBook{store: st, rows: make(map[registration]time.Time)}
+	b := &registryBook{store: st, rows: make(map[registration]registryRow)}
 	var gone []registration
 	err := st.View(func(r store.Reader) error {
 		for _, amid := range agents {
 			err := scanBook(r, registration{amid: amid}.key(), func(url string, row registryRow) {
 				if one := (registration{amid, url}); named[url] {
-					b.rows[one] = row.Since
+					b.rows[one] = row
 				} else {
 					gone = append(gone, one)
 				}
@@ -88,7 +89,7 @@ func (b *registryBook) pinned(url string) bool {
 func (b *registryBook) has(one registration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.rows[one].IsZero()
+	return !b.rows[one].Since.IsZero()
 }
 
 // remember writes that an agent is registered.
@@ -97,12 +98,43 @@ func (b *registryBook) remember(ctx context.Context, one registration, now time.
 		return nil
 	}
 	now = now.UTC().Truncate(time.Second)
-	err := b.store.Update(ctx, func(tx store.Tx) error { return setBook(tx, one.key(), registryRow{Since: now}) })
-	if err != nil {
+	return b.write(ctx, one, registryRow{Since: now})
+}
+
+func (b *registryBook) write(ctx context.Context, one registration, row registryRow) error {
+	if err := b.store.Update(ctx, func(tx store.Tx) error { return setBook(tx, one.key(), row) }); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rows[one] = now
+	b.rows[one] = row
 	return nil
+}
+
+// pinRoot remembers the root key of a registry where an agent is registered, and returns
+// the one that it is held to: the first.
+func (b *registryBook) pinRoot(ctx context.Context, url string, root identity.PublicKey) (identity.PublicKey, error) {
+	rows := make(map[registration]registryRow)
+	b.mu.Lock()
+	for one, row := range b.rows {
+		if one.url == url {
+			rows[one] = row
+		}
+	}
+	b.mu.Unlock()
+	for _, row := range rows {
+		if row.Root != (identity.PublicKey{}) {
+			root = row.Root
+		}
+	}
+	for one, row := range rows {
+		if row.Root == root {
+			continue
+		}
+		row.Root = root
+		if err := b.write(ctx, one, row); err != nil {
+			return root, err
+		}
+	}
+	return root, nil
 }

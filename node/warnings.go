@@ -24,6 +24,7 @@ const (
 	warnCard       = "card_forged"         // a card that its agent did not sign
 	warnTier       = "tier_unproved"       // a tier without a certificate that holds
 	warnRevocation = "revocation_forged"   // a revocation that the key did not sign
+	warnRoot       = "root_changed"        // another root key than the first
 	warnKey        = "key_mismatch"        // a key that is not of the AMID it is given for
 	warningsShown  = 72 * time.Hour        // how long after the last time they are a problem
 )
@@ -37,6 +38,7 @@ var warningTexts = map[string]string{
 	warnCard:       "it gave a card that the agent did not sign",
 	warnTier:       "it names a tier and shows no certificate for it that holds",
 	warnRevocation: "it gave a revocation that the key did not sign",
+	warnRoot:       "it signs certificates with another key than before: none of them counts",
 	warnKey:        "it gave a key that is not the agent's",
 }
 

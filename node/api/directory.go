@@ -179,7 +179,7 @@ type Registry struct {
 
 // Warning is something that a registry did which an honest one does not do.
 type Warning struct {
-	Code  string         `json:"code" enum:"record_forged,record_stale,bundle_conflict,one_time_key_twice,one_time_key_forged,card_forged,tier_unproved,revocation_forged,key_mismatch"`
+	Code  string         `json:"code" enum:"record_forged,record_stale,bundle_conflict,one_time_key_twice,one_time_key_forged,card_forged,tier_unproved,revocation_forged,root_changed,key_mismatch"`
 	Text  string         `json:"text"`
 	About *identity.AMID `json:"about,omitempty" doc:"the agent it was last seen with"`
 	Count int            `json:"count"`

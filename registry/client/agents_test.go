@@ -213,7 +213,10 @@ func TestT16SignedObjectsAreVerified(t *testing.T) {
 	}
 	h := newHouse(t, false)
 	var raw []byte
-	for _, what := range []string{"revocations", "cards", "records"} {
+	h.mux.HandleFunc("GET /v1/amesh/revocations/{amid}", func(w http.ResponseWriter, _ *http.Request) {
+		sayJSON(w, 200, wire.StatementReply{Statement: base64.StdEncoding.EncodeToString(raw)})
+	})
+	for _, what := range []string{"cards", "records"} {
 		h.mux.HandleFunc("GET /v1/amesh/"+what+"/{amid}", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", wire.Binary)
 			_, _ = w.Write(raw)
@@ -277,5 +280,31 @@ func TestRevocationsOf02(t *testing.T) {
 	sick.say("GET /v1/registry/revocation", 200, map[string]any{"amid": a.String(), "revoked": false, "revocation": nil, "error": "database"})
 	if r, err := sick.client(nil).IsRevoked(t.Context(), a); err == nil {
 		t.Errorf("an error is taken for %+v", r)
+	}
+}
+
+// T11: of the keys that left, those count that said so themselves.
+func TestT11Departed(t *testing.T) {
+	key, other := newKey(t), newKey(t)
+	raw, err := identity.SignRevocation(key, identity.Revocation{Issued: noon, Reason: identity.Retired}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, false)
+	h.say("GET /v1/amesh/revocations", 200, wire.RevocationFeed{Cursor: 7, More: true, Changes: []wire.RevocationChange{
+		{AMID: key.AMID().String(), Revoked: true, Statement: base64.StdEncoding.EncodeToString(raw)},
+		{AMID: other.AMID().String(), Revoked: true, Statement: base64.StdEncoding.EncodeToString(raw)}, // of another key
+		{AMID: other.AMID().String(), Revoked: true},                                                    // an administrator's word
+	}})
+	c := h.client(nil)
+	list, next, more, err := c.DepartedSince(t.Context(), 3)
+	if err != nil || next != 7 || !more || len(list) != 2 || list[0].AMID != key.AMID() || list[0].Statement == nil || list[1].Statement != nil {
+		t.Errorf("%+v, %d, %t, %v", list, next, more, err)
+	}
+	if got := h.last().URL.Query().Get("since"); got != "3" {
+		t.Errorf("asked since %q", got)
+	}
+	if _, next, more, err := c.DepartedSince(t.Context(), 9); err != nil || more || next != 9 {
+		t.Errorf("a cursor that goes back: %d, %t, %v", next, more, err)
 	}
 }

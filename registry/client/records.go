@@ -18,12 +18,19 @@ func ours(method string, segments ...string) request {
 	return request{method: method, path: append([]string{"v1", "amesh"}, segments...)}
 }
 
+// mustBeOurs returns ErrUnsupported for a registry of plain 0.2.
+func (c *Client) mustBeOurs(ctx context.Context) error {
+	kind, err := c.Learn(ctx)
+	if err == nil && kind == KindLegacy {
+		return ErrUnsupported
+	}
+	return err
+}
+
 // fetch gets the signed bytes of something of an agent.
 func (c *Client) fetch(ctx context.Context, what string, amid identity.AMID) ([]byte, error) {
-	if kind, err := c.Learn(ctx); err != nil {
+	if err := c.mustBeOurs(ctx); err != nil {
 		return nil, err
-	} else if kind == KindLegacy {
-		return nil, ErrUnsupported
 	}
 	a, err := c.do(ctx, ours(http.MethodGet, what, amid.String()))
 	if err != nil {
@@ -125,10 +132,8 @@ func (c *Client) Card(ctx context.Context, amid identity.AMID) (*identity.Card, 
 // Search asks an amesh registry for agents, for one page. Rows that are no agent's are
 // left out; the rest is the registry's word.
 func (c *Client) Search(ctx context.Context, q wire.SearchQuery) (wire.SearchPage, error) {
-	if kind, err := c.Learn(ctx); err != nil {
+	if err := c.mustBeOurs(ctx); err != nil {
 		return wire.SearchPage{}, err
-	} else if kind == KindLegacy {
-		return wire.SearchPage{}, ErrUnsupported
 	}
 	query := url.Values{}
 	for name, value := range map[string]string{

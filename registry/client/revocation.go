@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -173,19 +174,40 @@ func (c *Client) RevokedSince(ctx context.Context, since time.Time) ([]Revoked, 
 
 // PutRevocation leaves the statement by which the key of an agent has left. It needs no
 // proof of who brings it: it proves itself.
-func (c *Client) PutRevocation(ctx context.Context, key identity.PrivateKey, raw []byte) error {
-	r := ours(http.MethodPut, "revocations", key.AMID().String())
-	r.body, r.kind = raw, wire.Binary
-	_, err := c.sealed(ctx, key, r)
+func (c *Client) PutRevocation(ctx context.Context, raw []byte) error {
+	if err := c.mustBeOurs(ctx); err != nil {
+		return err
+	}
+	r := ours(http.MethodPost, "revocations")
+	var err error
+	if r.body, err = json.Marshal(wire.StatementRequest{Statement: text(raw)}); err != nil {
+		return err
+	}
+	_, err = c.do(ctx, r)
+	if no, ok := errors.AsType[*StatusError](err); ok && no.Status == http.StatusConflict {
+		return nil // it is there
+	}
 	return err
 }
 
 // Revocation fetches the statement by which an agent's key has left. It returns
 // ErrNotFound, or ErrLie for one that the key did not sign.
 func (c *Client) Revocation(ctx context.Context, amid identity.AMID) (*identity.Revocation, error) {
-	raw, err := c.fetch(ctx, "revocations", amid)
+	if err := c.mustBeOurs(ctx); err != nil {
+		return nil, err
+	}
+	got, err := get[wire.StatementReply](ctx, c, ours("", "revocations", amid.String()))
 	if err != nil {
 		return nil, err
+	}
+	return statementOf(got.Statement, amid)
+}
+
+// statementOf reads a statement that must be of an agent's key.
+func statementOf(text string, amid identity.AMID) (*identity.Revocation, error) {
+	raw, err := wire.DecodeBase64(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: revocation: %w", ErrLie, err)
 	}
 	v, err := identity.ParseRevocation(raw)
 	if err == nil && v.AMID != amid {
@@ -195,4 +217,39 @@ func (c *Client) Revocation(ctx context.Context, amid identity.AMID) (*identity.
 		return nil, fmt.Errorf("%w: revocation: %w", ErrLie, err)
 	}
 	return v, nil
+}
+
+// Departed is an agent whose key has left, by a statement of that key.
+type Departed struct {
+	AMID      identity.AMID
+	Statement *identity.Revocation // nil: the registry's statement does not hold
+}
+
+// DepartedSince lists the agents whose keys have left by a statement of theirs, as far
+// as the registry heard of it behind a cursor, at most one page. It returns the cursor to go on
+// with, and whether there is more already. Asking for all does not tell the registry
+// whom the caller cares about.
+func (c *Client) DepartedSince(ctx context.Context, cursor int64) (list []Departed, next int64, more bool, err error) {
+	if err := c.mustBeOurs(ctx); err != nil {
+		return nil, cursor, false, err
+	}
+	r := ours("", "revocations")
+	r.query, r.limit = url.Values{"since": {strconv.FormatInt(cursor, 10)}, "limit": {strconv.Itoa(revokedPage)}}, c.limits.ListBytes
+	got, err := get[wire.RevocationFeed](ctx, c, r)
+	if err != nil {
+		return nil, cursor, false, err
+	}
+	for _, change := range got.Changes[:min(len(got.Changes), revokedPage)] {
+		if change.Statement == "" {
+			continue
+		}
+		amid, err := identity.ParseAMID(change.AMID)
+		if err != nil {
+			return nil, cursor, false, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		v, _ := statementOf(change.Statement, amid)
+		list = append(list, Departed{amid, v})
+	}
+	// A cursor that stands still would have us ask for ever.
+	return list, max(got.Cursor, cursor), got.More && got.Cursor > cursor, nil
 }
