@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 
@@ -39,7 +38,7 @@ func (m *mesh) addDocument(ctx context.Context, l *api.Lookup, rec *identity.Age
 			relay = rec.Relays[0]
 		}
 		doc := identity.NewDIDDocument(rec.SigningKey, rec.Bundle.Certificate.Exchange, relay, rec.Created, rec.Created)
-		if raw, err := json.MarshalIndent(doc, "", "  "); err == nil {
+		if raw, err := json.Marshal(doc); err == nil {
 			l.Document, l.DocumentBy = raw, "this node, of the record"
 		}
 		return
@@ -49,16 +48,7 @@ func (m *mesh) addDocument(ctx context.Context, l *api.Lookup, rec *identity.Age
 		if err != nil || key.AMID() != l.AMID {
 			continue
 		}
-		l.Document, l.DocumentBy = indented(raw), line.client.URL()
+		l.Document, l.DocumentBy = raw, line.client.URL()
 		return
 	}
-}
-
-// indented writes JSON as people read it; what came is JSON.
-func indented(raw json.RawMessage) json.RawMessage {
-	var b bytes.Buffer
-	if json.Indent(&b, raw, "", "  ") != nil {
-		return raw
-	}
-	return b.Bytes()
 }

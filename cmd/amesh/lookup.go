@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -35,7 +37,7 @@ among our own agents and at the registries; nobody vouches for names.`,
 				a.nameSilent(l.Sources)
 				return a.show(l, func(w io.Writer) {
 					if document {
-						fmt.Fprintln(w, plainLines(string(l.Document)))
+						writeDocument(w, l.Document)
 						return
 					}
 					writeLookup(w, l)
@@ -45,6 +47,15 @@ among our own agents and at the registries; nobody vouches for names.`,
 	}
 	cmd.Flags().BoolVar(&document, "did", false, "show the DID document instead")
 	return cmd
+}
+
+// writeDocument writes JSON as people read it.
+func writeDocument(w io.Writer, raw json.RawMessage) {
+	var b bytes.Buffer
+	if json.Indent(&b, raw, "", "  ") != nil { // the API's own JSON: it cannot be
+		b.Write(raw)
+	}
+	fmt.Fprintln(w, plainLines(b.String()))
 }
 
 func writeLookup(w io.Writer, l api.Lookup) {
