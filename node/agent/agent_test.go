@@ -26,6 +26,7 @@ type switchboard struct {
 	mu      sync.Mutex
 	agents  map[identity.AMID]*Agent
 	mailbox map[identity.AMID][]Envelope
+	public  map[identity.AMID]Places // what was last learned of somebody before it said so itself
 	// meddle, if set, sees every envelope and says how often it arrives.
 	meddle func(e Envelope) int
 	wire   [][]byte    // every byte that passed
@@ -34,7 +35,7 @@ type switchboard struct {
 }
 
 func newSwitchboard(t *testing.T) *switchboard {
-	s := &switchboard{t: t, agents: make(map[identity.AMID]*Agent), mailbox: make(map[identity.AMID][]Envelope)}
+	s := &switchboard{t: t, agents: make(map[identity.AMID]*Agent), mailbox: make(map[identity.AMID][]Envelope), public: make(map[identity.AMID]Places)}
 	t.Cleanup(s.wg.Wait)
 	return s
 }
@@ -71,7 +72,13 @@ func (s *switchboard) deliver(to *Agent, e Envelope) {
 	})
 }
 
-func (l line) Learn(identity.AMID, Places, bool) {}
+func (l line) Learn(peer identity.AMID, p Places, sealed bool) {
+	if !sealed {
+		l.s.mu.Lock()
+		defer l.s.mu.Unlock()
+		l.s.public[peer] = p
+	}
+}
 
 func (l line) Seen(identity.AMID, string) {}
 

@@ -421,8 +421,8 @@ func (c *clerk) load() error {
 		return err
 	}
 	c.loaded = true
-	if c.joins() {
-		c.a.Carrier.Learn(c.peer, c.wish.Places, false)
+	if c.wish != nil && c.wish.open(c.a.expiry.now()) {
+		c.a.Carrier.Learn(c.peer, c.wish.Places, false) // a knock under way has no other way
 	}
 	if p := c.row.Places; len(p.PeerIDs)+len(p.Addresses)+len(p.Relays) > 0 {
 		c.a.Carrier.Learn(c.peer, p, true)

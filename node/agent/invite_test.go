@@ -141,11 +141,40 @@ func TestJoinWhileTheInviterIsAway(t *testing.T) {
 		t.Fatalf("%+v, %v", j, err)
 	}
 	until(t, ann, "the knock left", func() bool { return count(t, ann, rowFlight) == 1 })
-	restart(t, w, ann) // the wish is on disk
+	w.sb.mu.Lock()
+	clear(w.sb.public)
+	w.sb.mu.Unlock()
+	restart(t, w, ann) // the wish is on disk, and so is the way
+	until(t, ann, "the way of the knock", func() bool {
+		onClerk(t, ann, bob.AMID(), func(*clerk) error { return nil })
+		w.sb.mu.Lock()
+		defer w.sb.mu.Unlock()
+		return slices.Equal(w.sb.public[bob.AMID()].Relays, []string{"ws://127.0.0.1:1"})
+	})
 	w.begin(bob)
 	w.sb.plug(bob.Agent)
 	if j := join(t, ann, v.Text); j.State != api.JoinAccepted || !j.Repeated {
 		t.Fatalf("%+v", j)
+	}
+}
+
+// What waits for a stranger goes with the knock that brings the invite.
+func TestInviteTakesTheFirstMessageAlong(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.person("ann", "ask"), w.person("bob", "reject")
+	w.hide(bob)
+	m := w.send(ann, bob, "may I?", api.StateAccepted)
+	v := invite(t, bob, api.InviteRequest{})
+	w.sb.only(func(e Envelope) bool { return e.Knock || e.From == bob.AMID() })
+	if j := join(t, ann, v.Text); j.State != api.JoinAccepted {
+		t.Fatalf("%+v", j)
+	}
+	if got := w.take(bob, 1)[0]; got.ID != m.ID || string(got.Body) != "may I?" {
+		t.Errorf("%+v", got)
+	}
+	w.sb.only(func(Envelope) bool { return true })
+	if m, err := ann.Message(t.Context(), m.ID, api.StateDelivered, 10*time.Second); err != nil || m.State != api.StateDelivered {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // accept, and until then its bytes travel in the knock's.
 
 // sealTail puts the first of the waiting rows behind our knock, if the peer and we have a
-// grant for it and it fits, and returns the whole envelope. Without a tail that is the
+// grant for it, or the knock brings an invite for it, and it fits, and returns the whole envelope. Without a tail that is the
 // knock alone. b knows the session already.
 func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow) ([]byte, error) {
 	if len(rows) == 0 {
@@ -24,6 +24,7 @@ func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow
 	o := rows[0]
 	out := s.Out.Plus(o.Size)
 	granted, err := c.grantedNow(o.Intent, b.now)
+	granted = granted || s.Invite != "" && covers(c.wish.Intents, []string{o.Intent})
 	if err != nil || !granted || o.Via != "" || o.Size > content.SliceSize || !s.terms().Allows(out, true) {
 		return asked.Bytes, err
 	}
