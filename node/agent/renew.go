@@ -44,6 +44,11 @@ func (c *clerk) renew(b *batch, arr arrival, why error) error {
 		return err
 	}
 	id := ratchet.EnvelopeID(raw)
+	if !c.a.isKnown(c.peer) {
+		// A stranger has no other way back. One that is known has, and anybody may have
+		// sent its old knock again to lead us astray.
+		c.cameBy(b, arr)
+	}
 	b.write(func(tx store.Tx, _ *peerRow, _ *[]func()) error {
 		if err := setJSON(tx, c.a.key(rowReceipt, id[:]), receiptRow{Peer: c.peer, At: b.wall, Data: raw}); err != nil {
 			return err
