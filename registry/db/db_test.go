@@ -176,6 +176,7 @@ func testCollidingWriters(t *testing.T, url string) {
 }
 
 func testManyOpen(t *testing.T, url string) {
+	url = dbtest.Empty(t, url)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

@@ -34,26 +34,27 @@ var running struct {
 	*cluster
 }
 
-// NewPostgres makes a new database in the test program's cluster, which it starts if it
-// does not run. The database is dropped when the test ends.
+// template is the database that others are copies of.
+const template = "tables"
+
+// NewPostgres makes a new database with tables in the test program's cluster, which it
+// starts if it does not run. The database is dropped when the test ends.
 func NewPostgres(t *testing.T) string {
 	t.Helper()
-	running.Lock()
-	if running.cluster == nil {
-		c, err := startCluster()
-		if err != nil {
-			running.Unlock()
-			t.Fatalf("PostgreSQL: %v", err)
-		}
-		running.cluster = c
+	return createPostgres(t, template)
+}
+
+func createPostgres(t *testing.T, from string) string {
+	t.Helper()
+	c, err := theCluster()
+	if err != nil {
+		t.Fatalf("PostgreSQL: %v", err)
 	}
-	c := running.cluster
-	running.Unlock()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.count++
 	name := "test" + strconv.Itoa(c.count)
-	c.mu.Unlock()
-	if _, err := c.admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+	if _, err := c.admin.ExecContext(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+from); err != nil {
 		t.Fatalf("PostgreSQL: %v", err)
 	}
 	t.Cleanup(func() {
@@ -64,20 +65,41 @@ func NewPostgres(t *testing.T) string {
 	return c.url(name)
 }
 
+// theCluster is the running cluster with its template.
+func theCluster() (*cluster, error) {
+	running.Lock()
+	defer running.Unlock()
+	if running.cluster != nil {
+		return running.cluster, nil
+	}
+	c, err := startCluster()
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.admin.ExecContext(context.Background(), "CREATE DATABASE "+template)
+	if err == nil {
+		err = migrate(c.url(template))
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	running.cluster = c
+	return c, nil
+}
+
 func (c *cluster) url(name string) string {
 	return "postgres://postgres@/" + name + "?host=" + c.dir
 }
 
-func stopCluster() {
+func stopCluster() error {
 	running.Lock()
 	defer running.Unlock()
 	if running.cluster == nil {
-		return
+		return nil
 	}
-	if err := running.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "PostgreSQL:", err)
-	}
+	err := running.stop()
 	running.cluster = nil
+	return err
 }
 
 func (c *cluster) stop() error {
