@@ -82,9 +82,7 @@ func manyWords(n int) string {
 
 func TestOutlineIsShort(t *testing.T) {
 	s := subjectOf("<b>\u202eAnn\x07</b>"+strings.Repeat("!", 200), "travel/flights", strings.Repeat("long ", 200))
-	for _, id := range strings.Fields("a b c d e f g h i travel/flights a") {
-		s.capabilities = append(s.capabilities, id)
-	}
+	s.capabilities = append(s.capabilities, strings.Fields("a b c d e f g h i travel/flights a")...)
 	o := s.outline()
 	if len(o.Name) > 64 || len(o.Summary) > 160 || !strings.HasPrefix(o.Name, "<b>Ann</b>") || !strings.HasSuffix(o.Summary, "…") {
 		t.Errorf("%q, %q", o.Name, o.Summary)
