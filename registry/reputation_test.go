@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -36,6 +37,7 @@ var reputationCases = dbtest.Cases{
 	"a score grows with age, without a word":     testAge,
 	"the leaderboard":                            testLeaderboard,
 	"a network behind a proxy that we trust":     testNetworks,
+	"only a proxy that we trust names addresses": testForwarded,
 	"the words of a day are bounded":             testWordsPerDay,
 	"a rating that was forged by timestamp goes": testForgedRatingGoes,
 }
@@ -355,6 +357,41 @@ func testNetworks(t *testing.T, url string) {
 	other := start(t, url)
 	if other.server.networkOf(netip.MustParseAddr("192.0.2.1")) != h.server.networkOf(netip.MustParseAddr("192.0.2.1")) {
 		t.Error("two instances name one network differently")
+	}
+}
+
+// AgentMesh §8, 9: an address that a client makes up gives it no new network.
+func testForwarded(t *testing.T, url string) {
+	for name, c := range map[string]struct {
+		proxies []netip.Prefix
+		count   int
+	}{"trusted": {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, 3}, "not trusted": {nil, 1}} {
+		h := start(t, url, func(cfg *Config) { cfg.Proxies = c.proxies })
+		bob := testKey(t, 100+byte(c.count))
+		h.register(bob, strictly)
+		for n := range byte(3) {
+			k := testKey(t, n+1+10*byte(c.count))
+			h.register(k, strictly)
+			session := fmt.Sprint(name, n)
+			h.meet(session, k, bob, "success")
+			body, err := json.Marshal(feedback(session, k, bob, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/v1/registry/reputation", bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.%d.7", 100+n))
+			if err := wire.SignRequest(r, body, k, h.clock.now()); err != nil {
+				t.Fatal(err)
+			}
+			h.do(r).want(200)
+		}
+		if got := h.get(score(bob)).want(200).body["feedback_count"]; got != float64(c.count) {
+			t.Errorf("%s: %v ratings count, want %d", name, got, c.count)
+		}
 	}
 }
 

@@ -42,44 +42,36 @@ func (t *Tx) AddRating(r Rating) error {
 	if err != nil {
 		return err
 	}
-	mutual, err := t.markMutual(r)
-	if err != nil {
-		return err
-	}
-	if mutual {
-		weight *= reputation.MutualFactor
-	}
 	tags, err := json.Marshal(append([]string{}, r.Tags...))
 	if err != nil {
 		return err
 	}
-	var counted *int64
-	if met, err := t.met(r.SessionID, r.Target, r.Rater); err != nil {
-		return err
-	} else if met {
-		at := Micros(r.At)
-		counted = &at
-	}
-	n, err := t.Exec(`INSERT INTO ratings (id, target, rater, session_id, score, tags, owner, network, weight, mutual, rated_at, counted_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (rater, session_id) DO NOTHING`,
-		r.ID, r.Target.String(), r.Rater.String(), r.SessionID, r.Score, string(tags), owner, r.Network, weight, mutual, Micros(r.At), counted)
+	n, err := t.Exec(`INSERT INTO ratings (id, target, rater, session_id, score, tags, owner, network, weight, mutual, rated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10) ON CONFLICT (rater, session_id) DO NOTHING`,
+		r.ID, r.Target.String(), r.Rater.String(), r.SessionID, r.Score, string(tags), owner, r.Network, weight, Micros(r.At))
 	if err != nil {
 		return fmt.Errorf("add rating: %w", err)
 	}
 	if n == 0 {
 		return ErrDuplicate
 	}
-	if counted != nil && weight > 0 {
-		if err := t.countTags(r.Target, r.Tags); err != nil {
-			return err
-		}
+	met, err := t.met(r.SessionID, r.Target, r.Rater)
+	if err != nil || !met {
+		return err
 	}
-	if mutual {
-		if err := t.RefreshReputation(r.Rater, r.At); err != nil {
-			return err
-		}
+	if err := t.countRating(r.SessionID, r.Target, r.Rater, r.At); err != nil {
+		return err
 	}
-	return t.RefreshReputation(r.Target, r.At)
+	return t.refreshBoth(r.Target, r.Rater, r.At)
+}
+
+// refreshBoth is for ratings that count from now: one that answers another changes the
+// weight of both.
+func (t *Tx) refreshBoth(a, b identity.AMID, now time.Time) error {
+	if err := t.RefreshReputation(a, now); err != nil {
+		return err
+	}
+	return t.RefreshReputation(b, now)
 }
 
 // weigh says what the word of from about to weighs, and who is behind from.
@@ -148,20 +140,23 @@ func ReputationTier(t wire.Tier) reputation.Tier {
 	return reputation.Anonymous
 }
 
-// markMutual reports whether the target rated the rater within the window, and takes
-// weight from those ratings, too.
-func (t *Tx) markMutual(r Rating) (bool, error) {
-	since := Micros(r.At.Add(-reputation.MutualWindow))
+// markMutual takes weight from a rating that counts from now, and from those that its
+// target gave its rater within the window. Only ratings that count do that: else a word
+// about a session that never was would take the weight from an honest one.
+func (t *Tx) markMutual(id string, target, rater identity.AMID, rated time.Time) error {
+	from, to := Micros(rated.Add(-reputation.MutualWindow)), Micros(rated.Add(reputation.MutualWindow))
+	const answers = "rater = $1 AND target = $2 AND rated_at >= $3 AND rated_at <= $4 AND counted_at IS NOT NULL"
 	var found bool
-	err := t.QueryRow("SELECT COUNT(*) > 0 FROM ratings WHERE rater = $1 AND target = $2 AND rated_at >= $3",
-		r.Target.String(), r.Rater.String(), since).Scan(&found)
+	err := t.QueryRow("SELECT COUNT(*) > 0 FROM ratings WHERE "+answers, target.String(), rater.String(), from, to).Scan(&found)
 	if err != nil || !found {
-		return false, err
+		return err
 	}
-	_, err = t.Exec(`UPDATE ratings SET mutual = TRUE, weight = weight * $4
-		WHERE rater = $1 AND target = $2 AND rated_at >= $3 AND mutual = FALSE`,
-		r.Target.String(), r.Rater.String(), since, reputation.MutualFactor)
-	return true, err
+	_, err = t.Exec("UPDATE ratings SET mutual = TRUE, weight = weight * $5 WHERE mutual = FALSE AND (id = $6 OR "+answers+")",
+		target.String(), rater.String(), from, to, reputation.MutualFactor, id)
+	if err != nil {
+		return fmt.Errorf("mutual ratings: %w", err)
+	}
+	return nil
 }
 
 // SessionReport is what one side says of a session.
@@ -250,19 +245,17 @@ func (t *Tx) countSession(r SessionReport, now time.Time) error {
 		if err := t.countRating(r.SessionID, agent, peer, now); err != nil {
 			return err
 		}
-		if err := t.RefreshReputation(agent, now); err != nil {
-			return err
-		}
 	}
-	return nil
+	return t.refreshBoth(r.Initiator, r.Receiver, now)
 }
 
-// countRating lets the rating of a session count that came before the reports.
+// countRating lets the rating of a session count from now, if there is one.
 func (t *Tx) countRating(session string, target, rater identity.AMID, now time.Time) error {
-	var text string
+	var id, text string
 	var weight float64
+	var rated int64
 	err := t.QueryRow(`UPDATE ratings SET counted_at = $4 WHERE session_id = $1 AND target = $2 AND rater = $3 AND counted_at IS NULL
-		RETURNING tags, weight`, session, target.String(), rater.String(), Micros(now)).Scan(&text, &weight)
+		RETURNING id, tags, weight, rated_at`, session, target.String(), rater.String(), Micros(now)).Scan(&id, &text, &weight, &rated)
 	if errors.Is(one(err), ErrNotFound) {
 		return nil
 	}
@@ -273,8 +266,8 @@ func (t *Tx) countRating(session string, target, rater identity.AMID, now time.T
 	if err := json.Unmarshal([]byte(text), &tags); err != nil {
 		return fmt.Errorf("row of a rating: tags: %w", err)
 	}
-	if weight == 0 {
-		return nil
+	if err := t.markMutual(id, target, rater, Time(rated)); err != nil || weight == 0 {
+		return err
 	}
 	return t.countTags(target, tags)
 }

@@ -28,6 +28,7 @@ var reputationCases = dbtest.Cases{
 	"a session is rated once":                                testRatedOnce,
 	"a network counts once in 24 hours, also over midnight":  testNetworkCountsOnce,
 	"ratings of each other weigh a fifth":                    testMutual,
+	"ratings of each other that waited for the reports":      testMutualLater,
 	"an owner does not rate itself":                          testSameOwner,
 	"sides that do not agree":                                testDisagreement,
 	"many rate one at once, at two instances":                testRateAtOnce,
@@ -209,6 +210,11 @@ func testMutual(t *testing.T, url string) {
 			tx.AddRating(rating(ann.AMID, bob.AMID, "s", "", 1, noon)))
 	})
 	_, alone := reputationOf(t, d, bob.AMID)
+	// An answer about a session that nobody else reported changes nothing.
+	write(t, d, func(tx *db.Tx) error { return tx.AddRating(rating(bob.AMID, ann.AMID, "made up", "", 0, noon)) })
+	if _, still := reputationOf(t, d, bob.AMID); still != alone {
+		t.Errorf("alone %v, answered in vain %v", alone, still)
+	}
 	write(t, d, func(tx *db.Tx) error {
 		return tx.AddRating(rating(bob.AMID, ann.AMID, "s", "", 1, noon.Add(23*time.Hour)))
 	})
@@ -217,6 +223,34 @@ func testMutual(t *testing.T, url string) {
 	base := 0.6
 	if gain := (bobs - base) / (alone - base); math.Abs(gain-0.2) > 0.01 || math.Abs(anns-bobs) > 1e-4 {
 		t.Errorf("alone %v, mutual %v and %v", alone, bobs, anns)
+	}
+}
+
+func testMutualLater(t *testing.T, url string) {
+	for name, c := range map[string]struct {
+		apart time.Duration
+		want  float64 // of what one alone would move the score
+	}{"within a day": {24 * time.Hour, 0.2}, "later": {24*time.Hour + time.Second, 1}} {
+		d := open(t, url)
+		ann, bob := person(t, d, 1), person(t, d, 2)
+		write(t, d, func(tx *db.Tx) error {
+			session := name
+			return errors.Join(
+				prove(tx, ann.AMID, "account:1 "+name, wire.TierVerified), prove(tx, bob.AMID, "account:2 "+name, wire.TierVerified),
+				tx.AddRating(rating(ann.AMID, bob.AMID, session, "", 1, noon)),
+				tx.AddRating(rating(bob.AMID, ann.AMID, session, "", 1, noon.Add(c.apart))),
+				meet(tx, session, ann.AMID, bob.AMID, wire.OutcomeRejected, noon.Add(c.apart)))
+		})
+		for _, who := range []identity.AMID{ann.AMID, bob.AMID} {
+			var weight float64
+			write(t, d, func(tx *db.Tx) error {
+				return tx.QueryRow("SELECT weight FROM ratings WHERE target = $1", who.String()).Scan(&weight)
+			})
+			if _, got := reputationOf(t, d, who); math.Abs(weight-c.want) > 1e-9 || got <= 0.6 {
+				t.Errorf("%s: weight %v, want %v, score %v", name, weight, c.want, got)
+			}
+		}
+		write(t, d, func(tx *db.Tx) error { return errors.Join(tx.RemoveAgent(ann.AMID), tx.RemoveAgent(bob.AMID)) })
 	}
 }
 
