@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -79,4 +80,14 @@ func altered(t testing.TB, text, old, new string) string {
 		t.Fatalf("%q is not in %s", old, raw)
 	}
 	return base64.StdEncoding.EncodeToString([]byte(strings.Replace(string(raw), old, new, 1)))
+}
+
+// code is the code in an error.
+func code(err error) string {
+	for _, c := range []error{ErrExpired, ErrRevoked, ErrUntrusted, ErrStale} {
+		if errors.Is(err, c) {
+			return c.Error()
+		}
+	}
+	return ""
 }
