@@ -38,7 +38,7 @@ func (f shelf) Overview(ctx context.Context) (wire.OurStats, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.s.limits.AnswerWait)
 	defer cancel()
-	return f.s.rounded(ctx, d, f.s.cfg.Clock())
+	return f.s.amounts(ctx, d)
 }
 
 // Search implements page.Source.

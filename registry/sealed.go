@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,8 +22,6 @@ type finding struct {
 	searches *prefix.Rate  // by who asks
 	takes    *prefix.Rate  // of one-time keys, by who asks and whom they are of
 	api      *huma.OpenAPI // what these routes take and give
-
-	published atomic.Pointer[published]
 }
 
 // findSubjects adds the routes of these subjects.

@@ -167,7 +167,7 @@ func about(n int) int {
 			return step
 		}
 	}
-	return 1000
+	return wire.ManyAgents
 }
 
 // A cursor is where a page ended, bound to the search it belongs to:

@@ -122,7 +122,7 @@ type Hits struct {
 // The bounds of one search, which make it cost the same whatever is asked. Terms that
 // are common each and rare together give short pages.
 const (
-	maxLooks = 6000 // how often it is asked for a page whether an agent has a term
+	maxLooks = 2000 // how often it is asked for a page whether an agent has a term
 	maxCount = 1000 // that are counted for Hits.AtMost
 )
 
@@ -267,11 +267,17 @@ func scanHit(scan func(...any) error) (Hit, error) {
 	return h, nil
 }
 
-// Published counts the cards and the schemas.
-func (t *Tx) Published() (cards, schemas int, err error) {
-	err = t.QueryRow("SELECT (SELECT count(*) FROM cards), (SELECT count(*) FROM schemas)").Scan(&cards, &schemas)
+// Amounts is how much there is, of each as far as counted.
+type Amounts struct{ Agents, Cards, Schemas int }
+
+// Amounts counts up to a limit: nothing that grows with the registry.
+func (t *Tx) Amounts(limit int) (Amounts, error) {
+	var a Amounts
+	err := t.QueryRow(`SELECT (SELECT count(*) FROM (SELECT 1 FROM search_agents LIMIT $1) AS counted),
+		(SELECT count(*) FROM (SELECT 1 FROM cards LIMIT $1) AS counted),
+		(SELECT count(*) FROM (SELECT 1 FROM schemas LIMIT $1) AS counted)`, limit).Scan(&a.Agents, &a.Cards, &a.Schemas)
 	if err != nil {
-		return 0, 0, fmt.Errorf("count cards and schemas: %w", err)
+		return Amounts{}, fmt.Errorf("count agents, cards and schemas: %w", err)
 	}
-	return cards, schemas, nil
+	return a, nil
 }

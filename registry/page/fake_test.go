@@ -30,7 +30,7 @@ type shelf struct {
 const ann = "2wCNe4X9egd7iKnC1T9XBee63MLc"
 
 func (s *shelf) Overview(context.Context) (wire.OurStats, error) {
-	return wire.OurStats{Agents: 1000, Online: 500}, s.err
+	return wire.OurStats{Agents: 1000, Cards: 500}, s.err
 }
 
 func (s *shelf) Search(_ *http.Request, q wire.SearchQuery) (wire.SearchPage, error) {

@@ -28,7 +28,7 @@ func TestPagesShowWhatTheyAreFor(t *testing.T) {
 	srv := serve(t, &shelf{})
 	cases := []struct{ path, want string }{
 		{"/", "amesh up --registry http://127.0.0.1"},
-		{"/", "About 1000 agents"},
+		{"/", "More than 500 agents"},
 		{"/search?q=flights", "Up to 100 agents"},
 		{"/search?q=flights", "/search?cursor=abc-_&amp;q=flights"},
 		{"/search?q=nothing", "No agent found"},

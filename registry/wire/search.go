@@ -70,11 +70,13 @@ type CardView struct {
 	Capabilities []identity.Capability `json:"capabilities" nullable:"false"`
 }
 
-// OurStats is the answer of GET /v1/amesh/stats. All numbers are rounded as those of
-// searches are.
+// ManyAgents is as far as anything is counted for strangers.
+const ManyAgents = 1000
+
+// OurStats is the answer of GET /v1/amesh/stats: how much there is at most, rounded as
+// the numbers of searches are. ManyAgents means that or more.
 type OurStats struct {
-	Agents  int `json:"agents"`
-	Online  int `json:"online"`
-	Cards   int `json:"cards"`
-	Schemas int `json:"schemas"`
+	Agents  int `json:"agents" doc:"0, 10, 50, 100, 500, or 1000 for all above"`
+	Cards   int `json:"cards" doc:"the same"`
+	Schemas int `json:"schemas" doc:"the same"`
 }

@@ -20,6 +20,11 @@ const chunk = 500
 
 func (s *side) copies(ctx context.Context, c *crowd, members []member, agents int) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
+		if s.kind == "sqlite" { // else it reads and writes each page of an index many times
+			if _, err := tx.Exec("PRAGMA cache_size = -524288"); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Exec(`CREATE TABLE copies (amid TEXT NOT NULL, template TEXT NOT NULL, own TEXT NOT NULL, others TEXT NOT NULL,
 			reputation DOUBLE PRECISION NOT NULL, rank BIGINT NOT NULL, last_seen BIGINT NOT NULL)`)
 		if err != nil {
