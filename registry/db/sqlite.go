@@ -16,6 +16,10 @@ import (
 // readers is how many connections read an SQLite file at the same time.
 const readers = 4
 
+// readCache is what each of them keeps of the file in memory, in KiB: the index of what
+// a hundred thousand agents can do, so that a search need not read it from the file.
+const readCache = "16384"
+
 // busyWait is how long SQLite waits for another process, in milliseconds.
 const busyWait = "5000"
 
@@ -34,7 +38,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if d.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return nil, err
 	}
-	if d.read, err = sqlitePool(path, readers, "_query_only", "1"); err != nil {
+	if d.read, err = sqlitePool(path, readers, "_query_only", "1", "_pragma", "cache_size(-"+readCache+")"); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
 	return d, nil
