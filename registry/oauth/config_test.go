@@ -61,8 +61,29 @@ func TestConfigurationIsChecked(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := New(Config{Base: "http://127.0.0.1:8080", GitHub: Client{"a", "b"}}); err != nil {
-		t.Errorf("on this machine: %v", err)
+	if _, err := New(Config{Base: testBase, AgentsPerPerson: -1}); err == nil {
+		t.Error("fewer agents than none: taken")
+	}
+}
+
+// A cookie with the prefix would not be kept by a browser that speaks plain HTTP, which
+// is for a registry on the same machine.
+func TestCookieFitsTheBase(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]string{"http://127.0.0.1:8080": "amesh-proof-", testBase: "__Host-amesh-proof-"} {
+		f, err := New(Config{Base: base, GitHub: Client{"a", "b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := newStates()
+		l, err := f.Begin(kept, agent(t, 1), "github")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := f.Open(kept, l.State, browser{}.cookie)
+		if err != nil || !strings.HasPrefix(p.Cookie, want) || f.Secure() != strings.HasPrefix(base, "https:") {
+			t.Errorf("%s: cookie %s, %v", base, p.Cookie, err)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (g *github) person(ctx context.Context, token string) (Person, error) {
 		Primary  bool `json:"primary"`
 		Verified bool `json:"verified"`
 	}
-	if err := g.get(ctx, "/user/emails", token, &emails); err != nil {
+	if err := g.get(ctx, "/user/emails?per_page=100", token, &emails); err != nil {
 		return Person{}, err
 	}
 	if user.ID <= 0 {
