@@ -2,6 +2,8 @@ package organization
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -228,6 +230,27 @@ func TestResolversByAddress(t *testing.T) {
 		if _, err := NewResolvers(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
+	}
+}
+
+func TestSystemResolvers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"": 0, "nameserver 127.0.0.53\n": 0, "nameserver 192.0.2.1\nnameserver 192.0.2.1\n": 0,
+		"search example.com\nnameserver 192.0.2.1\nnameserver 2001:db8::1\n": 2,
+		"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n": 3,
+	} {
+		file := filepath.Join(t.TempDir(), "resolv.conf")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := SystemResolvers(file)
+		if (err == nil) != (want > 0) || err == nil && len(r.servers) != want {
+			t.Errorf("%q: %+v, %v", text, r, err)
+		}
+	}
+	if _, err := SystemResolvers(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a file that is not there")
 	}
 }
 

@@ -21,6 +21,9 @@ CREATE TABLE organizations (
 );
 CREATE UNIQUE INDEX organizations_verified ON organizations (domain) WHERE state = 'verified';
 CREATE INDEX organizations_domain ON organizations (domain);
+CREATE INDEX organizations_domain_skeleton ON organizations (domain_skeleton) WHERE state = 'verified';
+CREATE INDEX organizations_name_key ON organizations (name_key) WHERE state = 'verified';
+CREATE INDEX organizations_name_skeleton ON organizations (name_skeleton) WHERE state = 'verified';
 CREATE INDEX organizations_admin ON organizations (admin_amid);
 CREATE INDEX organizations_next ON organizations (next_check);
 
