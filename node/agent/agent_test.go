@@ -29,6 +29,8 @@ type switchboard struct {
 	public  map[identity.AMID]Places // what was last learned of somebody before it said so itself
 	// meddle, if set, sees every envelope and says how often it arrives.
 	meddle func(e Envelope) int
+	// refuse, if set, sees every envelope first; an error is what a relay says to it.
+	refuse func(e Envelope) error
 	wire   [][]byte    // every byte that passed
 	moved  atomic.Bool // everybody is at another relay
 	wg     sync.WaitGroup
@@ -46,6 +48,13 @@ type line struct{ s *switchboard }
 func (l line) Carry(e Envelope, report func(Outcome)) {
 	s := l.s
 	s.mu.Lock()
+	if s.refuse != nil {
+		if err := s.refuse(e); err != nil {
+			s.mu.Unlock()
+			report(Outcome{Err: err})
+			return
+		}
+	}
 	times := 1
 	if s.meddle != nil {
 		times = s.meddle(e)

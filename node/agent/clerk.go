@@ -49,9 +49,11 @@ type clerk struct {
 	recorded  []string      // node peer ids in the peer's signed record
 	noOneTime bool          // the next knock uses no one-time keys
 	paused    time.Duration // the relay asked us to wait until this uptime
-	repeats   map[ratchet.ID]time.Duration
-	judged    uint64 // the ruling that was applied last
-	blocked   bool   // by that one
+	// strangeSince is from when the peer's relay took only knocks, by uptime; 0: it takes all.
+	strangeSince time.Duration
+	repeats      map[ratchet.ID]time.Duration
+	judged       uint64 // the ruling that was applied last
+	blocked      bool   // by that one
 }
 
 // flight is a flightRow with what only matters while the process lives.

@@ -67,6 +67,7 @@ type Limits struct {
 	InviteLife time.Duration // of an invite whose maker names no other
 	InviteKeep time.Duration // invites that are over are kept this long, for the owner to see
 
+	StrangeFor    time.Duration // a session is given up when the peer's relays took only knocks for longer
 	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
 	LookupMost    time.Duration // longest such wait
 	LookupTimeout time.Duration // one lookup
@@ -91,6 +92,7 @@ func DefaultLimits() Limits {
 		ResumeEvery: 10 * time.Minute, ResumeNames: 256, ResumeAge: 144 * time.Hour, ResumeTaken: time.Hour, ResumeTakenDay: 5,
 		RenewPeer: 10, RenewAll: 100, RenewFollow: 3,
 		Invites: 1000, InviteLife: day, InviteKeep: 30 * day,
+		StrangeFor:  10 * time.Minute,
 		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, JoinLookup: 2 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
 	}
 }

@@ -393,6 +393,9 @@ func (c *clerk) takeOutcome(b *batch, f *flight, o Outcome) {
 	f.next = b.up + c.backoff(f.tries)
 	c.usedPath(o.Path)
 	c.setBoxFull(false)
+	if f.Class != flightKnock {
+		c.strangeSince = 0
+	}
 	if !o.Promise.IsZero() {
 		f.Promise = o.Promise
 	}
@@ -451,6 +454,7 @@ func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 		// Only this one: a knock may leave, and perhaps the peer's list is on its way.
 		f.tries++
 		f.next = b.up + min(time.Duration(f.tries)*200*time.Millisecond, c.a.Limits.ResendFirst)
+		c.strange(b)
 	case errors.As(o.Err, &no):
 		wait := max(no.RetryAfter, 50*time.Millisecond)
 		c.paused = b.up + wait
@@ -468,6 +472,21 @@ func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 	default:
 		f.tries++
 		f.next = b.up + min(time.Duration(f.tries)*200*time.Millisecond, c.a.Limits.ResendFirst)
+	}
+}
+
+// strange notes that the peer's relay takes nothing but knocks from us: the peer does
+// not know us any more, and its word about that was lost. When it has been so for long
+// the session is used for nothing new, and the next message asks again with a knock.
+func (c *clerk) strange(b *batch) {
+	s := c.sender()
+	switch {
+	case c.strangeSince == 0:
+		c.strangeSince = b.up
+	case s != nil && b.up-c.strangeSince > c.a.Limits.StrangeFor:
+		c.strangeSince = 0
+		b.session(s).Closed = true
+		c.a.Logger.Info("session ended, the peer's relay takes only knocks", "peer", c.peer.Short())
 	}
 }
 
