@@ -33,7 +33,7 @@ const (
 // record, show it to whoever brought it, and to others nothing, a forgery, or
 // somebody else's record. Everybody finds the agent all the same, and believes nothing
 // wrong.
-func TestT58SybilsHideNobody(t *testing.T) { besiege(t, 64, 3, 6, 0.99) }
+func TestT58SybilsHideNobody(t *testing.T) { besiege(t, 40, 3, 4, 0.99) }
 
 func TestSoakTableT58SybilsHideNobody(t *testing.T) { soak(t); besiege(t, 200, 10, 100, 0.999) }
 

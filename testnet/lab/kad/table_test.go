@@ -12,13 +12,13 @@ import (
 	"amesh/dht"
 )
 
-func TestTableOf64(t *testing.T) { table(t, 64, 6) }
+func TestTableOf64(t *testing.T) { table(t, 64, 4) }
 
-func TestSoakTable128(t *testing.T) { soak(t); table(t, 128, 40) }
+func TestSoakTable128(t *testing.T) { soak(t); table(t, 128, 25) }
 
-func TestSoakTable200(t *testing.T) { soak(t); table(t, 200, 40) }
+func TestSoakTable200(t *testing.T) { soak(t); table(t, 200, 25) }
 
-func TestSoakLargeTable(t *testing.T) { soak(t); table(t, 500, 40) }
+func TestSoakLargeTable(t *testing.T) { soak(t); table(t, 500, 25) }
 
 func soak(t *testing.T) {
 	t.Helper()
