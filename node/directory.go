@@ -235,6 +235,9 @@ func (m *mesh) lookUpHere(r *room, l *api.Lookup) error {
 			continue
 		}
 		l.Known = &c
+		if c.Name != "" {
+			l.Name, l.NameFrom = c.Name, "contact"
+		}
 		if c.Revoked != nil {
 			l.Revoked, l.RevokedFrom = c.Revoked, "this node"
 		}

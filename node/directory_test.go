@@ -104,6 +104,12 @@ func TestLookupByNameAndOfNobody(t *testing.T) {
 	if l, err := a.api.Lookup(t.Context(), "", name, false); err != nil || l.AMID != b.amid {
 		t.Errorf("by name: %+v, %v", l, err)
 	}
+	if _, err := a.api.AddContact(t.Context(), "", api.ContactRequest{AMID: b.amid.String(), Name: "flights"}); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := a.api.Lookup(t.Context(), "", "flights", false); err != nil || l.AMID != b.amid || l.NameFrom != "contact" {
+		t.Errorf("a contact: %+v, %v", l, err)
+	}
 	if l, err := a.api.Lookup(t.Context(), "", "default", false); err != nil || l.AMID != a.amid || l.NameFrom != "own" {
 		t.Errorf("our own: %+v, %v", l, err)
 	}

@@ -23,7 +23,7 @@ func (a *app) lookupCommand() *cobra.Command {
 its keys, its relays, the age of its record, what it says that it can do, and what
 proves its tier; behind each thing in brackets where it comes from. What a registry
 merely says, such as a score, stands under the registry's name. A NAME is looked for
-among our own agents and at the registries; nobody vouches for names.`,
+among our contacts, our own agents and at the registries; for the last nobody vouches.`,
 		Example: "  amesh lookup 2wCNe4X9egd7iKnC1T9XBee63MLc\n" +
 			"  amesh lookup did:agentmesh:2wCNe4X9egd7iKnC1T9XBee63MLc --did\n" +
 			"  amesh lookup \"Travel bot\" --json",

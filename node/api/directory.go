@@ -78,7 +78,7 @@ type Lookup struct {
 	AMID        identity.AMID    `json:"amid"`
 	DID         string           `json:"did"`
 	Name        string           `json:"name,omitempty"`
-	NameFrom    string           `json:"name_from,omitempty" doc:"own, card, or a registry; nobody vouches for a name"`
+	NameFrom    string           `json:"name_from,omitempty" doc:"own, contact, card, or a registry; for the last two nobody vouches"`
 	SigningKey  string           `json:"signing_key,omitempty" doc:"base64; it is the one, because the AMID is made of it"`
 	KeyFrom     string           `json:"key_from,omitempty"`
 	Fingerprint string           `json:"fingerprint,omitempty" doc:"SHA-256 of the signing key in hex"`
