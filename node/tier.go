@@ -48,7 +48,7 @@ func (l *registryLine) learnTrust(ctx context.Context) error {
 		return err
 	}
 	if kept != root {
-		l.warnings.add(warnRoot, root.AMID(), l.clock())
+		l.warnings.add(warnRoot, identity.AMID{}, l.clock())
 	}
 	trust := l.vouching.now()
 	trust.Roots = []identity.PublicKey{kept}

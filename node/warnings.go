@@ -52,7 +52,8 @@ type warnings struct {
 	list []api.Warning
 }
 
-// add counts a warning. The first of a kind is logged for the owner.
+// add counts a warning; about is zero where it is about no agent. The first of a kind is
+// logged for the owner.
 func (w *warnings) add(code string, about identity.AMID, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +66,10 @@ func (w *warnings) add(code string, about identity.AMID, now time.Time) {
 	if now.Sub(x.Last) > warningsShown {
 		w.log.Warn("a registry did what an honest one does not do", "registry", w.url, "code", code, "peer", about.String())
 	}
-	x.Count, x.Last, x.About = x.Count+1, now, &about
+	x.Count, x.Last = x.Count+1, now
+	if !about.IsZero() {
+		x.About = &about
+	}
 }
 
 // all are the warnings, the newest first.
@@ -82,7 +86,11 @@ func (w *warnings) trouble(now time.Time) []string {
 	var list []string
 	for _, x := range w.all() {
 		if now.Sub(x.Last) <= warningsShown {
-			list = append(list, "the registry "+w.url+" is not to be trusted: "+x.Text+" ("+x.Code+", last with "+x.About.String()+")")
+			last := ""
+			if x.About != nil {
+				last = ", last with " + x.About.String()
+			}
+			list = append(list, "the registry "+w.url+" is not to be trusted: "+x.Text+" ("+x.Code+last+")")
 		}
 	}
 	return list
