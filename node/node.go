@@ -244,6 +244,7 @@ func (n *Node) once(ctx context.Context) (err error) {
 	if m.registries, err = m.openRegistries(ctx, ids); err != nil {
 		return err
 	}
+	defer m.registries.close()
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
 		if err := m.add(ctx, name, ids[name], st, stateKey, h.path(agentsDir, name, markName)); err != nil {
 			return err

@@ -142,6 +142,13 @@ func (r *registries) all() []*registryLine {
 	return r.lines
 }
 
+// close ends idle connections, once nobody asks any more.
+func (r *registries) close() {
+	for _, l := range r.all() {
+		l.client.Close()
+	}
+}
+
 // refresh has every registry looked after soon.
 func (r *registries) refresh() {
 	for _, l := range r.all() {
@@ -213,7 +220,6 @@ func (l *registryLine) trouble(now time.Time) []string {
 // run looks after the registry until ctx ends, and then tells it that our agents go.
 // Only an error of the store is returned.
 func (l *registryLine) run(ctx context.Context) error {
-	defer l.client.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := time.Duration(0)
