@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -104,13 +105,14 @@ func TestJoinByInvite(t *testing.T) {
 			if out, err := ann.Knocks(); err != nil || len(out) != 1 {
 				t.Errorf("ann's owner sees %d knocks, %v", len(out), err)
 			}
-			onDisk(t, bob, v.Text)
+			notOnDisk(t, bob, v.Text)
+			notOnDisk(t, ann, v.Text)
 		})
 	}
 }
 
-// onDisk makes sure that neither side's rows hold the secret in the end.
-func onDisk(t *testing.T, p *person, text string) {
+// notOnDisk makes sure that nothing of a person's holds the secret in the end.
+func notOnDisk(t *testing.T, p *person, text string) {
 	t.Helper()
 	v, err := identity.ReadInvite(text)
 	if err != nil {
@@ -118,7 +120,8 @@ func onDisk(t *testing.T, p *person, text string) {
 	}
 	err = p.mem.View(func(r store.Reader) error {
 		return r.Scan(nil, nil, func(k, val []byte) bool {
-			if bytes.Contains(val, v.Secret[:]) {
+			text := base64.StdEncoding.EncodeToString(v.Secret[:]) // as it stands in a row
+			if bytes.Contains(val, v.Secret[:]) || bytes.Contains(val, []byte(text)) {
 				t.Errorf("row %q has the secret", k[identity.AMIDSize])
 			}
 			return true
@@ -141,6 +144,9 @@ func TestJoinWhileTheInviterIsAway(t *testing.T) {
 		t.Fatalf("%+v, %v", j, err)
 	}
 	until(t, ann, "the knock left", func() bool { return count(t, ann, rowFlight) == 1 })
+	if s := sessionsOf(t, ann, bob); len(s) != 1 || s[0].Invite != "" {
+		t.Error("the knock that asks for keys brings the secret")
+	}
 	w.sb.mu.Lock()
 	clear(w.sb.public)
 	w.sb.mu.Unlock()
@@ -175,6 +181,34 @@ func TestInviteTakesTheFirstMessageAlong(t *testing.T) {
 	w.sb.only(func(Envelope) bool { return true })
 	if m, err := ann.Message(t.Context(), m.ID, api.StateDelivered, 10*time.Second); err != nil || !m.State.Reached(api.StateDelivered) {
 		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// A record from before the invite is as good as none, whoever shows it.
+func TestInviteBarsOlderBundles(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.person("ann", "ask"), w.person("bob", "reject") // the directory keeps this bundle of bob
+	old, err := w.book.Find(t.Context(), bob.AMID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.RotateKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v := invite(t, bob, api.InviteRequest{})
+	if j := join(t, ann, v.Text); j.State != api.JoinAccepted {
+		t.Fatalf("%+v", j)
+	}
+	err = ann.mem.View(func(r store.Reader) error {
+		peer := bob.AMID()
+		row, _, err := getJSON[contactRow](r, ann.Agent.key(rowContact, peer[:]))
+		if row.Sequence <= old.Bundle.Sequence {
+			t.Errorf("knocked at bundle %d, and the invite says more than %d", row.Sequence, old.Bundle.Sequence)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
