@@ -188,16 +188,11 @@ const candidates = `SELECT rank, amid FROM search_terms WHERE term = $1 AND (ran
 // walk returns the first of the candidates that have all terms, at most limit.
 func (t *Tx) walk(terms []string, from Position, window, limit int) ([]Position, error) {
 	args := []any{terms[0], from.Rank, from.AMID, window, limit}
-	where := ""
-	if others := terms[1:]; len(others) > 0 {
-		marks := make([]string, len(others))
-		for i, term := range others {
-			args = append(args, term)
-			marks[i] = fmt.Sprintf("$%d", len(args))
-		}
-		// Counted, because no planner turns that into a join over all agents with a term.
-		where = fmt.Sprintf("WHERE (SELECT count(*) FROM search_terms AS other WHERE other.amid = hit.amid AND other.term IN (%s)) = %d",
-			strings.Join(marks, ", "), len(others))
+	where := "TRUE"
+	for _, term := range terms[1:] {
+		args = append(args, term)
+		// A scalar, because no planner turns that into a join over all agents with a term.
+		where += fmt.Sprintf(" AND (SELECT other.rank FROM search_terms AS other WHERE other.amid = hit.amid AND other.term = $%d) IS NOT NULL", len(args))
 	}
 	var hits []Position
 	err := t.Query(func(scan func(...any) error) error {
@@ -207,7 +202,7 @@ func (t *Tx) walk(terms []string, from Position, window, limit int) ([]Position,
 		}
 		hits = append(hits, at)
 		return nil
-	}, "SELECT hit.rank, hit.amid FROM ("+candidates+") AS hit "+where+" ORDER BY hit.rank, hit.amid LIMIT $5", args...)
+	}, "SELECT hit.rank, hit.amid FROM ("+candidates+") AS hit WHERE "+where+" ORDER BY hit.rank, hit.amid LIMIT $5", args...)
 	return hits, err
 }
 
