@@ -45,9 +45,7 @@ func TestCardIsFoundAtTheServerWhereItWasLeft(t *testing.T) {
 	relay, _ := keeping(t, nil)
 	ann, bob, key := visitor(t, info(relay)), visitor(t, info(relay)), newKey(t)
 	raw := offer(t, key, 1, "travel/flights")
-	if err := ann.LeaveCard(budget(t), raw); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "left", func() bool { return ann.LeaveCard(budget(t), raw) == nil })
 	found, err := bob.Search(budget(t), Query{ID: "travel"})
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%d found, %v", len(found), err)
@@ -70,9 +68,8 @@ func TestCardIsFoundThroughProviders(t *testing.T) {
 	ours, _ := keeping(t, nil, info(theirs))
 	ann, bob := visitor(t, info(theirs)), visitor(t, info(ours))
 	key := newKey(t)
-	if err := ann.LeaveCard(budget(t), offer(t, key, 1, "travel/flights")); err != nil {
-		t.Fatal(err)
-	}
+	card := offer(t, key, 1, "travel/flights")
+	eventually(t, "left", func() bool { return ann.LeaveCard(budget(t), card) == nil })
 	for _, q := range []Query{{ID: "travel/flights", Exact: true}, {Category: "cat-travel"}} {
 		eventually(t, "found by "+q.topic(), func() bool {
 			found, err := bob.Search(budget(t), q)
@@ -98,9 +95,8 @@ func TestCardReturnsToARestartedServer(t *testing.T) {
 	}
 	h, stop := server()
 	ann, bob := visitor(t, info(h)), visitor(t, info(h))
-	if err := ann.LeaveCard(budget(t), offer(t, newKey(t), 1, "chat")); err != nil {
-		t.Fatal(err)
-	}
+	card := offer(t, newKey(t), 1, "chat")
+	eventually(t, "left", func() bool { return ann.LeaveCard(budget(t), card) == nil })
 	stop()
 	server()
 	eventually(t, "the card is back", func() bool {

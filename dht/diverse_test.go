@@ -13,8 +13,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// T60: forty servers of one network come to a node, and eight of others. The table
-// takes three of the forty and all of the others.
+// T60: sixteen servers of one network come to a node, and four of others. The table
+// takes three of the sixteen and all of the others.
 func TestT60OneNetworkDoesNotFillTheTable(t *testing.T) {
 	t.Parallel()
 	mn := mocknet.New()
@@ -34,9 +34,9 @@ func TestT60OneNetworkDoesNotFillTheTable(t *testing.T) {
 	n, _ := start(t, h, ModeServer, quick())
 	eventually(t, "running", func() bool { return n.Status().Serving })
 	crowd, others := make(map[peer.ID]bool), make(map[peer.ID]bool)
-	for i := range 48 {
+	for i := range 20 {
 		at, set := fmt.Sprintf("/ip4/61.9.0.%d/tcp/1", i), crowd
-		if i >= 40 {
+		if i >= 16 {
 			at, set = fmt.Sprintf("/ip4/62.%d.0.1/tcp/1", i), others
 		}
 		s := member(at)

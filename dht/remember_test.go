@@ -14,6 +14,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"amesh/identity"
 )
 
 // drawer is a Memory that outlives nodes.
@@ -60,6 +62,15 @@ func mesh(t *testing.T, n int) (hosts []host.Host, stops []func()) {
 	return hosts, stops
 }
 
+// published waits until a record is confirmed; what is not at once, Run tries again.
+func published(t *testing.T, n *Node, key identity.PrivateKey) {
+	t.Helper()
+	if err := n.Publish(budget(t), signRecord(t, key, 1, fresh())); err != nil && !errors.Is(err, ErrUnconfirmed) {
+		t.Fatal(err)
+	}
+	eventually(t, "confirmed", func() bool { _, ok := n.Confirmed(key.AMID()); return ok })
+}
+
 // The server that the owner named is gone; the ones learned from it lead back.
 func TestTableSurvivesARestart(t *testing.T) {
 	t.Parallel()
@@ -67,9 +78,7 @@ func TestTableSurvivesARestart(t *testing.T) {
 	memory, key := &drawer{}, newKey(t)
 	cfg := Config{Limits: choosy(), Bootstrap: []peer.AddrInfo{info(hosts[0])}, Memory: memory}
 	n, stop := startWith(t, newHost(t, plain(t)), cfg)
-	if err := n.Publish(budget(t), signRecord(t, key, 1, fresh())); err != nil {
-		t.Fatal(err)
-	}
+	published(t, n, key)
 	eventually(t, "three servers chosen", func() bool { return n.Status().Chosen == 3 })
 	stop()
 	stops[0]()
@@ -97,9 +106,10 @@ func TestT60FourServersAreOurOwnChoice(t *testing.T) {
 	t.Parallel()
 	hosts, _ := mesh(t, 7)
 	n, _ := start(t, newHost(t, plain(t)), ModeClient, choosy(), info(hosts[0]))
-	if _, err := n.Find(budget(t), newKey(t).AMID()); !errors.Is(err, ErrNotFound) { // it meets the others
-		t.Fatal(err)
-	}
+	eventually(t, "it has met the others", func() bool {
+		_, err := n.Find(budget(t), newKey(t).AMID())
+		return errors.Is(err, ErrNotFound)
+	})
 	eventually(t, "four chosen", func() bool { return n.Status().Chosen == 4 })
 	out := 0
 	for _, c := range n.host.Network().Conns() {
@@ -147,9 +157,10 @@ func TestT59OlderRecordIsNotBelieved(t *testing.T) {
 	var ahead atomic.Int64
 	n, _ := startWith(t, newHost(t, plain(t)), Config{Limits: quick(), Bootstrap: []peer.AddrInfo{info(liar)},
 		Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
-	if rec, err := n.Find(budget(t), key.AMID()); err != nil || rec.Sequence != 1 {
-		t.Fatalf("the only record there is: %v, %v", rec, err)
-	}
+	eventually(t, "the only record there is", func() bool {
+		rec, err := n.Find(budget(t), key.AMID())
+		return err == nil && rec.Sequence == 1
+	})
 	if _, err := n.newest(newer, key.AMID()); err != nil {
 		t.Fatal(err)
 	}
@@ -167,12 +178,8 @@ func TestLookupFallsBackToTheRecordFoundBefore(t *testing.T) {
 	hosts, stops := mesh(t, 1)
 	key := newKey(t)
 	n, _ := start(t, newHost(t, plain(t)), ModeClient, shortFind(), info(hosts[0]))
-	if err := n.Publish(budget(t), signRecord(t, key, 1, fresh())); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Find(budget(t), key.AMID()); err != nil {
-		t.Fatal(err)
-	}
+	published(t, n, key)
+	eventually(t, "found", func() bool { _, err := n.Find(budget(t), key.AMID()); return err == nil })
 	stops[0]()
 	_ = hosts[0].Close()
 	if rec, err := n.Find(budget(t), key.AMID()); err != nil || rec.Sequence != 1 {
