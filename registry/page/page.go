@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	texttemplate "text/template"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -55,6 +56,7 @@ type Config struct {
 type Pages struct {
 	cfg   Config
 	views map[string]*template.Template
+	skill *texttemplate.Template
 	style []byte
 	// styleName changes with the style sheet, which may thus be kept for ever.
 	styleName string
@@ -69,6 +71,9 @@ func New(cfg Config) (*Pages, error) {
 	p := &Pages{cfg: cfg, views: make(map[string]*template.Template), api: operations(cfg.API)}
 	var err error
 	if p.style, err = assets.ReadFile("assets/style.css"); err != nil {
+		return nil, err
+	}
+	if p.skill, err = texttemplate.ParseFS(assets, "assets/skill.md"); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(p.style)
@@ -93,6 +98,7 @@ func New(cfg Config) (*Pages, error) {
 func (p *Pages) Routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/{$}": p.home, "/search": p.search, "/agents/{amid}": p.agent, "/api": p.describe,
+		"/skill.md": p.join,
 		p.styleName: p.sheet, "/favicon.ico": noIcon,
 	}
 }
@@ -123,6 +129,20 @@ func (p *Pages) sheet(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	_, _ = w.Write(p.style) // a reader who left cannot be told
+}
+
+// join tells an agent, which reads no HTML, how to come here (AgentMesh §3.2).
+func (p *Pages) join(w http.ResponseWriter, r *http.Request) {
+	var out bytes.Buffer
+	if err := p.skill.Execute(&out, p.base(r)); err != nil {
+		p.cfg.Logger.Error("registry page: not made", "view", "skill.md", "err", err)
+		http.Error(w, "the registry made a mistake", http.StatusInternalServerError)
+		return
+	}
+	guard(w.Header())
+	w.Header().Set("Content-Type", "text/markdown; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(out.Bytes()) // a reader who left cannot be told
 }
 
 // frame is what every view is shown in.

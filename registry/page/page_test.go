@@ -35,6 +35,7 @@ func TestPagesShowWhatTheyAreFor(t *testing.T) {
 		{"/agents/" + ann, "amesh send did:agentmesh:" + ann},
 		{"/agents/" + ann, "0.05 EUR"},
 		{"/api", "/v1/amesh/search"},
+		{"/skill.md", "amesh up --registry http://127.0.0.1"},
 	}
 	for _, c := range cases {
 		resp, body := get(t, srv.URL+c.path)
