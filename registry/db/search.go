@@ -15,7 +15,7 @@ import (
 // CapabilityQuery asks the search of 0.2 (AgentMesh §3.2). Zero values ask for nothing.
 type CapabilityQuery struct {
 	Capability string   // exactly this one
-	Level      int      // at most this: 1 without anonymous agents
+	Level      int      // 1 without anonymous agents
 	Reputation *float64 // at least this
 	Status     wire.Status
 	// Alive is the time since which an agent must have been heard of to count as
@@ -79,10 +79,10 @@ func (q *CapabilityQuery) where() (string, []any) {
 		}
 		where += " AND " + condition
 	}
-	if q.Level > 0 {
+	if q.Level == 1 { // beyond that it leaves nobody out, and costs a look at each
 		add("level <= ?", q.Level)
 	}
-	if q.Reputation != nil {
+	if q.Reputation != nil && *q.Reputation > 0 {
 		add("reputation >= ?", *q.Reputation)
 	}
 	switch q.Status {
