@@ -234,6 +234,11 @@ func (n *Node) join() (*kad.IpfsDHT, *dht_pb.ProtocolMessenger, error) {
 	if !inLab(n.host.Network().ListenAddresses(), n.cfg.Bootstrap) {
 		opts = append(opts, kad.RoutingTablePeerDiversityFilter(kad.NewRTPeerDiversityFilter(n.host, perBucket, perGroup)))
 	}
+	if n.cfg.Mode != ModeServer {
+		// Servers must take newcomers, or nobody could join. A node needs none of those who
+		// come to it: they may be many, and then nobody else would be left to ask.
+		opts = append(opts, kad.RoutingTableFilter(func(_ any, p peer.ID) bool { return len(n.dialled(p)) > 0 }))
+	}
 	table, err := kad.New(n.host, opts...)
 	if err != nil {
 		return nil, nil, err

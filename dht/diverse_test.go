@@ -13,6 +13,23 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
+// T60: a node's table has the servers that it went to, and none that came.
+func TestT60WhoComesIsNotInTheTable(t *testing.T) {
+	t.Parallel()
+	caller, named := newHost(t, plain(t)), newHost(t, plain(t))
+	start(t, caller, ModeServer, quick())
+	start(t, named, ModeServer, quick())
+	h := newHost(t, plain(t))
+	n, _ := start(t, h, ModeClient, quick(), info(named))
+	if err := caller.Connect(context.Background(), info(h)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the named one is in", func() bool { return n.Status().Peers > 0 })
+	if got := n.running.table.RoutingTable().ListPeers(); len(got) != 1 || got[0] != named.ID() {
+		t.Errorf("table %v, want only %s", got, named.ID())
+	}
+}
+
 // T60: sixteen servers of one network come to a node, and four of others. The table
 // takes three of the sixteen and all of the others.
 func TestT60OneNetworkDoesNotFillTheTable(t *testing.T) {
