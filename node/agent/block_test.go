@@ -149,6 +149,7 @@ func TestBlockDropsUnopened(t *testing.T) {
 		return nil
 	})
 	receiveAndWait(bob, ann.AMID(), queued)
+	until(t, bob, "the close handed over", func() bool { return count(t, bob, rowFlight) == 0 })
 	filled(t, bob) // or the one-time keys would come in between
 	before := bob.mem.Hash()
 	receiveAndWait(bob, ann.AMID(), handKnock(t, w, ann.key, bob))
