@@ -35,7 +35,7 @@ const (
 // wrong.
 func TestT58SybilsHideNobody(t *testing.T) { besiege(t, 40, 3, 4, 0.99) }
 
-func TestSoakTableT58SybilsHideNobody(t *testing.T) { soak(t); besiege(t, 200, 10, 100, 0.999) }
+func TestSoakT58SybilsHideNobody(t *testing.T) { soak(t); besiege(t, 200, 10, 100, 0.999) }
 
 // besiege has every one of a number of users look for the victim a number of times.
 func besiege(t *testing.T, servers, users, times int, want float64) {
