@@ -61,7 +61,7 @@ func (m *mesh) ownForLAN() []lan.Own {
 			m.node.cfg.Logger.Warn("presence not signed", "agent", r.agent.Name, "err", err)
 			continue
 		}
-		list = append(list, lan.Own{Record: rec, Presence: p})
+		list = append(list, lan.Own{Record: rec, Presence: p, Card: r.card.now()})
 	}
 	return list
 }

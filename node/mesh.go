@@ -237,7 +237,7 @@ func (m *mesh) publish(ctx context.Context) error {
 	defer timer.Stop()
 	told := make(map[*room]string)
 	for {
-		renew := false
+		renew, changed := false, false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -259,6 +259,10 @@ func (m *mesh) publish(ctx context.Context) error {
 				return err
 			}
 			told[r] = says
+			changed = true
+		}
+		if changed && m.lan != nil {
+			m.lan.Changed()
 		}
 		select {
 		case <-m.recorded: // not for the first time
@@ -286,10 +290,7 @@ func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 	}
 	r.setRecord(raw)
 	m.registries.refresh()
-	if len(m.node.bootstrap) == 0 {
-		return nil
-	}
-	if err := m.leaveCard(ctx, r); err != nil {
+	if err := m.leaveCard(ctx, r); err != nil || len(m.node.bootstrap) == 0 {
 		return err
 	}
 	if err := m.dht.Publish(ctx, raw); err != nil && ctx.Err() == nil {
@@ -298,14 +299,14 @@ func (m *mesh) publishOne(ctx context.Context, r *room, p agent.Places) error {
 	return nil
 }
 
-// leaveCard leaves the agent's card where the DHT finds it; only an error of the store is
-// returned.
+// leaveCard signs the agent's card, which neighbours are shown, and leaves it where the
+// DHT finds it; only an error of the store is returned.
 func (m *mesh) leaveCard(ctx context.Context, r *room) error {
 	raw, err := r.card.signed(ctx)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, store.ErrNoSpace) || errors.Is(err, codec.ErrMalformed):
 		return nil
-	case err != nil || raw == nil:
+	case err != nil || raw == nil || len(m.node.bootstrap) == 0:
 		return err
 	}
 	switch err := m.dht.LeaveCard(ctx, raw); {

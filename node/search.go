@@ -39,12 +39,13 @@ func (m *mesh) Search(ctx context.Context, agent string, q api.SearchQuery) (api
 	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
 	lines := m.registries.all()
-	answers := make([]answer, len(lines)+1)
+	answers := make([]answer, len(lines)+2)
 	var wg sync.WaitGroup
 	for i, l := range lines {
 		wg.Go(func() { answers[i] = l.search(ctx, q) })
 	}
 	wg.Go(func() { answers[len(lines)] = m.searchDHT(ctx, q) })
+	answers[len(lines)+1] = m.searchLAN(q)
 	wg.Wait()
 	return merge(answers, q), nil
 }
@@ -167,7 +168,7 @@ func fits(h api.Hit, q api.SearchQuery) bool {
 // that they name.
 func (m *mesh) searchDHT(ctx context.Context, q api.SearchQuery) answer {
 	a := answer{name: sourceDHT}
-	if len(m.node.bootstrap) == 0 && len(m.registries.all()) > 0 {
+	if len(m.node.bootstrap) == 0 && (len(m.registries.all()) > 0 || m.lan != nil) {
 		a.name = "" // nobody expects it to be asked
 		return a
 	}
@@ -191,7 +192,7 @@ func (m *mesh) searchDHT(ctx context.Context, q api.SearchQuery) answer {
 			return a
 		}
 		for _, f := range found {
-			if h := cardHit(f.Card); says(f.Card, q.Words) && fits(h, q) {
+			if h := cardHit(f.Card, sourceDHT); says(f.Card, q.Words) && fits(h, q) {
 				a.hits = append(a.hits, h)
 			}
 		}
@@ -199,8 +200,27 @@ func (m *mesh) searchDHT(ctx context.Context, q api.SearchQuery) answer {
 	return a
 }
 
-func cardHit(c *identity.Card) api.Hit {
-	h := api.Hit{AMID: c.Agent, Name: c.Name, Description: c.Description, Capabilities: []string{}, Signed: true, From: []string{sourceDHT}}
+// searchLAN looks through the cards of the neighbours.
+func (m *mesh) searchLAN(q api.SearchQuery) answer {
+	if m.lan == nil {
+		return answer{}
+	}
+	a := answer{name: sourceLAN}
+	query := dht.Query{ID: q.Capability, Category: q.Category}
+	for _, n := range m.lan.Neighbours() {
+		if n.Card == nil || query != (dht.Query{}) && !query.Matches(n.Card) {
+			continue
+		}
+		if h := cardHit(n.Card, sourceLAN); says(n.Card, q.Words) && fits(h, q) {
+			h.LastSeen = &n.Seen
+			a.hits = append(a.hits, h)
+		}
+	}
+	return a
+}
+
+func cardHit(c *identity.Card, from string) api.Hit {
+	h := api.Hit{AMID: c.Agent, Name: c.Name, Description: c.Description, Capabilities: []string{}, Signed: true, From: []string{from}}
 	for _, one := range c.Capabilities {
 		h.Capabilities = append(h.Capabilities, one.ID)
 	}

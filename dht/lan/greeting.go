@@ -21,6 +21,13 @@ const Protocol = "/amesh/lan/1"
 type Own struct {
 	Record   []byte // its public record
 	Presence []byte // its word that it is here
+	Card     []byte // what its owner says of it; empty for nothing
+}
+
+// told is an agent of a greeting for which there is proof.
+type told struct {
+	record *identity.AgentRecord
+	card   *identity.Card // nil: it has none
 }
 
 func encodeGreeting(agents []Own) []byte {
@@ -29,6 +36,7 @@ func encodeGreeting(agents []Own) []byte {
 	for _, a := range agents {
 		w.LP16(a.Record)
 		w.LP16(a.Presence)
+		w.LP16(a.Card)
 	}
 	return w.Bytes()
 }
@@ -44,16 +52,16 @@ func parseGreeting(raw []byte) ([]Own, error) {
 		if r.Err() != nil {
 			break
 		}
-		list = append(list, Own{Record: r.LP16(identity.MaxRecordSize), Presence: r.LP16(maxPresence)})
+		list = append(list, Own{Record: r.LP16(identity.MaxRecordSize), Presence: r.LP16(maxPresence), Card: r.LP16(identity.MaxCardSize)})
 	}
 	return list, r.Done()
 }
 
-// believe returns the records of the agents in a greeting of a node for which there
-// is proof: the record holds, and its agent says that it is at this node. Others are
-// left out.
-func believe(agents []Own, from peer.ID, now time.Time) []*identity.AgentRecord {
-	var list []*identity.AgentRecord
+// believe returns the agents in a greeting of a node for which there is proof: the
+// record holds, and its agent says that it is at this node. Others are left out, and
+// cards that are not the agent's own or do not hold.
+func believe(agents []Own, from peer.ID, now time.Time) []told {
+	var list []told
 	for _, a := range agents {
 		rec, err := identity.ParseAgentRecord(a.Record)
 		if err != nil || rec.Valid(now) != nil {
@@ -63,7 +71,11 @@ func believe(agents []Own, from peer.ID, now time.Time) []*identity.AgentRecord 
 		if err != nil || p.Valid(now) != nil || !bytes.Equal(p.PeerID, []byte(from)) {
 			continue
 		}
-		list = append(list, rec)
+		one := told{record: rec}
+		if c, err := identity.ParseCard(a.Card); err == nil && c.Agent == rec.AMID && c.Valid(now) == nil {
+			one.card = c
+		}
+		list = append(list, one)
 	}
 	return list
 }

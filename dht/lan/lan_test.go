@@ -98,11 +98,23 @@ func presence(t *testing.T, key identity.PrivateKey, at peer.ID, from time.Time)
 	return raw
 }
 
+func card(t *testing.T, key identity.PrivateKey, from time.Time) []byte {
+	t.Helper()
+	raw, err := identity.SignCard(key, identity.Card{
+		Sequence: 1, Issued: from.Truncate(time.Second), Expires: from.Truncate(time.Second).Add(identity.CardLife),
+		Name: "Bot", Capabilities: []identity.Capability{{ID: "travel/flights", Category: "travel"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 // start runs a Service for one agent, in networks where multicast is not tried.
 func start(t *testing.T, h host.Host, key identity.PrivateKey) (*Service, chan []identity.AMID) {
 	t.Helper()
 	appeared := make(chan []identity.AMID, 16)
-	own := []Own{{record(t, key, 1, time.Now()), presence(t, key, h.ID(), time.Now())}}
+	own := []Own{{record(t, key, 1, time.Now()), presence(t, key, h.ID(), time.Now()), card(t, key, time.Now())}}
 	s, err := New(h, Config{
 		Own: func() []Own { return own }, Appeared: func(list []identity.AMID) { appeared <- list },
 		networks: func() []localNet { return nil },
@@ -147,11 +159,22 @@ func TestNeighboursTellEachOtherOfTheirAgents(t *testing.T) {
 	wait(t, atAnn, bob.AMID())
 	wait(t, atBob, ann.AMID())
 	n, ok := a.Find(bob.AMID())
-	if !ok || n.PeerID != hb.ID().String() || len(n.Addresses) != 2 || n.Record.AMID != bob.AMID() {
+	if !ok || n.PeerID != hb.ID().String() || len(n.Addresses) != 2 || n.Record.AMID != bob.AMID() ||
+		n.Card == nil || n.Card.Agent != bob.AMID() {
 		t.Errorf("Ann knows %+v", n)
 	}
 	if n, ok := b.Find(ann.AMID()); !ok || n.PeerID != ha.ID().String() || len(n.Addresses) == 0 {
 		t.Errorf("Bob knows %+v", n)
+	}
+	a.mu.Lock()
+	clear(a.tried) // as if it was ten seconds later
+	a.mu.Unlock()
+	later := []Own{{record(t, ann, 2, time.Now()), presence(t, ann, ha.ID(), time.Now()), nil}}
+	a.cfg.Own = func() []Own { return later }
+	a.Changed()
+	wait(t, atBob, ann.AMID())
+	if n, _ := b.Find(ann.AMID()); n.Record.Sequence != 2 || n.Card != nil {
+		t.Errorf("Bob knows %+v after what changed", n)
 	}
 	if _, ok := a.Find(newKey(t).AMID()); ok {
 		t.Error("somebody who is not here was found")
@@ -173,16 +196,16 @@ func TestStrangersWordIsNotBelieved(t *testing.T) {
 		own  Own
 		want int
 	}{
-		"its own agent":         {Own{good, presence(t, key, here, now)}, 1},
-		"a word for elsewhere":  {Own{good, presence(t, key, there, now)}, 0},
-		"somebody else's word":  {Own{good, presence(t, mallory, here, now)}, 0},
-		"an old word":           {Own{good, presence(t, key, here, old)}, 0},
-		"a forged word":         {Own{good, flip(presence(t, key, here, now))}, 0},
+		"its own agent":         {Own{good, presence(t, key, here, now), nil}, 1},
+		"a word for elsewhere":  {Own{good, presence(t, key, there, now), nil}, 0},
+		"somebody else's word":  {Own{good, presence(t, mallory, here, now), nil}, 0},
+		"an old word":           {Own{good, presence(t, key, here, old), nil}, 0},
+		"a forged word":         {Own{good, flip(presence(t, key, here, now)), nil}, 0},
 		"no word":               {Own{Record: good}, 0},
-		"a forged record":       {Own{flip(good), presence(t, key, here, now)}, 0},
-		"an expired record":     {Own{record(t, key, 1, old), presence(t, key, here, now)}, 0},
-		"a record of tomorrow":  {Own{record(t, key, 1, now.Add(24*time.Hour)), presence(t, key, here, now)}, 0},
-		"nothing that is known": {Own{[]byte{1}, []byte{2}}, 0},
+		"a forged record":       {Own{flip(good), presence(t, key, here, now), nil}, 0},
+		"an expired record":     {Own{record(t, key, 1, old), presence(t, key, here, now), nil}, 0},
+		"a record of tomorrow":  {Own{record(t, key, 1, now.Add(24*time.Hour)), presence(t, key, here, now), nil}, 0},
+		"nothing that is known": {Own{[]byte{1}, []byte{2}, []byte{3}}, 0},
 	} {
 		agents, err := parseGreeting(encodeGreeting([]Own{c.own}))
 		if err != nil {
@@ -190,6 +213,30 @@ func TestStrangersWordIsNotBelieved(t *testing.T) {
 		}
 		if got := believe(agents, here, now); len(got) != c.want {
 			t.Errorf("%s: %d believed, want %d", name, len(got), c.want)
+		}
+	}
+}
+
+// A card counts when its agent signed it, and it holds; the agent is here either way.
+func TestCardsOfNeighboursAreTheirOwn(t *testing.T) {
+	key, mallory, now := newKey(t), newKey(t), time.Now()
+	here := newHost(t).ID()
+	forged := card(t, key, now)
+	forged[len(forged)-1] ^= 1
+	for name, c := range map[string]struct {
+		card []byte
+		want bool
+	}{
+		"its own":         {card(t, key, now), true},
+		"somebody else's": {card(t, mallory, now), false},
+		"forged":          {forged, false},
+		"of last month":   {card(t, key, now.AddDate(0, -1, 0)), false},
+		"none":            {nil, false},
+		"garbage":         {[]byte{1, 2, 3}, false},
+	} {
+		got := believe([]Own{{record(t, key, 1, now), presence(t, key, here, now), c.card}}, here, now)
+		if len(got) != 1 || (got[0].card != nil) != c.want {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
@@ -256,7 +303,7 @@ func TestTableForgetsAndIsBounded(t *testing.T) {
 	}
 	first, second := rec(1), rec(2)
 	put := func(id string, at time.Time, r *identity.AgentRecord, addrs ...string) int {
-		return len(tab.put(peer.ID(id), &met{at: at, records: []*identity.AgentRecord{r}, addresses: addrs}))
+		return len(tab.put(peer.ID(id), &met{at: at, agents: []told{{record: r}}, addresses: addrs}))
 	}
 	if put("a", now, first, "x") != 1 || put("a", now, first, "x") != 0 {
 		t.Error("only the first meeting is news")
@@ -385,7 +432,7 @@ func TestHostileMulticastIsLeftAlone(t *testing.T) {
 }
 
 func FuzzGreeting(f *testing.F) {
-	f.Add(encodeGreeting([]Own{{[]byte{1}, []byte{2, 3}}, {}}))
+	f.Add(encodeGreeting([]Own{{[]byte{1}, []byte{2, 3}, []byte{4}}, {}}))
 	f.Add([]byte{17})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if agents, err := parseGreeting(raw); err == nil && !bytes.Equal(encodeGreeting(agents), raw) {

@@ -61,7 +61,7 @@ const (
 	// maxPresence is the longest presence in bytes.
 	maxPresence = 166
 	// maxGreeting is the longest greeting in bytes.
-	maxGreeting = 1 + maxAgents*(2+identity.MaxRecordSize+2+maxPresence)
+	maxGreeting = 1 + maxAgents*(2+identity.MaxRecordSize+2+maxPresence+2+identity.MaxCardSize)
 	// maxAddresses bounds the addresses of one neighbour, from multicast or otherwise.
 	maxAddresses = 16
 )

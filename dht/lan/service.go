@@ -93,6 +93,14 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// Changed says that Own has something else to say: the neighbours are met again, now or
+// when they are heard next.
+func (s *Service) Changed() {
+	for _, p := range s.table.outdate() {
+		s.heard(p)
+	}
+}
+
 // Neighbours lists the agents that are here now, by AMID.
 func (s *Service) Neighbours() []Neighbour { return s.table.all(time.Now(), s.cfg.Clock()) }
 
@@ -252,13 +260,13 @@ func (s *Service) listen(st network.Stream, addrs []ma.Multiaddr) error {
 		return fmt.Errorf("greeting: %w", err)
 	}
 	id := st.Conn().RemotePeer()
-	m := &met{at: time.Now(), records: believe(agents[:min(len(agents), s.cfg.Limits.Agents)], id, s.cfg.Clock())}
+	m := &met{at: time.Now(), agents: believe(agents[:min(len(agents), s.cfg.Limits.Agents)], id, s.cfg.Clock())}
 	for _, a := range addrs {
 		m.addresses = append(m.addresses, a.String())
 	}
 	slices.Sort(m.addresses)
 	if fresh := s.table.put(id, m); len(fresh) > 0 {
-		s.log.Debug("lan: neighbour", "peer", id.String(), "agents", len(m.records))
+		s.log.Debug("lan: neighbour", "peer", id.String(), "agents", len(m.agents))
 		s.cfg.Appeared(fresh)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"amesh/identity"
 )
@@ -14,6 +15,7 @@ import (
 // Neighbour is one agent in the local network, on a node that was met.
 type Neighbour struct {
 	Record    *identity.AgentRecord
+	Card      *identity.Card // as of the last meeting; nil: it has none
 	PeerID    string
 	Addresses []string // multiaddrs of its node without /p2p/
 	Seen      time.Time
@@ -31,8 +33,9 @@ type table struct {
 // met is a node at its last meeting.
 type met struct {
 	at        time.Time
-	records   []*identity.AgentRecord
+	agents    []told
 	addresses []string
+	outdated  bool // we have said something else since
 }
 
 func newTable(limits Limits) *table {
@@ -51,10 +54,10 @@ func (t *table) put(id peer.ID, m *met) []identity.AMID {
 	}
 	t.nodes[id] = m
 	var fresh []identity.AMID
-	for _, rec := range m.records {
-		same := func(r *identity.AgentRecord) bool { return identity.Newer(r.Raw(), rec.Raw()) == 0 }
-		if old == nil || !slices.Equal(old.addresses, m.addresses) || !slices.ContainsFunc(old.records, same) {
-			fresh = append(fresh, rec.AMID)
+	for _, a := range m.agents {
+		same := func(b told) bool { return identity.Newer(b.record.Raw(), a.record.Raw()) == 0 }
+		if old == nil || !slices.Equal(old.addresses, m.addresses) || !slices.ContainsFunc(old.agents, same) {
+			fresh = append(fresh, a.record.AMID)
 		}
 	}
 	return fresh
@@ -78,10 +81,31 @@ func (t *table) due(id peer.ID, now time.Time) bool {
 	if m == nil {
 		return len(t.nodes) < t.limits.Neighbours
 	}
-	if len(m.records) == 0 {
+	if m.outdated {
+		return true
+	}
+	if len(m.agents) == 0 {
 		return now.Sub(m.at) >= t.limits.Retry
 	}
 	return now.Sub(m.at) >= t.limits.Renew
+}
+
+// outdate makes all nodes due, and returns them.
+func (t *table) outdate() []peer.AddrInfo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []peer.AddrInfo
+	for id, m := range t.nodes {
+		m.outdated = true
+		p := peer.AddrInfo{ID: id}
+		for _, text := range m.addresses {
+			if a, err := ma.NewMultiaddr(text); err == nil {
+				p.Addrs = append(p.Addrs, a)
+			}
+		}
+		list = append(list, p)
+	}
+	return list
 }
 
 // all lists the neighbours by AMID, and by node where several say that they have an
@@ -92,9 +116,9 @@ func (t *table) all(now, wall time.Time) []Neighbour {
 	t.sweep(now)
 	list := []Neighbour{}
 	for id, m := range t.nodes {
-		for _, rec := range m.records {
-			if rec.Valid(wall) == nil {
-				list = append(list, Neighbour{Record: rec, PeerID: id.String(), Addresses: m.addresses, Seen: wall.Add(m.at.Sub(now))})
+		for _, a := range m.agents {
+			if a.record.Valid(wall) == nil {
+				list = append(list, Neighbour{Record: a.record, Card: a.card, PeerID: id.String(), Addresses: m.addresses, Seen: wall.Add(m.at.Sub(now))})
 			}
 		}
 	}

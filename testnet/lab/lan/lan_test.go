@@ -50,6 +50,8 @@ func TestWithRootTwoNodesWithoutAnyServer(t *testing.T) {
 	t.Logf("both know each other %.1f s after the first was started", time.Since(began).Seconds())
 	ann.tells(bob, b, "hello from the other room")
 	bob.tells(ann, a, "hello back")
+	bob.amesh("agent", "card", "set", "--name", "Travel bot", "--capability", "travel/flight-search")
+	ann.finds(b, "travel")
 	if out := ann.amesh("status"); !strings.Contains(out, "near     "+b) || !strings.Contains(out, b+"  direct") {
 		t.Errorf("status does not show the neighbour:\n%s", out)
 	}
@@ -118,6 +120,16 @@ func (h *house) tells(other *house, amid, text string) {
 	if out := other.amesh("read", id, "--raw"); out != text {
 		h.t.Errorf("%q arrived, want %q", out, text)
 	}
+}
+
+// finds searches until the neighbour's card is known; until then nobody is found,
+// which is an exit status of its own.
+func (h *house) finds(amid, capability string) {
+	h.t.Helper()
+	h.await("the card is found", func() bool {
+		out, _ := exec.Command("ip", "netns", "exec", h.space, h.binary, "--home", h.home, "search", "--capability", capability).CombinedOutput()
+		return strings.Contains(string(out), amid) && strings.Contains(string(out), "lan")
+	})
 }
 
 // amesh runs a verb in the house and returns what it prints.
