@@ -69,7 +69,7 @@ func makeVectors(t *testing.T) vectorFile {
 }
 
 func TestVectors(t *testing.T) {
-	path := filepath.Join("..", "..", "docs", "protocol", "vectors", "tier_certificates.json")
+	path := filepath.Join("..", "..", "docs", "protocol", "vectors", "registry", "tier_certificates.json")
 	made := makeVectors(t)
 	if *update {
 		raw := must(json.MarshalIndent(made, "", " "))(t)
