@@ -274,6 +274,15 @@ func (s *Server) vouch(tx *db.Tx, who identity.AMID, p oauth.Person, now time.Ti
 	} else if revoked {
 		return nil, wire.Errorf(http.StatusForbidden, wire.CodeForbidden, "this agent was revoked")
 	}
+	// Ratings keep the owner for long: a word that names nobody.
+	owner, err := s.cfg.Issuer.Owner("account " + p.Provider + " " + p.ID)
+	if err != nil {
+		return nil, err
+	}
+	owner = "account " + owner
+	if err := mayIssue(tx, who, owner, now); err != nil {
+		return nil, err
+	}
 	switch err := tx.Vouch(who, p, s.signIns.AgentsPerPerson(), now); {
 	case errors.Is(err, db.ErrTooMany):
 		return nil, wire.Errorf(http.StatusConflict, wire.CodeOAuthTooMany,
@@ -285,16 +294,11 @@ func (s *Server) vouch(tx *db.Tx, who identity.AMID, p oauth.Person, now time.Ti
 	if err != nil {
 		return nil, err
 	}
-	// Ratings keep the owner for long: a word that names nobody.
-	owner, err := s.cfg.Issuer.Owner("account " + p.Provider + " " + p.ID)
-	if err != nil {
-		return nil, err
-	}
 	// The certificate before may have another owner.
 	if err := tx.RevokeMembership("", who, reasonSuperseded, now); err != nil {
 		return nil, err
 	}
-	return issued, tx.AddCertificate(kept(issued, "", "", "account "+owner), now)
+	return issued, tx.AddCertificate(kept(issued, "", "", owner), now)
 }
 
 // kept is an issued certificate as the database keeps it.

@@ -306,7 +306,19 @@ func (s *Server) addMember(tx *db.Tx, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	// Who is a member already keeps the certificate that holds: each that is replaced
+	// would stand in the revocation list for a year.
+	c, err := tx.MemberCertificate(o.ID, a.AMID, r.now.Add(organization.RenewBefore))
+	if err == nil {
+		return reply{status: http.StatusCreated, body: wire.MemberReply{Success: true, AgentCertificate: &c.Document}}, nil
+	}
+	if !errors.Is(err, db.ErrNotFound) {
+		return reply{}, err
+	}
 	if err := agreed(tx, a.AMID, o, r.now); err != nil {
+		return reply{}, err
+	}
+	if err := mayIssue(tx, a.AMID, owner(o), r.now); err != nil {
 		return reply{}, err
 	}
 	if err := tx.Join(a.AMID, o.ID, r.now); err != nil {

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,8 @@ var organizationCases = dbtest.Cases{
 	"T72 certificates are renewed":                testRenewed,
 	"T78 names and domains that look like others": testLookalikesRefused,
 	"an administrator has so many claims":         testTooManyClaims,
+	"T72 a member has one certificate":            testOneCertificate,
+	"T72 nobody fills the revocation list":        testListNotFilled,
 	"who leaves is no member":                     testLeave,
 	"without resolvers":                           testNoResolvers,
 }
@@ -411,6 +415,74 @@ func testLeave(t *testing.T, at string) {
 	h.admin("/v1/amesh/org/remove", other, remove).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
 	h.admin("/v1/amesh/org/remove", admin, remove).want(http.StatusOK)
 	h.get("/v1/registry/lookup?amid=" + agent.AMID().String()).has(object{"tier": "anonymous", "organization": nil})
+}
+
+func testOneCertificate(t *testing.T, at string) {
+	h, z, _ := office(t, at)
+	admin, agent := testKey(t, 1), testKey(t, 2)
+	h.register(admin, strictly)
+	id := h.incorporated(admin, z, "Example", "example.com")
+	h.joins(admin, agent, id)
+	first := h.member(admin, agent, id).want(http.StatusCreated).body["agent_certificate"]
+	if again := h.member(admin, agent, id).want(http.StatusCreated).body["agent_certificate"]; again != first {
+		t.Error("a member that is added again has another certificate")
+	}
+	if crl := h.get("/v1/amesh/crl").want(http.StatusOK); strings.Contains(crl.raw, "serial_number") {
+		t.Errorf("adding a member again revoked something: %.300s", crl.raw)
+	}
+	shown := h.get("/v1/amesh/certificates/" + agent.AMID().String()).want(http.StatusOK)
+	h.post("/v1/amesh/certificates/revoke", agent, strictly, object{
+		"amid": agent.AMID().String(), "serial_number": shown.body["serial_number"], "reason": "superseded"}).want(http.StatusOK)
+	if after := h.member(admin, agent, id).want(http.StatusCreated).body["agent_certificate"]; after == first {
+		t.Error("a revoked certificate is given out again")
+	}
+}
+
+func testListNotFilled(t *testing.T, at string) {
+	h, z, g := office(t, at)
+	admin, agent := testKey(t, 1), testKey(t, 2)
+	h.register(admin, strictly)
+	id := h.incorporated(admin, z, "Example", "example.com")
+	h.register(agent, strictly)
+	leave := object{"amid": agent.AMID().String(), "organization_id": id}
+	for range certificatesPerAgent {
+		h.clock.pass(time.Minute)
+		h.consents(agent, strictly, id).want(http.StatusOK)
+		h.member(admin, agent, id).want(http.StatusCreated)
+		h.post("/v1/amesh/org/leave", agent, strictly, leave).want(http.StatusOK)
+	}
+	h.clock.pass(time.Minute)
+	h.consents(agent, strictly, id).want(http.StatusOK)
+	h.member(admin, agent, id).want(http.StatusTooManyRequests).code(wire.CodeRateLimited)
+	b := h.browser()
+	b.visit(http.MethodGet, b.signIn(agent, g), nil).want(http.StatusTooManyRequests)
+	h.clock.pass(24 * time.Hour)
+	h.member(admin, agent, id).want(http.StatusCreated)
+}
+
+func TestOneOwnersCertificatesAreBounded(t *testing.T) {
+	dbtest.SQLite(t, dbtest.Cases{"T72 one owner's certificates": func(t *testing.T, at string) {
+		h, z, _ := office(t, at)
+		admin, agent := testKey(t, 1), testKey(t, 2)
+		h.register(admin, strictly)
+		id := h.incorporated(admin, z, "Example", "example.com")
+		h.joins(admin, agent, id)
+		err := h.server.db.Load().Write(t.Context(), func(tx *db.Tx) error {
+			c, err := tx.BestCertificate(agent.AMID(), h.clock.now())
+			for i := range certificatesPerOwner - 1 {
+				c.Serial, c.AMID = fmt.Sprintf("%032x", i), testKey(t, byte(100+i%50)).AMID()
+				err = errors.Join(err, tx.AddCertificate(c, h.clock.now()))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := testKey(t, 3)
+		h.register(next, strictly)
+		h.consents(next, strictly, id).want(http.StatusOK)
+		h.member(admin, next, id).want(http.StatusTooManyRequests).code(wire.CodeRateLimited)
+	}})
 }
 
 func testNoResolvers(t *testing.T, at string) {

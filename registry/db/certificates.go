@@ -93,6 +93,26 @@ func (t *Tx) OrganizationCertificate(id string, now time.Time) (Certificate, err
 		" ORDER BY issued_at DESC, serial LIMIT 1", id, Micros(now)).Scan)
 }
 
+// MemberCertificate is the newest of an agent as a member of an organisation that holds
+// beyond now, and whose issuer does; it returns ErrNotFound.
+func (t *Tx) MemberCertificate(organization string, who identity.AMID, now time.Time) (Certificate, error) {
+	return scanCertificate(t.QueryRow("SELECT "+certificateColumns+" FROM certificates WHERE organization_id = $1 AND amid = $3 AND "+valid+`
+		AND issuer IN (SELECT serial FROM certificates WHERE organization_id = $1 AND amid = '' AND `+valid+`)
+		ORDER BY issued_at DESC, serial LIMIT 1`, organization, Micros(now), who.String()).Scan)
+}
+
+// IssuedSince is how many certificates an agent was given after a time, and how many the
+// agents of an owner.
+func (t *Tx) IssuedSince(who identity.AMID, owner string, after time.Time) (agent, all int, err error) {
+	err = t.QueryRow(`SELECT (SELECT count(*) FROM certificates WHERE amid = $1 AND issued_at > $3),
+		(SELECT count(*) FROM certificates WHERE owner = $2 AND amid <> '' AND issued_at > $3)`,
+		who.String(), owner, Micros(after)).Scan(&agent, &all)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count certificates: %w", err)
+	}
+	return agent, all, nil
+}
+
 // RefreshTier gives an agent the tier that its certificates prove, and the score that
 // goes with it. It does nothing for an agent that is not registered.
 func (t *Tx) RefreshTier(who identity.AMID, now time.Time) error {
@@ -201,10 +221,17 @@ func (t *Tx) ExpireTiers(now time.Time) error {
 // expiredLife is how long a certificate is kept that has expired by itself.
 const expiredLife = 30 * 24 * time.Hour
 
-// ForgetCertificates removes those that expired long ago. Revoked ones stay: their number
-// says whether the revocation list is the newest.
+// ForgetCertificates removes those that expired long ago. No revocation list has had them
+// since; but as their number says whether the newest is up to date, a new one is due.
 func (t *Tx) ForgetCertificates(now time.Time) error {
-	_, err := t.Exec("DELETE FROM certificates WHERE expires_at < $1 AND revoked_at IS NULL", Micros(now.Add(-expiredLife)))
+	before := Micros(now.Add(-expiredLife))
+	n, err := t.Exec("DELETE FROM certificates WHERE expires_at < $1 AND revoked_at IS NOT NULL", before)
+	if err == nil && n > 0 {
+		_, err = t.Exec("UPDATE revocation_lists SET revoked = -1 WHERE name = $1", listName)
+	}
+	if err == nil {
+		_, err = t.Exec("DELETE FROM certificates WHERE expires_at < $1", before)
+	}
 	if err != nil {
 		return fmt.Errorf("forget certificates: %w", err)
 	}
@@ -232,7 +259,7 @@ func (t *Tx) PutRevocationList(document []byte, number uint64, revoked int64, is
 	return nil
 }
 
-// CountRevoked is how many certificates were ever revoked.
+// CountRevoked is how many of the certificates that are kept are revoked.
 func (t *Tx) CountRevoked() (n int64, err error) {
 	err = t.QueryRow("SELECT COUNT(*) FROM certificates WHERE revoked_at IS NOT NULL").Scan(&n)
 	return n, err

@@ -26,6 +26,7 @@ var trustCases = dbtest.Cases{
 	"a certificate is revoked once":                 testRevokeOnce,
 	"a tier ends with its certificate":              testTierExpires,
 	"the list has what has not expired":             testRevokedList,
+	"what was revoked is forgotten after its end":   testRevokedForgotten,
 	"a revoked agent has nothing left":              testRevokedAgent,
 	"an agent is revoked once, at two instances":    testRevokeAgentOnce,
 	"the log has every change in order":             testRevocationLog,
@@ -173,6 +174,30 @@ func testTierExpires(t *testing.T, url string) {
 		}
 		return nil
 	})
+}
+
+func testRevokedForgotten(t *testing.T, url string) {
+	d := open(t, url)
+	ann := person(t, d, 1)
+	write(t, d, func(tx *db.Tx) error {
+		serial, err := issue(tx, ann.AMID, "", "", wire.TierVerified, noon)
+		return errors.Join(err, tx.RevokeCertificate(serial, "other", noon), tx.PutRevocationList([]byte("{}"), 1, 1, noon))
+	})
+	revoked := func(now time.Time, rows, listed int64) {
+		t.Helper()
+		write(t, d, func(tx *db.Tx) error {
+			forgotten := tx.ForgetCertificates(now)
+			n, err := tx.CountRevoked()
+			_, _, had, _, err2 := tx.RevocationList()
+			if n != rows || had != listed {
+				t.Errorf("%d are kept, the list is of %d, want %d and %d", n, had, rows, listed)
+			}
+			return errors.Join(forgotten, err, err2)
+		})
+	}
+	end := noon.Add(365 * 24 * time.Hour)
+	revoked(end, 1, 1)
+	revoked(end.Add(31*24*time.Hour), 0, -1)
 }
 
 func testRevokedList(t *testing.T, url string) {
