@@ -31,8 +31,8 @@ var organizationCases = dbtest.Cases{
 	"T72 certificates are renewed":                testRenewed,
 	"T78 names and domains that look like others": testLookalikesRefused,
 	"an administrator has so many claims":         testTooManyClaims,
-	"T72 a member has one certificate":            testOneCertificate,
-	"T72 nobody fills the revocation list":        testListNotFilled,
+	"T71 a member has one certificate":            testOneCertificate,
+	"T71 nobody fills the revocation list":        testListNotFilled,
 	"who leaves is no member":                     testLeave,
 	"without resolvers":                           testNoResolvers,
 }
@@ -461,7 +461,7 @@ func testListNotFilled(t *testing.T, at string) {
 }
 
 func TestOneOwnersCertificatesAreBounded(t *testing.T) {
-	dbtest.SQLite(t, dbtest.Cases{"T72 one owner's certificates": func(t *testing.T, at string) {
+	dbtest.SQLite(t, dbtest.Cases{"T71 one owner's certificates": func(t *testing.T, at string) {
 		h, z, _ := office(t, at)
 		admin, agent := testKey(t, 1), testKey(t, 2)
 		h.register(admin, strictly)

@@ -94,10 +94,11 @@ func (s *Server) revoke(tx *db.Tx, r *request) (reply, error) {
 	if body.Notes != nil && !plainText(*body.Notes, wire.MaxNotes) {
 		return reply{}, wire.Invalid("notes: want at most %d bytes of text without control characters", wire.MaxNotes)
 	}
-	if _, err := tx.Agent(target); err != nil {
+	a, err := tx.Agent(target)
+	if err != nil {
 		return reply{}, orNotFound(err, "Agent not found")
 	}
-	if err := s.mayRevoke(tx, r.by.amid, target); err != nil {
+	if err := mayRevoke(tx, r, a); err != nil {
 		return reply{}, err
 	}
 	rev := db.Revocation{ID: uuid.NewString(), AMID: target, Reason: string(body.Reason), By: r.by.amid, At: r.now, Notes: body.Notes, Strict: r.by.strict}
@@ -125,18 +126,24 @@ func alreadyRevoked(err error) error {
 }
 
 // mayRevoke lets an agent end itself, and the administrator of its organisation end it.
-func (s *Server) mayRevoke(tx *db.Tx, revoker, target identity.AMID) error {
-	if revoker == target {
+// Whoever saw a timestamp of the administrator could put any agent beside it, so that
+// ends no agent which takes no such signature for itself.
+func mayRevoke(tx *db.Tx, r *request, target db.Agent) error {
+	if r.by.amid == target.AMID {
 		return nil
 	}
-	o, err := tx.MemberOf(target)
-	if err == nil && o.Admin == revoker && o.Health.State == organization.Verified {
-		return nil
-	}
+	o, err := tx.MemberOf(target.AMID)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return err
 	}
-	return wire.Errorf(http.StatusForbidden, wire.CodeForbidden, "Only the agent itself or the administrator of its organization may revoke it")
+	if err != nil || o.Admin != r.by.amid || o.Health.State != organization.Verified {
+		return wire.Errorf(http.StatusForbidden, wire.CodeForbidden, "Only the agent itself or the administrator of its organization may revoke it")
+	}
+	if target.Strict && !r.by.strict {
+		return wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
+			"%sto revoke this agent takes a signature over the whole request: the header %s", wire.SignatureFailed, wire.SignatureHeader)
+	}
+	return nil
 }
 
 // readStatement reads and verifies the base64 of a statement.

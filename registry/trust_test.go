@@ -29,6 +29,7 @@ var trustCases = dbtest.Cases{
 	"a revoked agent changes nothing any more":          testRevokedChangesNothing,
 	"nobody ends another":                               testRevokeAnother,
 	"the administrator of an organisation does":         testSuperior,
+	"T04 a timestamp of the administrator does not":     testSuperiorByTimestamp,
 	"what no revocation can be":                         testBadRevocations,
 	"a statement is taken, and handed on as it came":    testStatement,
 	"a statement makes a weak revocation stay":          testStatementConfirms,
@@ -142,6 +143,25 @@ func testSuperior(t *testing.T, url string) {
 	h.post("/v1/registry/revoke", ann, strictly, revocation(boss, ann)).want(403)
 	h.post("/v1/registry/revoke", boss, strictly, revocation(ann, boss)).want(200)
 	h.get("/v1/registry/lookup?amid=" + ann.AMID().String()).want(200).has(object{"revoked": true})
+}
+
+func testSuperiorByTimestamp(t *testing.T, url string) {
+	h := start(t, url)
+	strict, old, boss := testKey(t, 1), testKey(t, 2), testKey(t, 3)
+	h.register(strict, strictly)
+	h.register(old, byTimestamp)
+	h.register(boss, byTimestamp)
+	err := h.server.db.Load().Write(t.Context(), func(tx *db.Tx) error {
+		o := db.Organization{ID: "7", Admin: boss.AMID(), Created: noon, Health: organization.Health{State: organization.Verified}}
+		return errors.Join(tx.PutOrganization(o), tx.Join(strict.AMID(), "7", noon), tx.Join(old.AMID(), "7", noon))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.post("/v1/registry/revoke", boss, byTimestamp, revocation(strict, boss)).want(401).code(wire.CodeSignatureRequired)
+	h.get("/v1/registry/lookup?amid=" + strict.AMID().String()).want(200).has(object{"revoked": false})
+	h.post("/v1/registry/revoke", boss, byTimestamp, revocation(old, boss)).want(200) // both of 0.2
+	h.post("/v1/registry/revoke", boss, strictly, revocation(strict, boss)).want(200)
 }
 
 func testBadRevocations(t *testing.T, url string) {
