@@ -18,8 +18,10 @@ type Limits struct {
 	// and the pause in which the registry itself tries again. Default 2 s.
 	RetryAfter time.Duration
 
-	// Connections is how many may be open. Default 4,096.
-	Connections int
+	// Connections is how many may be open, and ConnectionsPerAddress how many of them from
+	// one address; exempt addresses and proxies have no such limit. Default 4,096 and 64.
+	Connections           int
+	ConnectionsPerAddress int
 	// HeaderWait, BodyWait and IdleWait are the times for a request's headers, for all
 	// of it, and between two on one connection. Default 5 s, 20 s and 60 s.
 	HeaderWait time.Duration
@@ -91,7 +93,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		BodyBytes: 1 << 20, AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
-		Connections: 4096, HeaderWait: 5 * time.Second, BodyWait: 20 * time.Second, IdleWait: time.Minute,
+		Connections: 4096, ConnectionsPerAddress: 64, HeaderWait: 5 * time.Second, BodyWait: 20 * time.Second, IdleWait: time.Minute,
 		HeaderBytes: 16 << 10, FinishWait: 5 * time.Second,
 		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
 		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
@@ -110,6 +112,7 @@ func (l Limits) orDefault() (Limits, error) {
 	return l, errors.Join(
 		positive("BodyBytes", l.BodyBytes), positive("AnswerWait", l.AnswerWait), positive("RetryAfter", l.RetryAfter),
 		positive("Connections", int64(l.Connections)), positive("HeaderWait", l.HeaderWait), positive("BodyWait", l.BodyWait),
+		positive("ConnectionsPerAddress", int64(l.ConnectionsPerAddress)),
 		positive("IdleWait", l.IdleWait), positive("HeaderBytes", int64(l.HeaderBytes)), positive("FinishWait", l.FinishWait),
 		positive("AddressRate", l.AddressRate), positive("AddressBurst", int64(l.AddressBurst)),
 		positive("AgentRate", l.AgentRate), positive("AgentBurst", int64(l.AgentBurst)),

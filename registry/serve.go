@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
+	"net/netip"
 )
 
 // Serve serves the API on l until ctx ends, then it closes l, lets requests come to
@@ -23,7 +23,11 @@ func (s *Server) ServeBeside(ctx context.Context, l net.Listener, h http.Handler
 }
 
 func (s *Server) serveOn(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
+	door := newTurnstile(l, s.limits.Connections, s.limits.ConnectionsPerAddress, func(ip netip.Addr) bool {
+		return s.exempt(ip) || contains(s.cfg.Proxies, ip)
+	})
 	srv := &http.Server{
+		ConnState:         door.note,
 		Handler:           h,
 		ReadHeaderTimeout: s.limits.HeaderWait,
 		ReadTimeout:       s.limits.BodyWait,
@@ -34,13 +38,12 @@ func (s *Server) serveOn(ctx context.Context, l net.Listener, h http.Handler, se
 		// What goes wrong here is a stranger's doing.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	l = &turnstile{Listener: l, free: make(chan struct{}, s.limits.Connections)}
 	ended := make(chan error, 1)
 	go func() {
 		if secure != nil {
-			ended <- srv.ServeTLS(l, "", "")
+			ended <- srv.ServeTLS(door, "", "")
 		} else {
-			ended <- srv.Serve(l)
+			ended <- srv.Serve(door)
 		}
 	}()
 	select {
@@ -57,31 +60,4 @@ func (s *Server) serveOn(ctx context.Context, l net.Listener, h http.Handler, se
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
-}
-
-// turnstile is a listener with room for a number of connections; others wait outside.
-type turnstile struct {
-	net.Listener
-	free chan struct{}
-}
-
-func (t *turnstile) Accept() (net.Conn, error) {
-	t.free <- struct{}{}
-	c, err := t.Listener.Accept()
-	if err != nil {
-		<-t.free
-		return nil, err
-	}
-	return &visitor{Conn: c, leave: sync.OnceFunc(func() { <-t.free })}, nil
-}
-
-// visitor is a connection that gives its room back.
-type visitor struct {
-	net.Conn
-	leave func()
-}
-
-func (v *visitor) Close() error {
-	defer v.leave()
-	return v.Conn.Close()
 }

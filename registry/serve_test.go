@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -146,41 +145,4 @@ func TestSignedRequestOverHTTP2(t *testing.T) {
 			t.Error(err)
 		}
 	}})
-}
-
-// Connections beyond the limit wait until another one is gone.
-func TestConnectionsAreBounded(t *testing.T) {
-	l := listen(t)
-	defer l.Close()
-	door := &turnstile{Listener: l, free: make(chan struct{}, 2)}
-	for range 3 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-	}
-	accept := func() net.Conn {
-		c, err := door.Accept()
-		if err != nil {
-			t.Error(err)
-		}
-		return c
-	}
-	one, two := accept(), accept()
-	var wg sync.WaitGroup
-	third := make(chan net.Conn, 1)
-	wg.Go(func() { third <- accept() })
-	if len(third) != 0 || len(door.free) != 2 {
-		t.Error("a third connection was let in")
-	}
-	_ = one.Close()
-	_ = one.Close() // gives its room back once
-	c := <-third
-	wg.Wait()
-	if len(door.free) != 2 {
-		t.Errorf("%d rooms taken, want 2", len(door.free))
-	}
-	_ = two.Close()
-	_ = c.Close()
 }
