@@ -80,6 +80,7 @@ func (s *Server) parseOneTime(list []wire.OneTimePrekey) ([]db.OneTimePrekey, er
 		return nil, wire.Invalid("one_time_prekeys: %d of them, at most %d at a time", len(list), s.limits.PrekeysPerUpload)
 	}
 	seen := make(map[int32]bool, len(list))
+	seenKeys := make(map[[identity.ExchangeKeySize]byte]bool, len(list))
 	keys := make([]db.OneTimePrekey, 0, len(list))
 	for _, k := range list {
 		if k.ID < 0 || seen[k.ID] {
@@ -90,6 +91,10 @@ func (s *Server) parseOneTime(list []wire.OneTimePrekey) ([]db.OneTimePrekey, er
 		if err != nil {
 			return nil, wire.Errorf(http.StatusBadRequest, wire.CodeKeyInvalid, "one_time_prekeys: id %d: %s", k.ID, err)
 		}
+		if seenKeys[key] {
+			return nil, wire.Errorf(http.StatusBadRequest, wire.CodeKeyInvalid, "one_time_prekeys: id %d: this key is there under another id", k.ID)
+		}
+		seenKeys[key] = true
 		keys = append(keys, db.OneTimePrekey{ID: k.ID, Key: key})
 	}
 	return keys, nil

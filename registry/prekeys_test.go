@@ -19,6 +19,7 @@ func TestWithPostgresPrekeys(t *testing.T) { dbtest.Postgres(t, prekeyCases) }
 
 var prekeyCases = dbtest.Cases{
 	"a one-time key is in one bundle":                testHandedOut,
+	"a key is handed out once under whatever id":     testKeyUnderOtherIDs,
 	"T67 takers at once get different keys":          testTakersAtOnce,
 	"an unsigned prekey replaces no signed one":      testUnsignedPrekey,
 	"signature and keys are verified":                testPrekeysVerified,
@@ -92,6 +93,35 @@ func testHandedOut(t *testing.T, url string) {
 	}
 }
 
+func testKeyUnderOtherIDs(t *testing.T, url string) {
+	h := start(t, url, generous)
+	key := testKey(t, 1)
+	h.register(key, byTimestamp)
+	put := func(id, n, free int) {
+		t.Helper()
+		body, k := upload(key, 1, 1, 0), prekeyOf(n)
+		body["one_time_prekeys"] = []object{{"id": id, "key": b64(k[:])}}
+		h.post("/v1/registry/prekeys", key, byTimestamp, body).want(200).has(object{"one_time_prekeys_available": free})
+	}
+	put(1, 1, 1)
+	put(3, 1, 1) // moved
+	if got := h.taken(key); got != 3 {
+		t.Fatalf("one-time key %d, want 3", got)
+	}
+	put(2, 1, 0)
+	put(3, 2, 1)
+	put(3, 1, 0) // what is under this id now is no key of 2 any more
+	if got := h.taken(key); got != 0 {
+		t.Errorf("one-time key %d once more", got)
+	}
+	// What was handed out stays so when all else is removed.
+	h.register(key, strictly)
+	h.post("/v1/registry/prekeys", key, strictly, upload(key, 1, 1, 2)).want(200).has(object{"one_time_prekeys_available": 1})
+	if got := h.taken(key); got != 2 {
+		t.Errorf("one-time key %d, want 2", got)
+	}
+}
+
 // Two registries over one database, and many who ask: no key twice, none lost.
 func testTakersAtOnce(t *testing.T, url string) {
 	h, other := start(t, url, generous), start(t, url, generous)
@@ -158,6 +188,7 @@ func testPrekeysVerified(t *testing.T, url string) {
 		"one-time of low order": {"one_time_prekeys", []object{{"id": 9, "key": zero}}},
 		"one-time not 32 bytes": {"one_time_prekeys", []object{{"id": 9, "key": "AAAA"}}},
 		"one-time id twice":     {"one_time_prekeys", []object{{"id": 9, "key": exchangeKey(0)}, {"id": 9, "key": exchangeKey(1)}}},
+		"one-time key twice":    {"one_time_prekeys", []object{{"id": 9, "key": exchangeKey(0)}, {"id": 10, "key": exchangeKey(0)}}},
 		"one-time id negative":  {"one_time_prekeys", []object{{"id": -9, "key": exchangeKey(0)}}},
 		"one-time id of text":   {"one_time_prekeys", []object{{"id": "9", "key": exchangeKey(0)}}},
 	} {
@@ -192,12 +223,12 @@ func testLostKeys(t *testing.T, url string) {
 	h.post("/v1/registry/prekeys", key, strictly, upload(key, 5, 1, 3)).want(200)
 	h.taken(key)
 	again := upload(key, 1, 1, 0)
-	fresh := prekeyOf(500)
-	again["one_time_prekeys"] = []object{{"id": 1, "key": b64(fresh[:])}, {"id": 2, "key": b64(fresh[:])}}
+	fresh := [][32]byte{{}, prekeyOf(501), prekeyOf(502)}
+	again["one_time_prekeys"] = []object{{"id": 1, "key": b64(fresh[1][:])}, {"id": 2, "key": b64(fresh[2][:])}}
 	h.post("/v1/registry/prekeys", key, strictly, again).want(200).has(object{"one_time_prekeys_available": 3})
 	for _, id := range []int{1, 2} {
 		h.get("/v1/registry/prekeys/" + key.AMID().String()).want(200).has(object{
-			"signed_prekey_id": 1, "one_time_prekey": object{"id": id, "key": b64(fresh[:])}})
+			"signed_prekey_id": 1, "one_time_prekey": object{"id": id, "key": b64(fresh[id][:])}})
 	}
 }
 

@@ -46,15 +46,18 @@ func (t *Tx) SignedPrekey(who identity.AMID) (k SignedPrekey, err error) {
 	return k, err
 }
 
-// AddOneTimePrekeys adds prekeys. One under an id that is there replaces it if it is
-// another key: the old one's secret is lost. The same key is left as it is, handed out
-// or not.
+// AddOneTimePrekeys adds prekeys. One under an id that is there replaces it: the old
+// one's secret is lost. One that is there under another id moves to the new one, and
+// one that was handed out, under whatever id, is not added.
 func (t *Tx) AddOneTimePrekeys(who identity.AMID, keys []OneTimePrekey, now time.Time) error {
 	for _, k := range keys {
-		_, err := t.Exec(`INSERT INTO one_time_prekeys (amid, prekey_id, public_key, uploaded_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (amid, prekey_id) DO UPDATE SET public_key = excluded.public_key,
-				uploaded_at = excluded.uploaded_at, consumed_at = NULL
-			WHERE one_time_prekeys.public_key <> excluded.public_key`,
+		_, err := t.Exec("DELETE FROM one_time_prekeys WHERE amid = $1 AND (prekey_id = $2 OR public_key = $3)", who.String(), k.ID, k.Key[:])
+		if err != nil {
+			return fmt.Errorf("replace one-time prekey: %w", err)
+		}
+		// The conflict is with another transaction, and makes Write try again.
+		_, err = t.Exec(`INSERT INTO one_time_prekeys (amid, prekey_id, public_key, uploaded_at) SELECT $1, $2, $3, $4
+			WHERE NOT EXISTS (SELECT 1 FROM used_prekeys WHERE amid = $1 AND public_key = $3) ON CONFLICT DO NOTHING`,
 			who.String(), k.ID, k.Key[:], Micros(now))
 		if err != nil {
 			return fmt.Errorf("write one-time prekey: %w", err)
@@ -65,7 +68,7 @@ func (t *Tx) AddOneTimePrekeys(who identity.AMID, keys []OneTimePrekey, now time
 
 // FreeOneTimePrekeys counts those that were not handed out.
 func (t *Tx) FreeOneTimePrekeys(who identity.AMID) (n int, err error) {
-	row := t.QueryRow("SELECT count(*) FROM one_time_prekeys WHERE amid = $1 AND consumed_at IS NULL", who.String())
+	row := t.QueryRow("SELECT count(*) FROM one_time_prekeys WHERE amid = $1", who.String())
 	return n, row.Scan(&n)
 }
 
@@ -74,24 +77,26 @@ func (t *Tx) FreeOneTimePrekeys(who identity.AMID) (n int, err error) {
 func (t *Tx) TakeOneTimePrekey(who identity.AMID, now time.Time) (*OneTimePrekey, error) {
 	var k OneTimePrekey
 	var key []byte
-	row := t.QueryRow(`UPDATE one_time_prekeys SET consumed_at = $2
-		WHERE amid = $1 AND consumed_at IS NULL AND prekey_id =
-			(SELECT min(free.prekey_id) FROM one_time_prekeys AS free WHERE free.amid = $1 AND free.consumed_at IS NULL)
-		RETURNING prekey_id, public_key`, who.String(), Micros(now))
+	row := t.QueryRow(`DELETE FROM one_time_prekeys WHERE amid = $1 AND prekey_id =
+			(SELECT min(free.prekey_id) FROM one_time_prekeys AS free WHERE free.amid = $1)
+		RETURNING prekey_id, public_key`, who.String())
 	switch err := one(row.Scan(&k.ID, &key)); {
 	case errors.Is(err, ErrNotFound):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("take one-time prekey: %w", err)
 	}
-	var err error
+	_, err := t.Exec("INSERT INTO used_prekeys (amid, public_key, used_at) VALUES ($1, $2, $3)", who.String(), key, Micros(now))
+	if err != nil {
+		return nil, fmt.Errorf("note one-time prekey: %w", err)
+	}
 	k.Key, err = exchangeKey(key)
 	return &k, err
 }
 
-// ForgetPrekeys removes one-time prekeys that were handed out before a moment.
+// ForgetPrekeys forgets which one-time prekeys were handed out before a moment.
 func (t *Tx) ForgetPrekeys(before time.Time) error {
-	if _, err := t.Exec("DELETE FROM one_time_prekeys WHERE consumed_at < $1", Micros(before)); err != nil {
+	if _, err := t.Exec("DELETE FROM used_prekeys WHERE used_at < $1", Micros(before)); err != nil {
 		return fmt.Errorf("forget prekeys: %w", err)
 	}
 	return nil
