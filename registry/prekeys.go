@@ -177,7 +177,7 @@ func (s *Server) mayTake(r *request, from identity.AMID) (bool, error) {
 			return false, nil
 		}
 	}
-	if !s.exempt(r.from) && !s.takers.Take(r.from, 1, r.now) {
+	if !s.unlimited(r) && !s.takers.Take(r.from, 1, r.now) {
 		return false, nil
 	}
 	return s.drained.TakeFor(from.String(), 1, r.now), nil

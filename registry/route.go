@@ -121,7 +121,7 @@ func (s *Server) noRoute(mux *http.ServeMux, methods map[string]bool, w http.Res
 
 func (s *Server) serve(rt route, w http.ResponseWriter, hr *http.Request) {
 	r := &request{Request: hr, from: s.from(hr), now: s.cfg.Clock(), db: s.db.Load()}
-	if rt.cost != free && !s.exempt(r.from) && !s.addresses.Take(r.from, max(rt.cost, 1), r.now) {
+	if rt.cost != free && !s.unlimited(r) && !s.addresses.Take(r.from, max(rt.cost, 1), r.now) {
 		s.write(w, reply{}, tooMany(), nil)
 		return
 	}
@@ -208,14 +208,19 @@ func (r *request) text(member string) string {
 	return s
 }
 
-// from is the address that asks, behind proxies that we trust.
-func (s *Server) from(r *http.Request) netip.Addr {
+// peer is the address at the other end of the connection.
+func peer(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
 	ip, _ := netip.ParseAddr(host)
-	ip = ip.Unmap().WithZone("")
+	return ip.Unmap().WithZone("")
+}
+
+// from is the address that asks, behind proxies that we trust.
+func (s *Server) from(r *http.Request) netip.Addr {
+	ip := peer(r)
 	if contains(s.cfg.Proxies, ip) {
 		return prefix.ForwardedFor(ip, r.Header.Values("X-Forwarded-For"), s.cfg.Proxies)
 	}
@@ -223,6 +228,28 @@ func (s *Server) from(r *http.Request) netip.Addr {
 }
 
 func (s *Server) exempt(ip netip.Addr) bool { return contains(s.cfg.Exempt, ip) }
+
+// unlimited reports whether the rates by address do not apply to a request: it comes
+// from an exempt address, and speaks for that. What a proxy passes on that nobody named
+// as one comes from strangers, who then share the rate of the proxy's address.
+func (s *Server) unlimited(r *request) bool {
+	if !s.exempt(r.from) {
+		return false
+	}
+	if contains(s.cfg.Proxies, peer(r.Request)) {
+		return true
+	}
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
+		if len(r.Header.Values(name)) > 0 {
+			s.strangeProxy.Do(func() {
+				s.log.Warn("requests come through a proxy that is not trusted, so all its clients have one rate together: "+
+					"name it with --trusted-proxy", "proxy", r.from)
+			})
+			return false
+		}
+	}
+	return true
+}
 
 func contains(list []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })

@@ -171,7 +171,7 @@ func (s *Server) mayAsk(r *request) error {
 		}
 		return nil
 	}
-	if !s.exempt(r.from) && !s.finding.searches.Take(r.from, 1, r.now) {
+	if !s.unlimited(r) && !s.finding.searches.Take(r.from, 1, r.now) {
 		return tooMany()
 	}
 	return nil

@@ -30,7 +30,8 @@ type Config struct {
 	Names []string
 	// Proxies are addresses whose X-Forwarded-For is believed.
 	Proxies []netip.Prefix
-	// Exempt are addresses to which the rates by address do not apply.
+	// Exempt are addresses to which the rates by address do not apply, unless they pass on
+	// what others ask.
 	Exempt []netip.Prefix
 	// PrefixedKeys writes keys as the 0.2 registry does, with ed25519: and x25519: in
 	// front of them, which neither SDK can read.
@@ -71,6 +72,8 @@ type Server struct {
 	counted   atomic.Pointer[counted]
 
 	finding finding
+
+	strangeProxy sync.Once // to warn of one that nobody named
 
 	tallies []tally // of routes
 	lost    tally   // of what is no route

@@ -18,7 +18,7 @@ func TestPrekeyTables(t *testing.T)             { dbtest.SQLite(t, prekeyTables)
 func TestWithPostgresPrekeyTables(t *testing.T) { dbtest.Postgres(t, prekeyTables) }
 
 var prekeyTables = dbtest.Cases{
-	"T67 older tables keep what was handed out": testOlderPrekeys,
+	"older tables keep what was handed out": testOlderPrekeys,
 }
 
 // older makes the tables of an earlier release at a URL, and fills them.
