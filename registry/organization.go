@@ -47,7 +47,7 @@ func (s *Server) organizationSubject() error {
 	})
 	s.describe = append(s.describe, describeMember)
 	s.sweeps = append(s.sweeps, (*db.Tx).ForgetClaims)
-	s.chores = append(s.chores, s.checkOrganizations)
+	s.chores = append(s.chores, s.checkOrganizations, s.settleOrganizations)
 	return nil
 }
 
@@ -230,7 +230,7 @@ func notVerified(why string) reply {
 }
 
 // proved notes that an organisation's record is there. One that was not verified, or
-// whose certificate ends soon, gets a new certificate, and its agents do.
+// whose certificate ends soon, gets a new certificate, and its agents do, soon.
 func (s *Server) proved(tx *db.Tx, o db.Organization, found organization.Result, now time.Time) (db.Organization, error) {
 	before := o.Health.State
 	o.Health, o.DNSSEC = o.Health.After(organization.Present, now), found.DNSSEC
@@ -252,16 +252,7 @@ func (s *Server) proved(tx *db.Tx, o db.Organization, found organization.Result,
 	if err := tx.PutOrganization(o); err != nil {
 		return o, err
 	}
-	members, err := tx.Members(o.ID)
-	if err != nil {
-		return o, err
-	}
-	for _, a := range members {
-		if _, err := s.certifyMember(tx, o, a, now); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
+	return o, s.beginRound(tx, o, now)
 }
 
 func owner(o db.Organization) string { return "organization " + o.ID }
@@ -358,6 +349,11 @@ func agreed(tx *db.Tx, who identity.AMID, o db.Organization, now time.Time) erro
 		return wire.Errorf(http.StatusConflict, wire.CodeConflict, "the agent is a member of another organisation: it leaves with POST /v1/amesh/org/leave")
 	case !errors.Is(err, db.ErrNotFound):
 		return err
+	}
+	if n, err := tx.CountMembers(o.ID); err != nil {
+		return err
+	} else if n >= organization.MaxMembers {
+		return wire.Errorf(http.StatusConflict, wire.CodeConflict, "the organisation has %d agents: more it cannot have", n)
 	}
 	ok, err := tx.TakeConsent(who, o.ID, now)
 	if err == nil && !ok {
@@ -505,7 +501,7 @@ func (s *Server) checkOrganization(ctx context.Context, d *db.DB, due db.Organiz
 		}
 		o.Health = o.Health.After(found.Finding, now)
 		if lapsed = o.Health.State != organization.Verified; lapsed {
-			return lapse(tx, o, now)
+			return s.lapse(tx, o, now)
 		}
 		return tx.PutOrganization(o)
 	})
@@ -517,19 +513,13 @@ func (s *Server) checkOrganization(ctx context.Context, d *db.DB, due db.Organiz
 
 // lapse takes from an organisation and its agents what its domain proved. They stay
 // members, for the day when it is verified again.
-func lapse(tx *db.Tx, o db.Organization, now time.Time) error {
+func (s *Server) lapse(tx *db.Tx, o db.Organization, now time.Time) error {
 	o.Certificate = ""
 	if err := tx.PutOrganization(o); err != nil {
 		return err
 	}
-	members, err := tx.Members(o.ID)
-	if err != nil {
+	if err := tx.RevokeOrganization(o.ID, reasonPrivilege, now); err != nil {
 		return err
 	}
-	for _, a := range members {
-		if err := tx.NameOrganization(a.AMID, nil); err != nil {
-			return err
-		}
-	}
-	return tx.RevokeOrganization(o.ID, reasonPrivilege, now)
+	return s.beginRound(tx, o, now)
 }

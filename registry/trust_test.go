@@ -439,7 +439,7 @@ func testMember(t *testing.T, url string) {
 		t.Error(err)
 	}
 	if err := h.server.db.Load().Write(t.Context(), func(tx *db.Tx) error {
-		return tx.RevokeOrganization("7", "cessation_of_operation", h.clock.now())
+		return tx.RevokeCertificate(o.Certificate.Serial.String(), "cessation_of_operation", h.clock.now())
 	}); err != nil {
 		t.Fatal(err)
 	}

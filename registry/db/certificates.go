@@ -157,9 +157,10 @@ func (t *Tx) RevokeMembership(organization string, who identity.AMID, reason str
 	return t.revokeWhere(reason, now, "organization_id = $3 AND amid = $4", organization, who.String())
 }
 
-// RevokeOrganization takes back an organisation's certificates and those of its agents.
+// RevokeOrganization takes back an organisation's own certificates. Those of its agents
+// prove nothing any more without them, but keep their tier until RevokeMembership.
 func (t *Tx) RevokeOrganization(organization, reason string, now time.Time) error {
-	return t.revokeWhere(reason, now, "organization_id = $3", organization)
+	return t.revokeWhere(reason, now, "organization_id = $3 AND amid = ''", organization)
 }
 
 // revokeWhere takes back what fits and is not taken back yet. Its agents lose the tier.

@@ -174,10 +174,12 @@ func (t *Tx) ForgetConsents(who identity.AMID, organization string) error {
 	return nil
 }
 
-// Join makes an agent a member of an organisation, and of no other.
+// Join makes an agent a member of an organisation, and of no other. It has felt all that
+// befell the organisation.
 func (t *Tx) Join(who identity.AMID, organization string, now time.Time) error {
-	_, err := t.Exec(`INSERT INTO organization_members (amid, organization_id, joined_at) VALUES ($1, $2, $3)
-		ON CONFLICT (amid) DO UPDATE SET organization_id = excluded.organization_id, joined_at = excluded.joined_at`,
+	_, err := t.Exec(`INSERT INTO organization_members (amid, organization_id, joined_at, round)
+		VALUES ($1, $2, $3, (SELECT round FROM organizations WHERE id = $2))
+		ON CONFLICT (amid) DO UPDATE SET organization_id = excluded.organization_id, joined_at = excluded.joined_at, round = excluded.round`,
 		who.String(), organization, Micros(now))
 	if err != nil {
 		return fmt.Errorf("write member: %w", err)
@@ -209,21 +211,6 @@ func (t *Tx) MemberOf(who identity.AMID) (Organization, error) {
 		return Organization{}, err
 	}
 	return t.Organization(id)
-}
-
-// Members are the agents of an organisation.
-func (t *Tx) Members(organization string) ([]Agent, error) {
-	var list []Agent
-	err := t.Query(func(scan func(...any) error) error {
-		a, err := ScanAgent(scan)
-		list = append(list, a)
-		return err
-	}, "SELECT "+AgentColumns+` FROM agents JOIN organization_members ON organization_members.amid = agents.amid
-		WHERE organization_members.organization_id = $1 ORDER BY agents.amid`, organization)
-	if err != nil {
-		return nil, fmt.Errorf("members: %w", err)
-	}
-	return list, nil
 }
 
 // CountMembers is how many agents an organisation has.

@@ -114,6 +114,10 @@ func testRevokeOrganization(t *testing.T, url string) {
 		}
 		return tx.RevokeOrganization("8", "other", noon)
 	})
+	if got := tierOf(t, d, bob.AMID); got != wire.TierOrganization {
+		t.Errorf("an organisation's own certificates: its member is %s", got)
+	}
+	write(t, d, func(tx *db.Tx) error { return tx.RevokeMembership("8", bob.AMID, "other", noon) })
 	if got := tierOf(t, d, bob.AMID); got != wire.TierAnonymous {
 		t.Errorf("organisation gone: %s", got)
 	}

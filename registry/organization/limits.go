@@ -17,6 +17,8 @@ const (
 	UnknownLife = 7 * 24 * time.Hour
 	// OpenClaims is how many unanswered challenges one administrator may have.
 	OpenClaims = 20
+	// MaxMembers is how many agents an organisation may have.
+	MaxMembers = 1000
 	// RenewBefore is how long before its end a certificate is replaced.
 	RenewBefore = 30 * 24 * time.Hour
 	// CheckBatch is how many records are looked at in one go, CheckParallel how many of
