@@ -246,7 +246,11 @@ func (s *Server) proved(tx *db.Tx, o db.Organization, found organization.Result,
 		return o, err
 	}
 	o.Certificate = issued.Text
-	if err := tx.AddCertificate(kept(issued, o.ID, "", owner(o)), now); err != nil {
+	owner, err := s.owner(o)
+	if err != nil {
+		return o, err
+	}
+	if err := tx.AddCertificate(kept(issued, o.ID, "", owner), now); err != nil {
 		return o, err
 	}
 	if err := tx.PutOrganization(o); err != nil {
@@ -255,7 +259,12 @@ func (s *Server) proved(tx *db.Tx, o db.Organization, found organization.Result,
 	return o, s.beginRound(tx, o, now)
 }
 
-func owner(o db.Organization) string { return "organization " + o.ID }
+// owner is who is behind an organisation, as one word: whoever registered its domain, by
+// whatever name below it, and whoever administers it.
+func (s *Server) owner(o db.Organization) (string, error) {
+	word, err := s.cfg.Issuer.Owner("domain " + o.Domain.Registrable())
+	return "domain " + word, err
+}
 
 // certifyMember gives an agent the certificate and the name of its organisation. It
 // gives none to one that was revoked, and returns "".
@@ -271,10 +280,14 @@ func (s *Server) certifyMember(tx *db.Tx, o db.Organization, a db.Agent, now tim
 	if err != nil {
 		return "", err
 	}
+	owner, err := s.owner(o)
+	if err != nil {
+		return "", err
+	}
 	if err := tx.RevokeMembership(o.ID, a.AMID, reasonSuperseded, now); err != nil {
 		return "", err
 	}
-	if err := tx.AddCertificate(kept(issued, o.ID, chain.Issuer.Serial.String(), owner(o)), now); err != nil {
+	if err := tx.AddCertificate(kept(issued, o.ID, chain.Issuer.Serial.String(), owner), now); err != nil {
 		return "", err
 	}
 	return issued.Text, tx.NameOrganization(a.AMID, &o.Name.Text)
@@ -309,7 +322,11 @@ func (s *Server) addMember(tx *db.Tx, r *request) (reply, error) {
 	if err := agreed(tx, a.AMID, o, r.now); err != nil {
 		return reply{}, err
 	}
-	if err := mayIssue(tx, a.AMID, owner(o), r.now); err != nil {
+	owner, err := s.owner(o)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := mayIssue(tx, a.AMID, owner, r.now); err != nil {
 		return reply{}, err
 	}
 	if err := tx.Join(a.AMID, o.ID, r.now); err != nil {

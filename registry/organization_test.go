@@ -33,6 +33,7 @@ var organizationCases = dbtest.Cases{
 	"an administrator has so many claims":         testTooManyClaims,
 	"T71 a member has one certificate":            testOneCertificate,
 	"T71 nobody fills the revocation list":        testListNotFilled,
+	"T73 all names under a domain are one owner":  testOneDomainOneOwner,
 	"who leaves is no member":                     testLeave,
 	"without resolvers":                           testNoResolvers,
 }
@@ -415,6 +416,51 @@ func testLeave(t *testing.T, at string) {
 	h.admin("/v1/amesh/org/remove", other, remove).want(http.StatusUnauthorized).code(wire.CodeNotAdmin)
 	h.admin("/v1/amesh/org/remove", admin, remove).want(http.StatusOK)
 	h.get("/v1/registry/lookup?amid=" + agent.AMID().String()).has(object{"tier": "anonymous", "organization": nil})
+}
+
+func testOneDomainOneOwner(t *testing.T, at string) {
+	h, z, _ := office(t, at)
+	ownerOf := func(n byte, name, domain string) (owner string) {
+		t.Helper()
+		key := testKey(t, n)
+		h.register(key, strictly)
+		id := h.incorporated(key, z, name, domain)
+		h.consents(key, strictly, id).want(http.StatusOK)
+		h.member(key, key, id).want(http.StatusCreated)
+		err := h.server.db.Load().View(t.Context(), func(tx *db.Tx) error {
+			c, err := tx.BestCertificate(key.AMID(), h.clock.now())
+			owner = c.Owner
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return owner
+	}
+	first := ownerOf(1, "Alder", "alder.example.co.uk")
+	if again := ownerOf(2, "Birch", "birch.example.co.uk"); again != first {
+		t.Errorf("two names under one domain: %q and %q", first, again)
+	}
+	cedar := ownerOf(3, "Cedar", "other.co.uk")
+	if cedar == first {
+		t.Error("two domains are one owner")
+	}
+	if strings.Contains(first, "example") {
+		t.Errorf("the owner %q names somebody", first)
+	}
+	// A name that others register names under is of none of them.
+	if a, b := ownerOf(4, "Elm", "elm.github.io"), ownerOf(5, "Fir", "fir.github.io"); a == b {
+		t.Error("two customers are one owner")
+	}
+	// Another administrator of the same domain is the same owner.
+	for range organization.FailedDays {
+		z.put("other.co.uk", "gone")
+		h.clock.pass(organization.CheckEvery)
+		h.sweepNow()
+	}
+	if later := ownerOf(6, "Gorse", "other.co.uk"); later != cedar {
+		t.Error("a claim by somebody else made another owner")
+	}
 }
 
 func testOneCertificate(t *testing.T, at string) {

@@ -67,6 +67,16 @@ func ParseDomain(text string) (Domain, error) {
 	return Domain{Name: text, Skeleton: skeleton}, nil
 }
 
+// Registrable is the domain that somebody registered, and under which he has as many
+// others as he likes: they are all of one owner.
+func (d Domain) Registrable() string {
+	name, err := publicsuffix.EffectiveTLDPlusOne(d.Name)
+	if err != nil {
+		return d.Name // a suffix itself, which ParseDomain refuses
+	}
+	return name
+}
+
 // domainSkeleton looks at the labels as people see them.
 func domainSkeleton(parts []string) (string, error) {
 	ascii := !strings.HasPrefix(parts[len(parts)-1], "xn--")
