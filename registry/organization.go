@@ -141,10 +141,31 @@ func (s *Server) claim(tx *db.Tx, r *request, name organization.Name, domain org
 		return o, err
 	case o.Health.State == organization.Verified:
 		return o, wire.Errorf(http.StatusConflict, wire.CodeDomainTaken, "Domain already registered")
+	default:
+		if err := rename(tx, o, name); err != nil {
+			return o, err
+		}
 	}
 	o.Name, o.Domain = name, domain
 	o.Challenge, o.ChallengeExpires = organization.NewChallenge(), r.now.Add(organization.ChallengeLife)
 	return o, nil
+}
+
+// rename lets an organisation have another name as long as nobody carries the one that it
+// has. Who only agreed to carry it has agreed to nothing any more.
+func rename(tx *db.Tx, o db.Organization, to organization.Name) error {
+	if o.Name.Text == to.Text {
+		return nil
+	}
+	n, err := tx.CountMembers(o.ID)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return wire.Errorf(http.StatusConflict, wire.CodeConflict,
+			"%d agents agreed to join %q: keep that name, or remove them first with POST /v1/amesh/org/remove", n, o.Name.Text)
+	}
+	return tx.ForgetConsentsTo(o.ID)
 }
 
 // refuseLookalike keeps names and domains apart that are taken for each other (T78).

@@ -22,20 +22,21 @@ func TestOrganization(t *testing.T)             { dbtest.SQLite(t, organizationC
 func TestWithPostgresOrganization(t *testing.T) { dbtest.Postgres(t, organizationCases) }
 
 var organizationCases = dbtest.Cases{
-	"an organisation and its agent":               testOrganizationAndAgent,
-	"nobody joins without agreeing":               testNobodyJoins,
-	"T72 a claim blocks nobody":                   testClaimBlocksNobody,
-	"T72 a challenge ends":                        testChallengeEnds,
-	"T72 two failed days end it, a record heals":  testLapseAndHeal,
-	"T72 several instances count a day once":      testDayCountsOnce,
-	"T72 certificates are renewed":                testRenewed,
-	"T78 names and domains that look like others": testLookalikesRefused,
-	"an administrator has so many claims":         testTooManyClaims,
-	"T71 a member has one certificate":            testOneCertificate,
-	"T71 nobody fills the revocation list":        testListNotFilled,
-	"T73 all names under a domain are one owner":  testOneDomainOneOwner,
-	"who leaves is no member":                     testLeave,
-	"without resolvers":                           testNoResolvers,
+	"an organisation and its agent":                        testOrganizationAndAgent,
+	"nobody joins without agreeing":                        testNobodyJoins,
+	"T72 a claim blocks nobody":                            testClaimBlocksNobody,
+	"T72 a challenge ends":                                 testChallengeEnds,
+	"T72 two failed days end it, a record heals":           testLapseAndHeal,
+	"T72 several instances count a day once":               testDayCountsOnce,
+	"T72 certificates are renewed":                         testRenewed,
+	"T78 names and domains that look like others":          testLookalikesRefused,
+	"an administrator has so many claims":                  testTooManyClaims,
+	"T71 a member has one certificate":                     testOneCertificate,
+	"T71 nobody fills the revocation list":                 testListNotFilled,
+	"T73 all names under a domain are one owner":           testOneDomainOneOwner,
+	"T72 members carry no name that they did not agree to": testRename,
+	"who leaves is no member":                              testLeave,
+	"without resolvers":                                    testNoResolvers,
 }
 
 // zone is the DNS: what the records of domains say.
@@ -461,6 +462,26 @@ func testOneDomainOneOwner(t *testing.T, at string) {
 	if later := ownerOf(6, "Gorse", "other.co.uk"); later != cedar {
 		t.Error("a claim by somebody else made another owner")
 	}
+}
+
+func testRename(t *testing.T, at string) {
+	h, z, _ := office(t, at)
+	admin, agent := testKey(t, 1), testKey(t, 2)
+	h.register(admin, strictly)
+	id := h.incorporated(admin, z, "Good Works", "example.com")
+	h.joins(admin, agent, id)
+	h.lapses(id, z)
+	other := object{"name": "Weapons Trade", "domain": "example.com"}
+	h.admin("/v1/org/register", admin, other).want(http.StatusConflict).code(wire.CodeConflict)
+	h.claims(admin, "Good Works", "example.com")
+	h.admin("/v1/amesh/org/remove", admin, object{"organization_id": id, "agent_amid": agent.AMID().String()}).want(http.StatusOK)
+	h.consents(agent, strictly, id).want(http.StatusOK)
+	if again := h.incorporated(admin, z, "Weapons Trade", "example.com"); again != id {
+		t.Error("the organisation has another id")
+	}
+	h.member(admin, agent, id).want(http.StatusForbidden).code(wire.CodeNoConsent)
+	h.consents(agent, strictly, id).want(http.StatusOK)
+	h.member(admin, agent, id).want(http.StatusCreated)
 }
 
 func testOneCertificate(t *testing.T, at string) {

@@ -174,6 +174,14 @@ func (t *Tx) ForgetConsents(who identity.AMID, organization string) error {
 	return nil
 }
 
+// ForgetConsentsTo takes back what anybody agreed to with an organisation.
+func (t *Tx) ForgetConsentsTo(organization string) error {
+	if _, err := t.Exec("DELETE FROM organization_consents WHERE organization_id = $1", organization); err != nil {
+		return fmt.Errorf("remove consents: %w", err)
+	}
+	return nil
+}
+
 // Join makes an agent a member of an organisation, and of no other. It has felt all that
 // befell the organisation.
 func (t *Tx) Join(who identity.AMID, organization string, now time.Time) error {
