@@ -42,6 +42,11 @@ func (s *Server) register(tx *db.Tx, r *request) (reply, error) {
 	if err := s.checkProfile(&body); err != nil {
 		return reply{}, err
 	}
+	if r.by.agent == nil {
+		if err := s.mayCome(r); err != nil {
+			return reply{}, err
+		}
+	}
 	a := db.Agent{
 		AMID: r.by.amid, SigningKey: r.by.key, Tier: wire.TierAnonymous, Status: wire.StatusOffline, Reputation: 0.5, Created: r.now,
 	}

@@ -40,6 +40,13 @@ type Limits struct {
 	AgentRate  float64
 	AgentBurst int
 
+	// NewAgentsPerHour is how many agents that the registry does not know may register from
+	// one address, in an hour and at once. Default 60.
+	NewAgentsPerHour int
+	// AbsenceLife is how long an anonymous agent is kept that gives no sign of life and on
+	// which nothing rests. Default 180 days.
+	AbsenceLife time.Duration
+
 	// NameBytes is the longest display name. Default 255.
 	NameBytes int
 	// EndpointBytes is the longest endpoint. Default 512.
@@ -96,6 +103,7 @@ func DefaultLimits() Limits {
 		Connections: 4096, ConnectionsPerAddress: 64, HeaderWait: 5 * time.Second, BodyWait: 20 * time.Second, IdleWait: time.Minute,
 		HeaderBytes: 16 << 10, FinishWait: 5 * time.Second,
 		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
+		NewAgentsPerHour: 60, AbsenceLife: 180 * 24 * time.Hour,
 		NameBytes: 255, EndpointBytes: 512, Capabilities: 64, CapabilityBytes: 128,
 		PrekeysPerUpload: 200, PrekeysStored: 1000, PrekeyEvery: 10 * time.Second, PrekeyBurst: 20,
 		DrainEvery: 10 * time.Second, DrainBurst: 100, PrekeyMemory: 90 * 24 * time.Hour,
@@ -116,6 +124,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("IdleWait", l.IdleWait), positive("HeaderBytes", int64(l.HeaderBytes)), positive("FinishWait", l.FinishWait),
 		positive("AddressRate", l.AddressRate), positive("AddressBurst", int64(l.AddressBurst)),
 		positive("AgentRate", l.AgentRate), positive("AgentBurst", int64(l.AgentBurst)),
+		positive("NewAgentsPerHour", int64(l.NewAgentsPerHour)), positive("AbsenceLife", l.AbsenceLife),
 		positive("NameBytes", int64(l.NameBytes)), positive("EndpointBytes", int64(l.EndpointBytes)),
 		positive("Capabilities", int64(l.Capabilities)), positive("CapabilityBytes", int64(l.CapabilityBytes)),
 		positive("PrekeysPerUpload", int64(l.PrekeysPerUpload)), positive("PrekeysStored", int64(l.PrekeysStored)),

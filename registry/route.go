@@ -57,6 +57,8 @@ type request struct {
 	by      caller // of a change
 
 	prepared any // what the route's prepare found
+	// counted: the caller is new, and counted as such.
+	counted bool
 }
 
 // reply is an answer in JSON.

@@ -66,6 +66,7 @@ type Server struct {
 	trust trust
 
 	addresses *prefix.Rate
+	newcomers *prefix.Rate // agents that register for the first time
 	agents    *prefix.Rate
 	takers    *prefix.Rate // of one-time prekeys
 	drained   *prefix.Rate // the agents that they are taken from
@@ -121,12 +122,14 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, limits: l, log: cfg.Logger, names: names, ready: make(chan struct{}),
 		addresses: prefix.NewRate(l.AddressRate, l.AddressBurst, now),
+		newcomers: prefix.NewRate(float64(l.NewAgentsPerHour)/time.Hour.Seconds(), l.NewAgentsPerHour, now),
 		agents:    prefix.NewRate(l.AgentRate, l.AgentBurst, now),
 		takers:    prefix.NewRate(1/l.PrekeyEvery.Seconds(), l.PrekeyBurst, now),
 		drained:   prefix.NewRate(1/l.DrainEvery.Seconds(), l.DrainBurst, now),
 	}
 	s.healthSubject()
 	s.agentSubject()
+	s.newcomerSubject()
 	s.presenceSubject()
 	s.prekeySubject()
 	s.didSubject()
