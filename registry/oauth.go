@@ -170,11 +170,15 @@ func (s *Server) openLink(ctx context.Context, r *http.Request) (page oauth.Page
 
 var errNotReady = wire.Errorf(http.StatusServiceUnavailable, wire.CodeStarting, "Service is starting up")
 
+// nameBytes is how much a person is shown of the name that an agent gave itself.
+const nameBytes = 64
+
+// nameOf is that name, without what turns the line around it or cannot be seen.
 func nameOf(a db.Agent) string {
 	if a.DisplayName == nil {
 		return ""
 	}
-	return *a.DisplayName
+	return wire.Line(*a.DisplayName, nameBytes)
 }
 
 // oauthContinue sends a human who said yes to the provider.

@@ -29,6 +29,7 @@ var oauthCases = dbtest.Cases{
 	"T68 a return is good once, at one instance": testReturnOnce,
 	"T68 who must sign the request for a link":   testAuthorizeSigned,
 	"T68 looking changes nothing":                testLookingChangesNothing,
+	"a name shows a person what it is":           testNameShown,
 	"an account vouches for so many":             testTooManyAgents,
 	"an account that does not do":                testUnverifiedAccount,
 	"an access token of our own client":          testVerificationToken,
@@ -301,6 +302,20 @@ func testLookingChangesNothing(t *testing.T, at string) {
 	b.visit(http.MethodGet, strings.Replace(back, "callback?", "callback/github?", 1), nil).want(http.StatusBadRequest).code(wire.CodeOAuthState)
 	if got := h.tier(key); got != "anonymous" {
 		t.Errorf("tier %s", got)
+	}
+}
+
+func testNameShown(t *testing.T, at string) {
+	h := start(t, at, proving(t, newHub()))
+	key := testKey(t, 1)
+	body := profile(key)
+	body["display_name"] = "\u202eAn\u200bn\u00a0 " + strings.Repeat("n", 200)
+	h.post("/v1/registry/register", key, strictly, body).want(http.StatusCreated)
+	link := h.post("/v1/auth/oauth/authorize", key, strictly, object{"amid": key.AMID().String(), "provider": "github"})
+	state, _ := link.body["state"].(string)
+	page := h.browser().visit(http.MethodGet, "/v1/auth/oauth/start?state="+state, nil).want(http.StatusOK)
+	if want := "<bdi>Ann " + strings.Repeat("n", nameBytes-len("Ann …")) + "…</bdi>"; !strings.Contains(page.raw, want) {
+		t.Errorf("the page has no %s:\n%s", want, page.raw)
 	}
 }
 
