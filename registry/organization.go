@@ -219,7 +219,11 @@ func (s *Server) lookForRecord(r *request) error {
 	if err != nil {
 		return err
 	}
-	r.prepared = look{challenge: o.Challenge, Result: s.cfg.Resolvers.Find(r.Context(), o.Domain.Name, o.Challenge)}
+	found := look{challenge: o.Challenge, Result: s.cfg.Resolvers.Find(r.Context(), o.Domain.Name, o.Challenge)}
+	if found.Finding != organization.Present {
+		s.log.Debug("organisation not verified", "domain", o.Domain.Name, "why", found.Detail)
+	}
+	r.prepared = found
 	return nil
 }
 
@@ -544,7 +548,7 @@ func (s *Server) checkOrganization(ctx context.Context, d *db.DB, due db.Organiz
 		return tx.PutOrganization(o)
 	})
 	if lapsed && err == nil {
-		s.log.Info("organisation lapsed", "domain", due.Domain.Name, "why", found.Why)
+		s.log.Info("organisation lapsed", "domain", due.Domain.Name, "why", found.Detail)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +182,25 @@ func TestT72ResolversMustAgree(t *testing.T) {
 			t.Parallel()
 			if got := find(t, c.resolvers...); got.Finding != c.want {
 				t.Errorf("found %d (%s), want %d", got.Finding, got.Why, c.want)
+			}
+		})
+	}
+}
+
+func TestResolversAreNumbersToStrangers(t *testing.T) {
+	t.Parallel()
+	no, broken := says(dns.RcodeNameError), says(dns.RcodeServerFailure)
+	for name, handlers := range map[string][]dns.HandlerFunc{
+		"absent": {no, broken, no}, "too few": {no, broken, broken}, "disagree": {honest, no, no},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := find(t, handlers...)
+			if strings.Contains(got.Why, "127.0.0.1") || !strings.Contains(got.Why, "resolver 2: no ") {
+				t.Errorf("strangers read %q", got.Why)
+			}
+			if !strings.Contains(got.Detail, "127.0.0.1:") {
+				t.Errorf("the operator reads %q", got.Detail)
 			}
 		})
 	}

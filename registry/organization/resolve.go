@@ -30,8 +30,11 @@ type Result struct {
 	// DNSSEC says that every resolver that answered had checked the signatures of the
 	// zone. It is believed as far as the way to the resolvers.
 	DNSSEC bool
-	// Why says for people why the record was not found.
+	// Why says for people why the record was not found. Resolvers have numbers in it, in
+	// the order in which they were given: strangers read this.
 	Why string
+	// Detail is the same with their addresses, for the operator.
+	Detail string
 }
 
 // Resolvers ask for the records that prove domains. They may be used concurrently.
@@ -111,32 +114,32 @@ func (r *Resolvers) Find(ctx context.Context, domain, value string) Result {
 func (r *Resolvers) judge(answers []answer) Result {
 	said, present := 0, 0
 	result := Result{DNSSEC: true}
-	var why []string
-	for _, a := range answers {
-		if a.err != nil {
-			why = append(why, fmt.Sprintf("%s: no answer", a.server))
-			continue
+	var why, detail []string
+	for i, a := range answers {
+		if a.err == nil {
+			said++
+			result.DNSSEC = result.DNSSEC && a.signed
 		}
-		said++
-		result.DNSSEC = result.DNSSEC && a.signed
 		if a.present {
 			present++
-		} else {
-			why = append(why, fmt.Sprintf("%s: %s", a.server, a.why))
+			continue
 		}
+		why = append(why, fmt.Sprintf("resolver %d: %s", i+1, a.why))
+		detail = append(detail, fmt.Sprintf("%s: %s", a.server, a.why))
 	}
-	result.Why = strings.Join(why, "; ")
+	head := ""
 	switch {
 	case said < r.quorum:
-		result.Why = fmt.Sprintf("%d of %d resolvers answered, %d must: %s", said, len(answers), r.quorum, result.Why)
+		head = fmt.Sprintf("%d of %d resolvers answered, %d must: ", said, len(answers), r.quorum)
 	case present == said:
 		return Result{Finding: Present, DNSSEC: result.DNSSEC}
 	case present > 0:
-		result.Why = "the resolvers disagree: " + result.Why
+		head = "the resolvers disagree: "
 	default:
 		result.Finding = Absent
 	}
 	result.DNSSEC = false
+	result.Why, result.Detail = head+strings.Join(why, "; "), head+strings.Join(detail, "; ")
 	return result
 }
 
@@ -157,7 +160,7 @@ func (r *Resolvers) ask(ctx context.Context, server, domain, value string) answe
 		err = checkReply(msg, name)
 	}
 	if err != nil {
-		return answer{server: server, err: err}
+		return answer{server: server, err: err, why: "no answer"}
 	}
 	present, why := search(msg, name, dns.Fqdn(domain), value)
 	return answer{server: server, present: present, signed: msg.AuthenticatedData, why: why}
