@@ -112,6 +112,9 @@ func (s *Server) prekeys(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if r.Method == http.MethodHead { // whoever asks so would not see the key
+		return reply{body: b.wire(s.cfg.PrefixedKeys)}, nil
+	}
 	may, err := s.mayTake(r, who)
 	if err != nil {
 		return reply{}, err

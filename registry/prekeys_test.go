@@ -80,7 +80,14 @@ func testHandedOut(t *testing.T, url string) {
 		"signed_prekey_id": 1, "one_time_prekey": object{"id": 1, "key": b64(first[:])},
 		"one_time_prekeys": []object{{"id": 1, "key": b64(first[:])}},
 	})
-	for _, want := range []int{2, 3, 0, 0} {
+	head, err := http.Head(h.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = head.Body.Close(); head.StatusCode != http.StatusOK {
+		t.Errorf("HEAD: %d", head.StatusCode)
+	}
+	for _, want := range []int{2, 3, 0, 0} { // HEAD used up none
 		if got := h.taken(key); got != want {
 			t.Errorf("one-time key %d, want %d", got, want)
 		}
