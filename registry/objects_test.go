@@ -151,7 +151,9 @@ func testOneTimeKeys(t *testing.T, url string) {
 	h.sealed("POST", path, ann, "application/json", batch).want(200).has(object{"added": 0, "x25519": 5})
 	h.sealed("POST", path, ann, "application/json", []byte(`{}`)).want(200).has(object{"added": 0, "x25519": 5})
 	h.sealed("POST", path, ann, "application/json", oneTimeKeys(t, bob, h.clock.now(), 6)).want(400).code(wire.CodeInvalid)
-	h.sealed("POST", path, ann, "application/json", []byte(`[]`)).want(400).code(wire.CodeMalformed)
+	for _, body := range []string{`[]`, `{"keys":[],"keys":[]}`, `{"keys":[],"Keys":[]}`, `{"keys":[]}{}`, "{\"\xff\":1}", `{"keys":["-"]}`} {
+		h.sealed("POST", path, ann, "application/json", []byte(body)).want(400).code(wire.CodeMalformed)
+	}
 
 	var got []string
 	take := func(by identity.PrivateKey, want bool) {

@@ -8,6 +8,7 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/prefix"
+	"amesh/internal/strictjson"
 	"amesh/registry/db"
 	"amesh/registry/wire"
 )
@@ -33,8 +34,12 @@ func (s *Server) putOneTimeKeys(tx *db.Tx, r *request) (reply, error) {
 		return reply{}, err
 	}
 	var body wire.OneTimeKeysRequest
-	if err := json.Unmarshal(r.raw, &body); err != nil {
-		return reply{}, wire.Errorf(http.StatusBadRequest, wire.CodeMalformed, "the body is not {\"keys\": [base64, …]}")
+	_, err = strictjson.Object(r.raw)
+	if err == nil {
+		err = json.Unmarshal(r.raw, &body)
+	}
+	if err != nil {
+		return reply{}, wire.Errorf(http.StatusBadRequest, wire.CodeMalformed, "the body is not {\"keys\": [base64, …]}: %.200s", err)
 	}
 	keys, err := readKeys(body.Keys, r)
 	if err != nil {
