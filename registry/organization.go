@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +29,11 @@ type Resolvers interface {
 func (s *Server) organizationSubject() error {
 	if s.cfg.Resolvers != nil && s.cfg.Issuer == nil {
 		return errors.New("domains can be verified, but there is no key to sign certificates with")
+	}
+	for _, known := range s.cfg.KnownDomains {
+		if _, err := organization.ParseDomain(known); err != nil {
+			return fmt.Errorf("known domain %q: %w", known, err)
+		}
 	}
 	admin := signer{amid: "admin_amid"}
 	agent := signer{amid: "amid"}
@@ -107,7 +114,7 @@ func (s *Server) registerOrganization(tx *db.Tx, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := refuseLookalike(tx, o); err != nil {
+	if err := s.refuseLookalike(tx, o); err != nil {
 		return reply{}, err
 	}
 	if err := tx.PutOrganization(o); err != nil {
@@ -169,8 +176,9 @@ func rename(tx *db.Tx, o db.Organization, to organization.Name) error {
 }
 
 // refuseLookalike keeps names and domains apart that are taken for each other (T78).
-// Only verified organisations have any.
-func refuseLookalike(tx *db.Tx, o db.Organization) error {
+// Only verified organisations have any. Which of two is the real one only people know,
+// so the operator can say it.
+func (s *Server) refuseLookalike(tx *db.Tx, o db.Organization) error {
 	other, err := tx.LookalikeOrganization(o)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
@@ -179,6 +187,8 @@ func refuseLookalike(tx *db.Tx, o db.Organization) error {
 		return err
 	case other.Domain.Name == o.Domain.Name:
 		return wire.Errorf(http.StatusConflict, wire.CodeDomainTaken, "Domain already registered")
+	case slices.Contains(s.cfg.KnownDomains, o.Domain.Name):
+		return nil
 	case other.Name.Key == o.Name.Key:
 		return wire.Errorf(http.StatusConflict, wire.CodeNameTaken, "the name %q belongs to %s", o.Name.Text, other.Domain.Name)
 	case other.Domain.Skeleton == o.Domain.Skeleton:
@@ -241,7 +251,7 @@ func (s *Server) verifyOrganization(tx *db.Tx, r *request) (reply, error) {
 	case found.Finding != organization.Present:
 		return notVerified("record " + organization.Record(o.Domain.Name) + " not found; " + found.Why), nil
 	}
-	if err := refuseLookalike(tx, o); err != nil {
+	if err := s.refuseLookalike(tx, o); err != nil {
 		return reply{}, err
 	}
 	if o, err = s.proved(tx, o, found.Result, r.now); err != nil {

@@ -30,6 +30,7 @@ var organizationCases = dbtest.Cases{
 	"T72 several instances count a day once":               testDayCountsOnce,
 	"T72 certificates are renewed":                         testRenewed,
 	"T78 names and domains that look like others":          testLookalikesRefused,
+	"T78 the operator knows the real one":                  testKnownDomain,
 	"an administrator has so many claims":                  testTooManyClaims,
 	"T71 a member has one certificate":                     testOneCertificate,
 	"T71 nobody fills the revocation list":                 testListNotFilled,
@@ -377,6 +378,28 @@ func testLookalikesRefused(t *testing.T, at string) {
 	// A claim from before the real one was verified gains nothing by its age.
 	z.put("early.com", value)
 	h.askVerify(fake, early).want(http.StatusConflict).code(wire.CodeNameConfusable)
+}
+
+func testKnownDomain(t *testing.T, at string) {
+	z := &zone{says: make(map[string]string)}
+	h := start(t, at, proving(t, newHub()), func(c *Config) { c.Resolvers, c.KnownDomains = z, []string{"paypal.com"} })
+	fake, real, other := testKey(t, 1), testKey(t, 2), testKey(t, 3)
+	for _, key := range []identity.PrivateKey{fake, real, other} {
+		h.register(key, strictly)
+	}
+	h.incorporated(fake, z, "PayPal", "paypa1.com")
+	h.incorporated(real, z, "PayPal", "paypal.com")
+	// One domain is known by that, and not what looks like it or lies below it.
+	h.admin("/v1/org/register", other, object{"name": "Other", "domain": "paypaI.com"}).want(http.StatusBadRequest)
+	h.admin("/v1/org/register", other, object{"name": "PayPal", "domain": "pay.paypal.com"}).want(http.StatusConflict).code(wire.CodeNameTaken)
+	h.admin("/v1/org/register", other, object{"name": "Other", "domain": "paypal.com"}).want(http.StatusConflict).code(wire.CodeDomainTaken)
+}
+
+func TestKnownDomainsAreDomains(t *testing.T) {
+	c := Config{Open: func(context.Context) (*db.DB, error) { return nil, nil }, KnownDomains: []string{"Example.com"}}
+	if _, err := New(c); !errors.Is(err, organization.ErrDomain) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func testTooManyClaims(t *testing.T, at string) {

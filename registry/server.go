@@ -47,6 +47,9 @@ type Config struct {
 	// Resolvers find the records that prove the domains of organisations; nil: no
 	// organisation can be verified.
 	Resolvers Resolvers
+	// KnownDomains are domains of organisations that the operator knows: what looks like
+	// them and was verified first does not keep them out.
+	KnownDomains []string
 	// Clock is the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger gets events; nil is silence.

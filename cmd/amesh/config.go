@@ -63,7 +63,7 @@ var fromEnvironment = []string{
 	"announce", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
-	"database", "prefixed-keys", "key", "agents-per-person", "resolver",
+	"database", "prefixed-keys", "key", "agents-per-person", "resolver", "known-domain",
 }
 
 // configure fills in the flags that were not given: from the environment first,

@@ -28,6 +28,7 @@ type proofOptions struct {
 	key             string
 	issuers         []string
 	resolvers       []string
+	knownDomains    []string
 	agentsPerPerson int
 
 	oauth oauth.Config // of the environment and --oidc
@@ -38,6 +39,7 @@ func (o *proofOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.issuers, "oidc", nil, "let the accounts of an OpenID Connect issuer vouch for agents, `name=…,issuer=URL,client-id=…,client-secret-file=FILE` (repeatable)")
 	f.IntVar(&o.agentsPerPerson, "agents-per-person", oauth.AgentsPerPerson, "agents that one such account may vouch for, `N`")
 	f.StringSliceVar(&o.resolvers, "resolver", nil, "ask the DNS resolver at `ADDR` about organisations (repeatable; default those of the system)")
+	f.StringSliceVar(&o.knownDomains, "known-domain", nil, "let `DOMAIN` be verified though one that looks like it was first (repeatable)")
 }
 
 // checkProof looks at what was typed and at the environment.
@@ -65,6 +67,11 @@ func (a *app) checkProof(o *proofOptions, data string) error {
 			return usagef("--resolver: %v", err)
 		}
 	}
+	for _, text := range o.knownDomains {
+		if _, err := organization.ParseDomain(text); err != nil {
+			return usagef("--known-domain %s: %v", text, err)
+		}
+	}
 	return nil
 }
 
@@ -78,7 +85,7 @@ func openProof(cfg *registry.Config, o proofOptions) error {
 		return fmt.Errorf("the registry's key: %w", err)
 	}
 	cfg.Issuer = certificate.NewIssuer(key, rand.Reader, time.Now)
-	cfg.OAuth = o.oauth
+	cfg.OAuth, cfg.KnownDomains = o.oauth, o.knownDomains
 	if len(o.resolvers) > 0 {
 		cfg.Resolvers, err = organization.NewResolvers(o.resolvers)
 		return err
