@@ -73,11 +73,12 @@ type Limits struct {
 	// an agent must not upload one again. Default 90 days.
 	PrekeyMemory time.Duration
 
-	// StatsLife is how old the numbers of all agents may be. Default 10 s.
+	// StatsLife is how old the numbers of all agents, and the leaderboard, may be. Default
+	// 10 s.
 	StatsLife time.Duration
 
-	// SearchRate and SearchBurst bound the searches, and the looks at cards, schemas and
-	// records, of one agent or, unsigned, of one address. Default 2 a second and 60.
+	// SearchRate and SearchBurst bound the searches, and the looks at the leaderboard, cards,
+	// schemas and records, of one agent or, unsigned, of one address. Default 2 a second and 60.
 	SearchRate  float64
 	SearchBurst int
 	// KeysPerRequester and KeysPerAgent are how many times in an hour one agent's one-time

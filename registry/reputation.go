@@ -31,7 +31,7 @@ func (s *Server) reputationSubject() {
 		route{method: http.MethodPost, path: "/v1/registry/reputation/session", change: s.reportSession,
 			signer: signer{amid: "reporter_amid", unknown: http.StatusUnauthorized}},
 		route{method: http.MethodGet, path: "/v1/registry/reputation/score", read: s.score},
-		route{method: http.MethodGet, path: "/v1/registry/reputation/leaderboard", read: s.leaderboard},
+		route{method: http.MethodGet, path: "/v1/registry/reputation/leaderboard", read: s.leaderboard, cost: leaderboardCost},
 	)
 	s.describe = append(s.describe, s.describeReputation)
 	s.forget = append(s.forget, func(tx *db.Tx, who identity.AMID) error { return tx.ForgetTrust(who, s.cfg.Clock()) })
@@ -207,9 +207,21 @@ func showScore(tx *db.Tx, r db.Rated, now time.Time) (wire.ReputationScore, erro
 const (
 	defaultLeaders = 20
 	maxLeaders     = 100
+
+	// leaderboardCost is how many requests one for it counts for: it sorts all agents.
+	leaderboardCost = 5
 )
 
+// leaders are the first agents of all, and from when they are.
+type leaders struct {
+	at   time.Time
+	rows []wire.ReputationScore
+}
+
 func (s *Server) leaderboard(r *request) (reply, error) {
+	if err := s.mayAsk(r); err != nil {
+		return reply{}, err
+	}
 	q := r.URL.Query()
 	limit, err := pageNumber(q.Get("limit"), defaultLeaders, 1, maxLeaders)
 	if err != nil {
@@ -219,25 +231,50 @@ func (s *Server) leaderboard(r *request) (reply, error) {
 	if !plainText(intent, wire.MaxIntent) {
 		return reply{}, wire.Invalid("intent: want at most %d bytes of text without control characters", wire.MaxIntent)
 	}
-	out := wire.Leaderboard{Leaderboard: []wire.ReputationScore{}, Limit: limit}
+	out := wire.Leaderboard{Limit: limit}
 	if intent != "" {
 		out.IntentFilter = &intent
+		out.Leaderboard, err = s.leadersFor(r, intent, limit)
+		return reply{body: out}, err
 	}
-	err = r.db.View(r.Context(), func(tx *db.Tx) error {
-		leaders, err := tx.Leaders(intent, reputation.RatedFrom, limit)
+	if out.Leaderboard, err = s.leadersOfAll(r); err != nil {
+		return reply{}, err
+	}
+	out.Leaderboard = out.Leaderboard[:min(limit, len(out.Leaderboard))]
+	return reply{body: out}, nil
+}
+
+// leadersOfAll is the longest page without an intent, which is kept for a while.
+func (s *Server) leadersOfAll(r *request) ([]wire.ReputationScore, error) {
+	if l := s.leading.Load(); l != nil && r.now.Sub(l.at) < s.limits.StatsLife && !r.now.Before(l.at) {
+		return l.rows, nil
+	}
+	rows, err := s.leadersFor(r, "", maxLeaders)
+	if err != nil {
+		return nil, err
+	}
+	s.leading.Store(&leaders{r.now, rows})
+	return rows, nil
+}
+
+func (s *Server) leadersFor(r *request, intent string, limit int) ([]wire.ReputationScore, error) {
+	rows := []wire.ReputationScore{}
+	err := r.db.View(r.Context(), func(tx *db.Tx) error {
+		rows = rows[:0]
+		list, err := tx.Leaders(intent, reputation.RatedFrom, limit)
 		if err != nil {
 			return err
 		}
-		for _, l := range leaders {
+		for _, l := range list {
 			shown, err := showScore(tx, l, r.now)
 			if err != nil {
 				return err
 			}
-			out.Leaderboard = append(out.Leaderboard, shown)
+			rows = append(rows, shown)
 		}
 		return nil
 	})
-	return reply{body: out}, err
+	return rows, err
 }
 
 // pageNumber reads a number of a query. Too much is cut to the most there is, as 0.2

@@ -36,6 +36,8 @@ var reputationCases = dbtest.Cases{
 	"lookup, search and score agree":             testScoresAgree,
 	"a score grows with age, without a word":     testAge,
 	"the leaderboard":                            testLeaderboard,
+	"the leaderboard costs as much as searches":  testLeaderboardRates,
+	"the leaderboard is kept for a while":        testLeaderboardKept,
 	"a network behind a proxy that we trust":     testNetworks,
 	"only a proxy that we trust names addresses": testForwarded,
 	"the words of a day are bounded":             testWordsPerDay,
@@ -424,4 +426,45 @@ func testForgedRatingGoes(t *testing.T, url string) {
 	h.get(score(bob)).want(200).has(object{"feedback_count": 1, "total_sessions": 1})
 	h.register(ann, strictly)
 	h.get(score(bob)).want(200).has(object{"feedback_count": 0, "total_sessions": 0, "score": 0.5})
+}
+
+func testLeaderboardRates(t *testing.T, url string) {
+	const path = "/v1/registry/reputation/leaderboard"
+	for _, change := range []func(*Limits){
+		func(l *Limits) { l.AddressBurst = leaderboardCost + 1 },
+		func(l *Limits) { l.SearchBurst = 1 },
+	} {
+		t.Run("", func(t *testing.T) {
+			h := start(t, url, func(c *Config) {
+				c.Limits = DefaultLimits()
+				change(&c.Limits)
+			})
+			h.get(path).want(200)
+			h.get(path + "?intent=travel").want(429).code(wire.CodeRateLimited)
+		})
+	}
+}
+
+func testLeaderboardKept(t *testing.T, url string) {
+	h := start(t, url)
+	const path = "/v1/registry/reputation/leaderboard"
+	bob := testKey(t, 100)
+	h.register(bob, strictly)
+	for n := range byte(5) {
+		k := testKey(t, n+1)
+		h.register(k, strictly)
+		h.clock.pass(25 * time.Hour)
+		session := fmt.Sprint("s", n)
+		h.meet(session, k, bob, "success")
+		h.post("/v1/registry/reputation", k, strictly, feedback(session, k, bob, 1)).want(200)
+	}
+	before := h.get(path).want(200)
+	if list, _ := before.body["leaderboard"].([]any); len(list) != 1 {
+		t.Fatalf("%s", before.raw)
+	}
+	h.post("/v1/registry/revoke", bob, strictly, revocation(bob, bob)).want(200)
+	h.clock.pass(9 * time.Second)
+	h.get(path + "?limit=5").want(200).has(object{"limit": 5, "leaderboard": before.body["leaderboard"]})
+	h.clock.pass(time.Second)
+	h.get(path).want(200).has(object{"leaderboard": []string{}})
 }

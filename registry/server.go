@@ -74,6 +74,7 @@ type Server struct {
 	takers    *prefix.Rate // of one-time prekeys
 	drained   *prefix.Rate // the agents that they are taken from
 	counted   atomic.Pointer[counted]
+	leading   atomic.Pointer[leaders]
 
 	finding finding
 
