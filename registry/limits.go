@@ -9,8 +9,12 @@ import (
 // Limits are the numbers of a registry. Start from DefaultLimits and change what
 // differs. The zero Limits stands for the defaults.
 type Limits struct {
-	// BodyBytes is the longest body of a request. Default 1 MiB.
+	// BodyBytes is the longest body of a request in JSON. Default 64 KiB.
 	BodyBytes int64
+	// BodiesBytes is how much all bodies that are being read or answered may take, and
+	// BodiesPerAddress those of one address. Default 64 MiB and 8 MiB.
+	BodiesBytes      int64
+	BodiesPerAddress int64
 	// AnswerWait is the time in which the database must have answered; then the
 	// client gets 503. Default 8 s.
 	AnswerWait time.Duration
@@ -100,7 +104,8 @@ type Limits struct {
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
 	return Limits{
-		BodyBytes: 1 << 20, AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
+		BodyBytes: 64 << 10, BodiesBytes: 64 << 20, BodiesPerAddress: 8 << 20,
+		AnswerWait: 8 * time.Second, RetryAfter: 2 * time.Second,
 		Connections: 4096, ConnectionsPerAddress: 64, HeaderWait: 5 * time.Second, BodyWait: 20 * time.Second, IdleWait: time.Minute,
 		HeaderBytes: 16 << 10, FinishWait: 5 * time.Second,
 		AddressRate: 20, AddressBurst: 200, AgentRate: 2, AgentBurst: 60,
@@ -119,7 +124,8 @@ func (l Limits) orDefault() (Limits, error) {
 		return DefaultLimits(), nil
 	}
 	return l, errors.Join(
-		positive("BodyBytes", l.BodyBytes), positive("AnswerWait", l.AnswerWait), positive("RetryAfter", l.RetryAfter),
+		positive("BodyBytes", l.BodyBytes), positive("BodiesBytes", l.BodiesBytes), positive("BodiesPerAddress", l.BodiesPerAddress),
+		positive("AnswerWait", l.AnswerWait), positive("RetryAfter", l.RetryAfter),
 		positive("Connections", int64(l.Connections)), positive("HeaderWait", l.HeaderWait), positive("BodyWait", l.BodyWait),
 		positive("ConnectionsPerAddress", int64(l.ConnectionsPerAddress)),
 		positive("IdleWait", l.IdleWait), positive("HeaderBytes", int64(l.HeaderBytes)), positive("FinishWait", l.FinishWait),

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -50,6 +49,7 @@ type route struct {
 type request struct {
 	*http.Request
 	raw     []byte // the body as received
+	held    int64  // bytes of it that are counted
 	members map[string]json.RawMessage
 	from    netip.Addr // who asks, as far as proxies can be trusted
 	now     time.Time
@@ -156,6 +156,7 @@ func (s *Server) answer(rt route, w http.ResponseWriter, r *request) (reply, err
 		}}, nil
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		defer s.release(r)
 		if err := s.readBody(w, r); err != nil {
 			return reply{}, err
 		}
@@ -171,13 +172,8 @@ func (s *Server) readBody(w http.ResponseWriter, r *request) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return wire.Errorf(http.StatusUnsupportedMediaType, wire.CodeMediaType, "want Content-Type: application/json")
 	}
-	var err error
-	r.raw, err = io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.BodyBytes))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return wire.Errorf(http.StatusRequestEntityTooLarge, wire.CodeTooLarge, "body of more than %d bytes", s.limits.BodyBytes)
-	}
-	if err != nil {
-		return wire.Errorf(http.StatusBadRequest, wire.CodeMalformed, "the body broke off")
+	if err := s.readRaw(w, r, s.limits.BodyBytes); err != nil {
+		return err
 	}
 	list, err := strictjson.Object(r.raw)
 	if err != nil {

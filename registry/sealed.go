@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"time"
@@ -74,13 +73,9 @@ func (s *Server) takeSealed(w http.ResponseWriter, r *request, contentType strin
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != contentType {
 		return reply{}, wire.Errorf(http.StatusUnsupportedMediaType, wire.CodeMediaType, "want Content-Type: %s", contentType)
 	}
-	var err error
-	r.raw, err = io.ReadAll(http.MaxBytesReader(w, r.Body, max))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return reply{}, wire.Errorf(http.StatusRequestEntityTooLarge, wire.CodeTooLarge, "body of more than %d bytes", max)
-	}
-	if err != nil {
-		return reply{}, wire.Errorf(http.StatusBadRequest, wire.CodeMalformed, "the body broke off")
+	defer s.release(r)
+	if err := s.readRaw(w, r, max); err != nil {
+		return reply{}, err
 	}
 	if r.Header.Get(wire.SignatureHeader) == "" {
 		return reply{}, wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired, "sign the request with the header %s", wire.SignatureHeader)

@@ -77,6 +77,7 @@ type Server struct {
 	leading   atomic.Pointer[leaders]
 
 	finding finding
+	bodies  bodies
 
 	strangeProxy sync.Once // to warn of one that nobody named
 
@@ -125,6 +126,7 @@ func New(cfg Config) (*Server, error) {
 	now := cfg.Clock()
 	s := &Server{
 		cfg: cfg, limits: l, log: cfg.Logger, names: names, ready: make(chan struct{}),
+		bodies:    bodies{by: map[netip.Prefix]int64{}},
 		addresses: prefix.NewRate(l.AddressRate, l.AddressBurst, now),
 		newcomers: prefix.NewRate(float64(l.NewAgentsPerHour)/time.Hour.Seconds(), l.NewAgentsPerHour, now),
 		agents:    prefix.NewRate(l.AgentRate, l.AgentBurst, now),
