@@ -179,10 +179,18 @@ func testOneTimeKeys(t *testing.T, url string) {
 	if slices.Sort(got); len(slices.Compact(got)) != 3 {
 		t.Errorf("handed out %v", got)
 	}
-	nobody := "/v1/amesh/one-time-keys/" + testKey(t, 99).AMID().String() + "/take"
-	if a := h.sealed("POST", nobody, bob, "", nil).want(200); strings.TrimSpace(a.raw) != "{}" {
-		t.Errorf("of a stranger: %s", a.raw)
+	// To ask for one who is not there counts for nothing when she comes.
+	zoe := testKey(t, 99)
+	path = "/v1/amesh/one-time-keys/" + zoe.AMID().String()
+	for range 5 {
+		if a := h.sealed("POST", path+"/take", bob, "", nil).want(200); strings.TrimSpace(a.raw) != "{}" {
+			t.Errorf("of a stranger: %s", a.raw)
+		}
 	}
+	h.register(zoe, strictly)
+	h.sealed("PUT", "/v1/amesh/records/"+zoe.AMID().String(), zoe, wire.Binary, record(t, zoe, h.clock.now(), 1)).want(200)
+	h.sealed("POST", path, zoe, "application/json", oneTimeKeys(t, zoe, h.clock.now(), 1)).want(200)
+	take(bob, true)
 }
 
 func testSchemas(t *testing.T, url string) {

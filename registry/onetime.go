@@ -105,6 +105,16 @@ func (s *Server) takenKeys(r *request) (wire.TakenKeys, error) {
 	if err := s.mayAsk(r); err != nil {
 		return none, err
 	}
+	err = r.db.View(r.Context(), func(tx *db.Tx) error {
+		_, err := tx.Agent(who)
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return none, nil // and it is not counted: names cost nothing, and buckets are few
+	}
+	if err != nil {
+		return none, err
+	}
 	asks := prefix.Of(r.from).String()
 	if r.by.agent != nil {
 		asks = r.by.amid.String()
