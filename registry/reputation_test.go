@@ -42,6 +42,7 @@ var reputationCases = dbtest.Cases{
 	"only a proxy that we trust names addresses": testForwarded,
 	"the words of a day are bounded":             testWordsPerDay,
 	"a rating that was forged by timestamp goes": testForgedRatingGoes,
+	"nor a rating for a session of forged words": testForgedSessionCountsNoRating,
 }
 
 // meet lets both sides report a session.
@@ -467,4 +468,24 @@ func testLeaderboardKept(t *testing.T, url string) {
 	h.get(path + "?limit=5").want(200).has(object{"limit": 5, "leaderboard": before.body["leaderboard"]})
 	h.clock.pass(time.Second)
 	h.get(path).want(200).has(object{"leaderboard": []string{}})
+}
+
+// A rating counts because both sides had the session, and one side's word was forged.
+func testForgedSessionCountsNoRating(t *testing.T, url string) {
+	h := start(t, url)
+	ann, bob := testKey(t, 1), testKey(t, 2)
+	h.register(ann, byTimestamp)
+	h.register(bob, strictly)
+	met := func(how signing) {
+		t.Helper()
+		h.post("/v1/registry/reputation/session", ann, how, report("s", ann, bob, ann, "success")).want(200)
+	}
+	h.post("/v1/registry/reputation", bob, strictly, feedback("s", bob, ann, 0)).want(200)
+	h.post("/v1/registry/reputation/session", bob, strictly, report("s", ann, bob, bob, "success")).want(200)
+	met(byTimestamp)
+	tags := h.get(score(ann)).want(200).has(object{"feedback_count": 1, "total_sessions": 1}).body["tags"]
+	h.register(ann, strictly)
+	h.get(score(ann)).want(200).has(object{"feedback_count": 0, "total_sessions": 0, "score": 0.5, "tags": []any{}})
+	met(strictly)
+	h.get(score(ann)).want(200).has(object{"feedback_count": 1, "total_sessions": 1, "tags": tags})
 }

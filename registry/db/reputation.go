@@ -278,7 +278,8 @@ func (t *Tx) Value(name string, offer []byte) ([]byte, error) {
 
 // ForgetTrust removes what an agent said and what was said of its sessions, and takes
 // back its certificates: all of it may come from signatures that cover no request.
-// What others said of it stays.
+// What others said of it stays, but counts no more: the sessions for which it did were
+// the agent's word, too. It counts again when the agent reports them, as any rating.
 func (t *Tx) ForgetTrust(who identity.AMID, now time.Time) error {
 	touched, err := t.touchedBy(who)
 	if err != nil {
@@ -293,12 +294,29 @@ func (t *Tx) ForgetTrust(who identity.AMID, now time.Time) error {
 			return fmt.Errorf("forget words: %w", err)
 		}
 	}
-	for _, other := range touched {
+	if err := t.uncount(who); err != nil {
+		return err
+	}
+	for _, other := range append(touched, who) {
 		if err := t.RefreshReputation(other, now); err != nil {
 			return err
 		}
 	}
 	return t.RevokeCertificatesOf(who, "superseded", now)
+}
+
+// uncount lets all ratings of an agent wait for their sessions again. None of them
+// answers one of the agent's any more, which have gone.
+func (t *Tx) uncount(who identity.AMID) error {
+	_, err := t.Exec(`UPDATE ratings SET counted_at = NULL, mutual = FALSE,
+		weight = CASE WHEN mutual THEN weight / $2 ELSE weight END WHERE target = $1`, who.String(), reputation.MutualFactor)
+	if err != nil {
+		return fmt.Errorf("uncount ratings: %w", err)
+	}
+	if _, err := t.Exec("DELETE FROM reputation_tags WHERE amid = $1", who.String()); err != nil {
+		return fmt.Errorf("uncount tags: %w", err)
+	}
+	return nil
 }
 
 // touchedBy are the agents whose scores an agent's words went into.

@@ -39,6 +39,7 @@ var reputationCases = dbtest.Cases{
 	"T73: a ring of strangers praises one":                   testT73,
 	"T74: a hundred agents of one organisation speak ill":    testT74,
 	"a rater that starts over takes its words along":         testRaterGone,
+	"who starts over owes nobody a favour":                   testUncounted,
 	"a value is shared by all instances":                     testValue,
 	"who is not registered is neither rated nor reported on": testUnregistered,
 }
@@ -548,6 +549,30 @@ func testRaterGone(t *testing.T, url string) {
 	})
 	if r, score := reputationOf(t, d, bob.AMID); r.RatingsCount != 0 || r.Sessions != 0 || score != 0.5 {
 		t.Errorf("left behind: %+v, score %v", r, score)
+	}
+}
+
+func testUncounted(t *testing.T, url string) {
+	d := open(t, url)
+	ann, bob := person(t, d, 1), person(t, d, 2)
+	write(t, d, func(tx *db.Tx) error {
+		return errors.Join(prove(tx, ann.AMID, "account:1", wire.TierVerified), prove(tx, bob.AMID, "account:2", wire.TierVerified),
+			meet(tx, "s", ann.AMID, bob.AMID, wire.OutcomeSuccess, noon),
+			tx.AddRating(rating(bob.AMID, ann.AMID, "s", "", 1, noon)))
+	})
+	want, alone := reputationOf(t, d, ann.AMID)
+	write(t, d, func(tx *db.Tx) error {
+		return errors.Join(tx.AddRating(rating(ann.AMID, bob.AMID, "s", "", 1, noon)), tx.ForgetTrust(ann.AMID, noon))
+	})
+	if r, score := reputationOf(t, d, ann.AMID); r.RatingsCount != 0 || r.Sessions != 0 || score >= alone {
+		t.Errorf("left: %+v, score %v", r, score)
+	}
+	write(t, d, func(tx *db.Tx) error {
+		return errors.Join(prove(tx, ann.AMID, "account:1", wire.TierVerified), meet(tx, "s", ann.AMID, bob.AMID, wire.OutcomeSuccess, noon))
+	})
+	got, score := reputationOf(t, d, ann.AMID)
+	if diff := cmp.Diff(want, got); diff != "" || score != alone {
+		t.Errorf("score %v, want %v: %s", score, alone, diff)
 	}
 }
 
