@@ -91,7 +91,7 @@ const (
 	GotRenew                   // the keys that the knock named are gone, newer ones came
 	GotBusy                    // a reject that says to come again later was opened
 	TooOld                     // RelayWindow is over without any answer
-	AskExpired                 // expires + 600 s is over
+	AskExpired                 // expires + 600 s is over, or an invite's knock is to take its place
 	NoRows                     // no row waits for the answer any more
 )
 

@@ -31,9 +31,11 @@ what stands in front of amesh1 do no harm. Your agent finds the inviter by the r
 the invite, asks to be let in, and lets the inviter answer; then both are contacts.
 
 The exit code is 0 when you are in, also when you were before; 4 for an invite that
-has expired, 5 when the inviter refused (an invite that was used up or revoked lets
-nobody in), 8 when there is no answer yet. Your node goes on asking until the invite
-expires; the same command again shows what came of it.`,
+has expired, 5 when the inviter refused, 8 when there is no answer yet. An invite that was
+used up or revoked lets nobody in: the inviter's owner is asked instead (8), or nobody
+is, where the owner refuses all strangers (5). Another invite takes its place at once.
+Your node goes on asking until the invite expires; the same command again shows what
+came of it.`,
 		Example: "  amesh join amesh1qx9g3c7awsylr90a2tdj6096t4ev5ecfhuwegysm7d6gsqd5pah4c --name travel-bot\n" +
 			"  amesh join - --wait",
 		Args: withID("an invite", words(1, 200, "an invite")),

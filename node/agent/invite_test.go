@@ -15,6 +15,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/content"
 	"amesh/internal/store"
+	"amesh/knock"
 	"amesh/node/api"
 )
 
@@ -269,6 +270,134 @@ func TestInviteThatDoesNotFit(t *testing.T) {
 			}
 			if k := knockOf(t, bob, ann); k.Rule != c.rule || k.Remark != c.remark {
 				t.Errorf("rule %q, remark %q", k.Rule, k.Remark)
+			}
+			if c.state == api.JoinAccepted {
+				return
+			}
+			if j := join(t, ann, invite(t, bob, api.InviteRequest{}).Text); j.State != api.JoinAccepted || j.Repeated {
+				t.Errorf("a fresh one after it: %+v", j)
+			}
+		})
+	}
+}
+
+// An agent whose knock waits for the inviter's owner is let in at once by an invite that
+// fits: the knock with the secret takes the place of the one without.
+func TestInviteOvertakesAPendingKnock(t *testing.T) {
+	revoked := func(t *testing.T, _ *world, ann, bob *person) {
+		v := invite(t, bob, api.InviteRequest{})
+		if _, err := bob.RevokeInvite(t.Context(), v.ID); err != nil {
+			t.Fatal(err)
+		}
+		if j := join(t, ann, v.Text); j.State != api.JoinDeciding || j.Repeated {
+			t.Fatalf("a revoked invite: %+v", j)
+		}
+		if k := knockOf(t, bob, ann); k.State != "pending" || k.Remark != "invite: revoked" {
+			t.Fatalf("bob's owner sees %+v", k)
+		}
+	}
+	for name, c := range map[string]struct {
+		pending func(t *testing.T, w *world, ann, bob *person)
+		remarks []string // of the knocks that were overtaken
+	}{
+		"of a message": {func(*testing.T, *world, *person, *person) {}, []string{""}},
+		"of a message, after a restart": {func(t *testing.T, w *world, ann, _ *person) {
+			restart(t, w, ann)
+		}, []string{""}},
+		"of a revoked invite": {revoked, []string{"", "invite: revoked"}},
+		"of an invite that is used up": {func(t *testing.T, w *world, ann, bob *person) {
+			v := invite(t, bob, api.InviteRequest{})
+			join(t, w.person("cid", "ask"), v.Text)
+			if j := join(t, ann, v.Text); j.State != api.JoinDeciding {
+				t.Fatalf("%+v", j)
+			}
+		}, []string{"", "invite: used up"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ann, bob := w.person("ann", "ask"), w.person("bob", "ask")
+			m := w.send(ann, bob, "may I?", api.StateAccepted)
+			until(t, ann, "bob's owner is asked", func() bool {
+				s := sessionsOf(t, ann, bob)
+				return len(s) == 1 && s[0].Ask == knock.AskDeciding
+			})
+			c.pending(t, w, ann, bob)
+			v := invite(t, bob, api.InviteRequest{})
+			if j := join(t, ann, v.Text); j.State != api.JoinAccepted || j.Repeated {
+				t.Fatalf("%+v", j)
+			}
+			if got := w.take(bob, 1)[0]; got.ID != m.ID || string(got.Body) != "may I?" {
+				t.Errorf("%+v", got)
+			}
+			overtaken(t, bob, ann, v, c.remarks)
+		})
+	}
+}
+
+// overtaken checks what an owner sees of a guest whose earlier knocks waited for it.
+func overtaken(t *testing.T, p, guest *person, v api.Invite, remarks []string) {
+	t.Helper()
+	list, err := p.Knocks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	let, over := 0, []string{}
+	for _, k := range list {
+		switch {
+		case k.Peer != guest.AMID():
+		case k.State == "accepted" && k.Rule == "invite/"+v.ID:
+			let++
+		case k.State == "expired":
+			over = append(over, k.Remark)
+		default:
+			t.Errorf("the owner sees %+v", k)
+		}
+	}
+	slices.Sort(over)
+	if let != 1 || !slices.Equal(over, remarks) {
+		t.Errorf("%d let in by the invite, overtaken %q, want %q", let, over, remarks)
+	}
+	invites, err := p.Invites()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(invites, func(got api.Invite) bool { return got.ID == v.ID })
+	if i < 0 || invites[i].Left != 0 || len(invites[i].Guests) != 1 || invites[i].Guests[0].AMID != guest.AMID() {
+		t.Errorf("invites are %+v", invites)
+	}
+}
+
+// What the inviter's owner says to a knock that the guest gave up for an invite changes
+// nothing for the invite.
+func TestOwnerAnswersAKnockThatAnInviteOvertook(t *testing.T) {
+	for _, approve := range []bool{true, false} {
+		t.Run(fmt.Sprintf("approved %t", approve), func(t *testing.T) {
+			w := newWorld(t)
+			ann, bob := w.person("ann", "ask"), w.person("bob", "ask")
+			m := w.send(ann, bob, "may I?", api.StateAccepted)
+			until(t, ann, "bob's owner is asked", func() bool {
+				s := sessionsOf(t, ann, bob)
+				return len(s) == 1 && s[0].Ask == knock.AskDeciding
+			})
+			old := sessionsOf(t, ann, bob)[0].Sid
+			w.sb.only(func(e Envelope) bool { return !e.Knock })
+			j, err := ann.Join(t.Context(), api.JoinRequest{Invite: invite(t, bob, api.InviteRequest{}).Text})
+			if err != nil || j.State != api.JoinWaiting {
+				t.Fatalf("%+v, %v", j, err)
+			}
+			if _, err := bob.Decide(t.Context(), knockOf(t, bob, ann).ID, approve, api.DecideRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			until(t, ann, "the owner's word came", func() bool {
+				return !slices.ContainsFunc(sessionsOf(t, ann, bob), func(s *session) bool { return s.Sid == old && !s.accepted() })
+			})
+			w.sb.only(func(Envelope) bool { return true })
+			until(t, ann, "the invite let in", func() bool {
+				j, err := ann.joinView(bob.AMID())
+				return err == nil && j.State == api.JoinAccepted
+			})
+			if got := w.take(bob, 1)[0]; got.ID != m.ID {
+				t.Errorf("%+v", got)
 			}
 		})
 	}

@@ -211,9 +211,10 @@ func (c *clerk) join(v *identity.Invite, name string) (api.Join, error) {
 func (c *clerk) wishFor(v *identity.Invite, row joinRow, name string) (api.Join, error) {
 	b := c.begin()
 	if s := c.asked(); s != nil {
-		// It was made without the invite, and would only be in the way.
+		// It was made without this invite, and would only be in the way, also where the
+		// peer's owner is being asked because of it: there the next one takes its place.
 		s = b.session(s)
-		next, _, err := s.Ask.Next(knock.TooOld)
+		next, _, err := s.Ask.Next(knock.AskExpired)
 		if err != nil {
 			return api.Join{}, err
 		}
