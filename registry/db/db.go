@@ -27,6 +27,12 @@ var (
 	ErrNewer = errors.New("the database was written by a newer version of amesh")
 	// ErrURL reports a database URL that cannot be right.
 	ErrURL = errors.New("database URL")
+	// ErrDamaged reports an SQLite file that is none, or is broken inside.
+	ErrDamaged = errors.New("the database is damaged")
+	// ErrFile reports an SQLite file that cannot be opened or brought up to date. The
+	// system's reason is in the error too, where it is known: fs.ErrPermission,
+	// syscall.ENOSPC.
+	ErrFile = errors.New("the database file cannot be used")
 )
 
 // DB is an open database. It is safe for concurrent use.
@@ -37,8 +43,8 @@ type DB struct {
 
 // Open opens the database at a URL, postgres://… or sqlite://PATH or the path of an
 // SQLite file, makes it if it is a file that is not there, and brings its tables up to
-// date; several processes may do so at the same time. It returns ErrURL, ErrNewer, or
-// an error for which Unavailable is true and which may pass.
+// date; several processes may do so at the same time. It returns ErrURL, ErrNewer,
+// ErrDamaged, ErrFile, or an error for which Unavailable is true and which may pass.
 func Open(ctx context.Context, url string) (*DB, error) {
 	if err := CheckURL(url); err != nil {
 		return nil, err
@@ -112,7 +118,8 @@ func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	return d.run(ctx, d.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, fn)
 }
 
-func (d *DB) run(ctx context.Context, pool *sql.DB, o *sql.TxOptions, fn func(*Tx) error) error {
+func (d *DB) run(ctx context.Context, pool *sql.DB, o *sql.TxOptions, fn func(*Tx) error) (err error) {
+	defer func() { err = damage(err) }()
 	tx, err := pool.BeginTx(ctx, o)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

@@ -32,7 +32,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, err
 	}
 	if err := migrateSQLite(ctx, path); err != nil {
-		return nil, err
+		return nil, fileTrouble(path, err)
 	}
 	d := &DB{}
 	if d.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
