@@ -42,6 +42,10 @@ type Config struct {
 	// on one database have the same root key. Without one nobody is more than anonymous,
 	// and lists are signed with a key that ends with the Server.
 	Issuer *certificate.Issuer
+	// KeepIssuer, where it is set, writes the Issuer's key to where it is found again. It
+	// is called when no other key belongs to the database, before this one does, and
+	// possibly several times.
+	KeepIssuer func() error
 	// OAuth says who may vouch for agents; the zero value: nobody.
 	OAuth oauth.Config
 	// Resolvers find the records that prove the domains of organisations; nil: no

@@ -64,7 +64,10 @@ func (s *Server) openTrust(ctx context.Context, d *db.DB) error {
 			return fmt.Errorf("%w: it has %s, this instance %s; give it the key file of the instance that was there first, with --key",
 				ErrRoot, base64.StdEncoding.EncodeToString(first), mine.Text())
 		}
-		return nil
+		if s.cfg.KeepIssuer == nil {
+			return nil
+		}
+		return s.cfg.KeepIssuer()
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"amesh/node/api"
 	"amesh/node/backup"
 	"amesh/node/httpapi"
+	"amesh/registry"
 	"amesh/registry/db"
 	"amesh/relay/admin"
 	"amesh/relay/ban"
@@ -89,6 +90,7 @@ const (
 	roomHint        = "make room on the disk"
 	portHint        = "give another port, or 0 for a free one"
 	stateKeyHint    = "put state.key back from where the state is from; if it is lost, move state/ away and start anew: its mail and sessions are lost, the agent is not"
+	registryKeyHint = "put the key file of this database back from a backup, or name it with --key; if it is lost, move the database away too and start with an empty one"
 )
 
 // causes says how the errors of our own packages end; the first that is in the
@@ -131,6 +133,8 @@ var causes = []struct {
 	{store.ErrPoisoned, exitStorage, "storage_failed", diskHint},
 	{mailbox.ErrBroken, exitStorage, "storage_failed", diskHint},
 	{db.ErrNewer, exitStorage, "state_too_new", "use the newer amesh; nothing was changed"},
+	{db.ErrDamaged, exitStorage, "database_damaged", "put the database file back from a backup, or move it and its -wal away to start with an empty one; nothing was changed"},
+	{registry.ErrRoot, exitStorage, "registry_key_other", registryKeyHint},
 	{db.ErrURL, exitUsage, "database_url", "write it like postgres://USER@HOST/NAME or sqlite:///var/lib/amesh/registry.db"},
 	{admin.ErrNoRelay, exitDaemon, "no_relay", "start it with amesh relay, or give the --data of the one that runs"},
 	{admin.ErrRefused, exitFailed, "refused", "give it what it asks for; amesh help relay has examples"},
@@ -147,6 +151,7 @@ var causes = []struct {
 	{syscall.ENOTDIR, exitUsage, "not_a_folder", "give another folder"},
 	{fs.ErrNotExist, exitNotFound, "no_such_file", "look at the path: the file, or a folder on the way to it, is not there"},
 	{fs.ErrPermission, exitUnauthorized, "permission", "name a place that this user may use, or let it with chown or chmod"},
+	{db.ErrFile, exitStorage, "database_file", "give another --data or --database, or look at the disk and the system's log"},
 }
 
 // explain finds out how an error is shown.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -80,11 +83,11 @@ func openProof(cfg *registry.Config, o proofOptions) error {
 	if err := os.MkdirAll(filepath.Dir(o.key), 0o700); err != nil {
 		return err
 	}
-	key, err := identity.LoadNodeKey(o.key, rand.Reader)
+	key, keep, err := openRegistryKey(o.key)
 	if err != nil {
-		return fmt.Errorf("the registry's key: %w", err)
+		return err
 	}
-	cfg.Issuer = certificate.NewIssuer(key, rand.Reader, time.Now)
+	cfg.Issuer, cfg.KeepIssuer = certificate.NewIssuer(key, rand.Reader, time.Now), keep
 	cfg.OAuth, cfg.KnownDomains = o.oauth, o.knownDomains
 	if len(o.resolvers) > 0 {
 		cfg.Resolvers, err = organization.NewResolvers(o.resolvers)
@@ -97,4 +100,41 @@ func openProof(cfg *registry.Config, o proofOptions) error {
 	}
 	cfg.Resolvers = r
 	return nil
+}
+
+// openRegistryKey reads the key that signs certificates. Where there is no file it makes
+// a key, and keep writes it: not before the database is known to have no other one,
+// whose file was then lost.
+func openRegistryKey(path string) (key identity.PrivateKey, keep func() error, err error) {
+	_, err = os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = identity.GenerateKey(rand.Reader)
+		return key, func() error { return keepRegistryKey(path, key) }, err
+	}
+	key, err = identity.LoadNodeKey(path, rand.Reader)
+	return key, nil, registryKeyProblem(err)
+}
+
+// keepRegistryKey writes a key that openRegistryKey made, once. Another process may have
+// written its own meanwhile.
+func keepRegistryKey(path string, key identity.PrivateKey) error {
+	kept, err := identity.LoadNodeKey(path, bytes.NewReader(key.Seed()))
+	if err != nil {
+		return registryKeyProblem(err)
+	}
+	if kept.Public() != key.Public() {
+		return fmt.Errorf("%w: %s was written meanwhile", registry.ErrRoot, path)
+	}
+	return nil
+}
+
+// registryKeyProblem is an error of reading the file, with what there is to do.
+func registryKeyProblem(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, identity.ErrKeyFile):
+		return (&failure{exit: exitStorage, code: "registry_key_damaged", message: fmt.Sprintf("the registry's key: %v", err)}).next(registryKeyHint)
+	}
+	return fmt.Errorf("the registry's key: %w", err)
 }
