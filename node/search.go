@@ -349,7 +349,7 @@ func (m *mesh) SetCard(ctx context.Context, agent string, said api.CardContent) 
 		return api.Card{}, api.Problemf(http.StatusConflict, api.CodeRevoked, "the agent's own key was revoked").
 			WithHint("use the agent that took its place; `amesh key show` names it")
 	case err != nil:
-		return api.Card{}, err
+		return api.Card{}, r.agent.StorageProblem(err)
 	}
 	m.republish()
 	m.registries.refresh()

@@ -52,8 +52,13 @@ func (a *Agent) SignCard(ctx context.Context, said api.CardContent) ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("card of %s: %w", a.Name, err)
 	}
+	a.spaceTrouble(false)
 	return raw, nil
 }
+
+// StorageProblem is an error of the store, such as SignCard returns, as the owner is
+// told of it; another error is returned as it is.
+func (a *Agent) StorageProblem(err error) error { return a.storageProblem(err) }
 
 // ExchangeKey is the public exchange key of the newest bundle.
 func (a *Agent) ExchangeKey() [identity.ExchangeKeySize]byte {

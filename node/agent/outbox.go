@@ -187,7 +187,7 @@ func (a *Agent) storageProblem(err error) error {
 	case errors.Is(err, store.ErrNoSpace):
 		a.spaceTrouble(true)
 		return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "the disk is full; nothing was stored").
-			WithHint("make room and send again")
+			WithHint("make room and try again")
 	case errors.Is(err, store.ErrPoisoned):
 		a.fail(err)
 		return api.Problemf(http.StatusInternalServerError, api.CodeStorage, "storage failed; the node stops to protect its data").
