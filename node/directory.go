@@ -88,6 +88,7 @@ func (m *mesh) named(ctx context.Context, of *room, who string) (identity.AMID, 
 	seen := make(map[identity.AMID]bool)
 	for _, l := range m.registries.all() {
 		page, err := l.client.Search(ctx, rwire.SearchQuery{Q: who, Limit: 50})
+		l.heard(err)
 		if err != nil {
 			continue // another one may know
 		}
@@ -169,6 +170,7 @@ func (m *mesh) lookUpRegistries(ctx context.Context, l *api.Lookup) {
 		wg.Go(func() {
 			s := said{line: line}
 			s.agent, s.err = line.client.Lookup(ctx, l.AMID)
+			line.heard(s.err)
 			s.card, s.cardErr = line.client.Card(ctx, l.AMID)
 			s.gone, s.goneErr = line.client.Revocation(ctx, l.AMID)
 			all[i] = s

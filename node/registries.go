@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,13 +24,18 @@ const (
 	// tendEvery is the time between two looks at whether a registry has all that it
 	// should have; a change is told at once.
 	tendEvery = 10 * time.Minute
+	// lookEvery is the time between two questions whether a registry is there, so that the
+	// owner of an idle node hears when it is not.
+	lookEvery = time.Minute
 	// presenceEvery is how often a registry is told that an agent is there.
 	presenceEvery = 30 * time.Minute
 	// awayTime is how long the end of the node may take for telling that it ends.
 	awayTime = time.Second
-	// againFirst is the pause after a call that failed; it doubles up to againMost.
+	// againFirst is the pause after a call that failed; it doubles up to againMost, and up to
+	// awayMost where the registry is not there at all: its owner waits for it to be back.
 	againFirst = 5 * time.Second
 	againMost  = 10 * time.Minute
+	awayMost   = 30 * time.Second
 	// refusedRest is the pause after a registry said no, which trying again soon does
 	// not change.
 	refusedRest = time.Hour
@@ -79,6 +85,7 @@ type registryLine struct {
 	book     *registryBook
 	warnings *warnings
 	poke     chan struct{}
+	back     chan struct{} // it answered somebody, while it was believed to be away
 	served   servedKeys
 	vouching vouching
 
@@ -86,6 +93,7 @@ type registryLine struct {
 	state      string // of api.Registry
 	since      time.Time
 	err        error
+	next       time.Time // when it is tried again, zero while it works
 	enrolments map[identity.AMID]*enrolment
 	cursor     int64 // up to which keys that left were looked at
 }
@@ -126,7 +134,7 @@ func newRegistries(urls []string, legacy bool, book *registryBook, house registr
 		}
 		one := &registryLine{
 			registryHouse: house, client: c, book: book, warnings: &warnings{url: url, log: house.log}, poke: make(chan struct{}, 1),
-			state: "trying", since: house.clock(), enrolments: make(map[identity.AMID]*enrolment),
+			back: make(chan struct{}, 1), state: "trying", since: house.clock(), enrolments: make(map[identity.AMID]*enrolment),
 		}
 		one.log = house.log.With("registry", url)
 		all.lines = append(all.lines, one)
@@ -152,10 +160,15 @@ func (r *registries) close() {
 // refresh has every registry looked after soon.
 func (r *registries) refresh() {
 	for _, l := range r.all() {
-		select {
-		case l.poke <- struct{}{}:
-		default:
-		}
+		kick(l.poke)
+	}
+}
+
+// kick sends a signal, unless one waits already.
+func kick(signal chan<- struct{}) {
+	select {
+	case signal <- struct{}{}:
+	default:
 	}
 }
 
@@ -196,6 +209,9 @@ func (l *registryLine) status() api.Registry {
 	if l.err != nil {
 		s.Error = l.err.Error()
 	}
+	if next := l.next; !next.IsZero() {
+		s.NextTry = &next
+	}
 	for _, e := range l.enrolments {
 		if e.registered {
 			s.Registered++
@@ -223,7 +239,9 @@ func (l *registryLine) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := time.Duration(0)
+	var tended time.Time
 	for {
+		whole := true
 		select {
 		case <-ctx.Done():
 			l.leave(ctx)
@@ -232,23 +250,76 @@ func (l *registryLine) run(ctx context.Context) error {
 			if pause > 0 {
 				continue // it does not answer: when it does, all is told
 			}
+		case <-l.back:
 		case <-timer.C:
+			whole = pause > 0 || time.Since(tended) >= tendEvery
 		}
-		err := l.tend(ctx)
+		err := l.round(ctx, whole)
 		if isStorage(err) {
 			return err
 		}
 		if ctx.Err() != nil {
 			continue
 		}
+		if whole {
+			tended = time.Now()
+		}
 		l.note(err)
 		pause = l.wait(err, pause)
-		rest := pause
-		if rest == 0 {
-			rest = tendEvery
-		}
-		timer.Reset(rest + rand.N(rest/4)) // so that not all nodes come at once
+		rest := cmp.Or(pause, lookEvery)
+		rest += rand.N(rest / 4) // so that not all nodes come at once
+		l.trySoon(pause > 0, rest)
+		timer.Reset(rest)
 	}
+}
+
+// round is one look at the registry: whether it is there or, as a whole, also whether it
+// has all that it should have.
+func (l *registryLine) round(ctx context.Context, whole bool) error {
+	if whole {
+		return l.tend(ctx)
+	}
+	if _, err := l.client.Health(ctx); isAway(err) {
+		return err
+	}
+	return nil // a no is an answer too
+}
+
+// trySoon keeps for the owner when a registry that does not work is tried again.
+func (l *registryLine) trySoon(again bool, rest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = time.Time{}
+	if again {
+		l.next = l.clock().Add(rest)
+	}
+}
+
+// isAway reports that the registry does not work at all just now.
+func isAway(err error) bool {
+	no, _ := errors.AsType[*client.StatusError](err)
+	return errors.Is(err, client.ErrUnreachable) || no != nil && no.Status >= 500
+}
+
+// heard takes what became of a question to the registry that somebody waits for: the
+// owner learns of it in the status, and the registry is looked after at once.
+func (l *registryLine) heard(err error) {
+	l.mu.Lock()
+	state, last := l.state, l.err
+	l.mu.Unlock()
+	switch {
+	case isAway(err) && state != "refused":
+		l.note(err)
+		kick(l.poke)
+	case state == "failing" && errors.Is(last, client.ErrUnreachable) && answered(err):
+		kick(l.back)
+	}
+}
+
+// answered reports a result that only a registry which is there can give.
+func answered(err error) bool {
+	no, _ := errors.AsType[*client.StatusError](err)
+	return err == nil || no != nil
 }
 
 // wait is the pause before a registry that failed is tried again, 0 for one that works.
@@ -262,7 +333,11 @@ func (l *registryLine) wait(err error, last time.Duration) time.Duration {
 	case no != nil && no.RetryAfter > 0:
 		return min(max(no.RetryAfter, againFirst), refusedRest)
 	}
-	return min(max(2*last, againFirst), againMost)
+	most := againMost
+	if isAway(err) {
+		most = awayMost
+	}
+	return min(max(2*last, againFirst), most)
 }
 
 // barred tells what trying again soon cannot change.

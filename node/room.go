@@ -94,7 +94,9 @@ func (m *mesh) shelves() []shelf {
 
 // Find implements book.
 func (l *registryLine) Find(ctx context.Context, peer identity.AMID) (*identity.AgentRecord, error) {
-	return l.client.Record(ctx, peer)
+	rec, err := l.client.Record(ctx, peer)
+	l.heard(err)
+	return rec, err
 }
 
 var _ agent.Directory = (*finder)(nil)

@@ -42,7 +42,10 @@ func (m *mesh) Search(ctx context.Context, agent string, q api.SearchQuery) (api
 	answers := make([]answer, len(lines)+2)
 	var wg sync.WaitGroup
 	for i, l := range lines {
-		wg.Go(func() { answers[i] = l.search(ctx, q) })
+		wg.Go(func() {
+			answers[i] = l.search(ctx, q)
+			l.heard(answers[i].err)
+		})
 	}
 	wg.Go(func() { answers[len(lines)] = m.searchDHT(ctx, q) })
 	answers[len(lines)+1] = m.searchLAN(q)

@@ -140,6 +140,9 @@ func registryState(r api.Registry) string {
 	if len(r.Warnings) > 0 {
 		words = append(words, count(len(r.Warnings), "warning"))
 	}
+	if r.NextTry != nil {
+		words = append(words, "next try in "+max(time.Until(*r.NextTry).Truncate(time.Second), 0).String())
+	}
 	return strings.Join(words, ", ")
 }
 

@@ -168,13 +168,14 @@ type Card struct {
 // Registry is a registry that this node uses. State is ok, trying, failing or refused:
 // nothing is done there before the owner looks at it.
 type Registry struct {
-	URL        string    `json:"url"`
-	Kind       string    `json:"kind" enum:"unknown,amesh,legacy" doc:"legacy: of AgentMesh 0.2, which takes signed timestamps only"`
-	State      string    `json:"state" enum:"ok,trying,failing,refused"`
-	Since      time.Time `json:"since"`
-	Error      string    `json:"error,omitempty"`
-	Registered int       `json:"registered" doc:"agents of this node that are registered there"`
-	Warnings   []Warning `json:"warnings,omitempty" doc:"what it said that a signature contradicts"`
+	URL        string     `json:"url"`
+	Kind       string     `json:"kind" enum:"unknown,amesh,legacy" doc:"legacy: of AgentMesh 0.2, which takes signed timestamps only"`
+	State      string     `json:"state" enum:"ok,trying,failing,refused"`
+	Since      time.Time  `json:"since"`
+	Error      string     `json:"error,omitempty"`
+	NextTry    *time.Time `json:"next_try,omitempty" doc:"when a registry that does not work is tried again"`
+	Registered int        `json:"registered" doc:"agents of this node that are registered there"`
+	Warnings   []Warning  `json:"warnings,omitempty" doc:"what it said that a signature contradicts"`
 }
 
 // Warning is something that a registry did which an honest one does not do.
