@@ -45,7 +45,7 @@ func (m metered) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
 	m.r.held += int64(n)
 	all, own := m.s.bodies.hold(prefix.Of(m.r.from), int64(n))
-	if all > m.s.limits.BodiesBytes || own > m.s.limits.BodiesPerAddress && !m.s.exempt(m.r.from) {
+	if all > m.s.limits.BodiesBytes || own > m.s.limits.BodiesPerAddress && !m.s.unlimited(m.r) {
 		return n, errNoRoom
 	}
 	return n, err

@@ -17,7 +17,7 @@ func (s *Server) newcomerSubject() {
 
 // mayCome counts an agent that the registry does not know yet, once for each request.
 func (s *Server) mayCome(r *request) error {
-	if r.counted || s.exempt(r.from) {
+	if r.counted || s.unlimited(r) {
 		return nil
 	}
 	if !s.newcomers.Take(r.from, 1, r.now) {
