@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"amesh/registry/db"
@@ -23,7 +24,7 @@ func (s *Server) alive(*request) (reply, error) {
 	return reply{body: map[string]string{"status": "ok"}}, nil
 }
 
-// health also asks the database.
+// health also asks the database, and whether it takes what is written.
 func (s *Server) health(r *request) (reply, error) {
 	if r.db == nil {
 		return reply{status: http.StatusServiceUnavailable, body: wire.Starting{
@@ -31,6 +32,9 @@ func (s *Server) health(r *request) (reply, error) {
 		}}, nil
 	}
 	n, err := s.count(r.Context(), r.db, r.now)
+	if err == nil {
+		err = s.touched.now(r.Context(), s, r)
+	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -42,6 +46,30 @@ func (s *Server) health(r *request) (reply, error) {
 func (s *Server) stats(r *request) (reply, error) {
 	n, err := s.count(r.Context(), r.db, r.now)
 	return reply{body: n}, err
+}
+
+// touched is whether the database took the last thing that was written to see if it does:
+// one on a full disk can still be read.
+type touched struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// now writes again when the last time is over. Everybody may ask, so one does it for
+// all, and none that goes away ends it for the others.
+func (t *touched) now(ctx context.Context, s *Server, r *request) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.at.IsZero() && r.now.Sub(t.at).Abs() < s.limits.StatsLife {
+		return t.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.AnswerWait)
+	defer cancel()
+	t.err = r.db.Write(ctx, func(tx *db.Tx) error { return tx.Touch(r.now) })
+	t.at = r.now
+	s.storageResult(t.err)
+	return t.err
 }
 
 // counted are numbers, and from when they are.

@@ -79,6 +79,7 @@ type Server struct {
 	drained   *prefix.Rate // the agents that they are taken from
 	counted   atomic.Pointer[counted]
 	leading   atomic.Pointer[leaders]
+	touched   touched
 
 	finding finding
 	bodies  bodies

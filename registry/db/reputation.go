@@ -1,6 +1,7 @@
 package db
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -274,6 +275,16 @@ func (t *Tx) Value(name string, offer []byte) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return value, nil
+}
+
+// Touch writes the time and nothing else: what it is for is whether that goes well.
+func (t *Tx) Touch(now time.Time) error {
+	_, err := t.Exec("INSERT INTO registry_values (name, value) VALUES ('touched', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+		binary.BigEndian.AppendUint64(nil, uint64(Micros(now))))
+	if err != nil {
+		return fmt.Errorf("touch: %w", err)
+	}
+	return nil
 }
 
 // ForgetTrust removes what an agent said and what was said of its sessions, and takes
