@@ -128,6 +128,14 @@ func TestInviteSurvivesItsWay(t *testing.T) {
 		"a web link":            "https://example.org/join#" + text,
 		"a full stop":           text + ".",
 		"in brackets":           "(" + text + ")",
+		"in angle brackets":     "<" + text + "> is it",
+		"a sentence behind it":  text + " tell me when you are in",
+		"words of its letters":  text + " le sexe\nzut",
+		"a letter glued to it":  text + "bis",
+		"a quoted mail":         "> Hello,\n> amesh join " + strings.ReplaceAll(wrapped.String(), "\r\n  ", "\r\n> ") + "\n> \n> Bob",
+		"all that was printed": text + "\n\x1b[7m█▀▀▀█ ▄\x1b[0m\ninvite 7f3a2b1c: lets in 1 agent, until 2030-01-01 10:00:00; hand it over like a key\n" +
+			"the other side:  amesh join amesh1…\n",
+		"all but the code": text + "\ninvite 7f3a2b1c: lets in 1 agent\nthe other side:  amesh join amesh1…\n",
 	} {
 		if _, err := ReadInvite(s); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -20,9 +20,20 @@ const (
 	checksumSize   = 6
 	bech32mConst   = 0x2bc830a3
 	maxInviteText  = len(inviteMark) + (MaxInviteSize*8+4)/5 + checksumSize
-	// maxInvitePaste is how much of what somebody pasted is looked at, in bytes.
-	maxInvitePaste = 4 * maxInviteText
+	// MaxInvitePaste is how long a text ReadInvite looks at, in bytes.
+	MaxInvitePaste = 4 * maxInviteText
 )
+
+// InviteAround cuts out of a longer text what ReadInvite is to look at: from the first
+// mark of an invite on. It returns nothing where there is no mark.
+func InviteAround(text string) string {
+	for at := range len(text) - len(inviteMark) + 1 {
+		if strings.EqualFold(text[at:at+len(inviteMark)], inviteMark) {
+			return strings.ToValidUTF8(text[at:min(len(text), at+MaxInvitePaste)], "")
+		}
+	}
+	return ""
+}
 
 // InviteText writes the signed bytes of an invite as text. For a QR code it may be
 // written in capitals.
@@ -59,45 +70,56 @@ var (
 	errWholeOnly = errors.New("the last character is wrong: copy it again")
 )
 
+// inviteBytes reads the five-bit values behind the mark up to where the checksum holds, at
+// the end of a word: what somebody copied along behind the invite has letters too.
 func inviteBytes(text string) ([]byte, error) {
-	if len(text) > maxInvitePaste {
+	if len(text) > MaxInvitePaste {
 		return nil, errTooLong
 	}
-	values, err := inviteValues(text)
-	if err != nil {
-		return nil, err
-	}
-	if len(values) <= checksumSize {
-		return nil, errCut
-	}
-	if polymod(append(expandMark(), values...)) != bech32mConst {
-		return nil, errMistyped
-	}
-	return fromFives(values[:len(values)-checksumSize])
-}
-
-// inviteValues are the five-bit values behind the mark. Spaces, line breaks and
-// characters without a width may stand between them; what else follows is not part of
-// the invite.
-func inviteValues(text string) ([]byte, error) {
-	text = strings.ToLower(text)
-	_, rest, found := strings.Cut(text, inviteMark)
+	_, rest, found := strings.Cut(strings.ToLower(text), inviteMark)
 	if !found {
 		return nil, errNoInvite
 	}
-	var values []byte
-	for _, r := range rest {
-		switch i := strings.IndexRune(inviteAlphabet, r); {
-		case i >= 0:
-			values = append(values, byte(i))
-		case unicode.IsSpace(r), unicode.Is(unicode.Cf, r):
-		case unicode.IsLetter(r), unicode.IsDigit(r):
-			return nil, fmt.Errorf("the character %q, the %dth behind amesh1, occurs in no invite: copy it again", r, len(values)+1)
-		default:
-			return values, nil
+	values, ends, strange := inviteValues(rest)
+	for _, end := range ends {
+		if end > checksumSize && polymod(append(expandMark(), values[:end]...)) == bech32mConst {
+			return fromFives(values[:end-checksumSize])
 		}
 	}
-	return values, nil
+	switch {
+	case strange != nil:
+		return nil, strange
+	case len(values) <= checksumSize:
+		return nil, errCut
+	}
+	return nil, errMistyped
+}
+
+// inviteValues are the five-bit values of a text, no more than an invite has, and behind
+// how many of them the invite may end. Spaces, line breaks, the > of a quoted mail and
+// characters without a width may stand between them; anything else ends them. The error
+// names the letter or digit that did.
+func inviteValues(text string) (values []byte, ends []int, err error) {
+	for _, r := range text {
+		i := strings.IndexRune(inviteAlphabet, r)
+		switch {
+		case i >= 0 && len(values) == maxInviteText-len(inviteMark):
+			return values, ends, errTooLong
+		case i >= 0:
+			values = append(values, byte(i))
+			continue
+		case len(ends) == 0 || ends[len(ends)-1] != len(values):
+			ends = append(ends, len(values))
+		}
+		switch {
+		case unicode.IsSpace(r), unicode.Is(unicode.Cf, r), r == '>':
+		case unicode.IsLetter(r), unicode.IsDigit(r):
+			return values, ends, fmt.Errorf("the character %q, the %dth behind amesh1, occurs in no invite: copy it again", r, len(values)+1)
+		default:
+			return values, ends, nil
+		}
+	}
+	return values, append(ends, len(values)), nil
 }
 
 func toFives(raw []byte) []byte {

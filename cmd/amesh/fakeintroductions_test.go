@@ -12,6 +12,7 @@ type fakeHost struct {
 	invites []api.Invite
 	asked   []api.InviteRequest
 	join    api.Join
+	joinErr error
 	joins   []api.JoinRequest
 }
 
@@ -34,7 +35,7 @@ func (f *fakeNode) RevokeInvite(_ context.Context, _, id string) (api.Invite, er
 
 func (f *fakeNode) Join(_ context.Context, _ string, r api.JoinRequest) (api.Join, error) {
 	f.joins = append(f.joins, r)
-	return f.join, nil
+	return f.join, f.joinErr
 }
 
 func (f *fakeNode) Contact(_ context.Context, _, text string) (api.Contact, error) {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"amesh/identity"
 	"amesh/node/api"
 )
 
@@ -140,6 +143,30 @@ func TestJoinFromStandardInput(t *testing.T) {
 		if r := runFake(t, n, nil, args...); r.exit != exitUsage {
 			t.Errorf("%v: %+v", args, r)
 		}
+	}
+}
+
+// All that "amesh invite" prints may be pasted, and only what may be the invite is handed on.
+func TestJoinTakesAPaste(t *testing.T) {
+	n := newFakeNode()
+	n.join = api.Join{Peer: peer(2), State: api.JoinAccepted, Words: []string{"a"}}
+	in := strings.Repeat("█▀ ", 2000) + "\namesh join amesh1qqqq\n" + strings.Repeat("█▀ ", 5000)
+	r := runFake(t, n, func(a *app) { a.in = strings.NewReader(in) }, "join", "-")
+	if r.exit != exitOK || !strings.HasPrefix(n.joins[0].Invite, "amesh1qqqq\n") || len(n.joins[0].Invite) > identity.MaxInvitePaste {
+		t.Errorf("%+v, %d bytes", r, len(n.joins[0].Invite))
+	}
+	if r := runFake(t, n, nil, "join", strings.Repeat("long garbage ", 5000)); r.exit != exitUsage || len(n.joins) != 1 ||
+		!strings.Contains(r.err, "an invite begins with amesh1") || !strings.Contains(r.err, "next: ") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestJoinIsInterrupted(t *testing.T) {
+	n := newFakeNode()
+	n.joinErr = fmt.Errorf("POST: %w", context.Canceled)
+	r := runFake(t, n, nil, "join", "amesh1qqqq", "--wait")
+	if r.exit != exitInterrupted || strings.Contains(r.err, "context") || !strings.Contains(r.err, "next: your node goes on") {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"amesh/identity"
 	"amesh/node/api"
 
 	"github.com/spf13/cobra"
@@ -15,8 +17,9 @@ import (
 // joinRound is how long one question to the node waits, where --wait has no end.
 const joinRound = 10 * time.Minute
 
-// maxInvite is how much of standard input is read for an invite, in bytes.
-const maxInvite = 8 << 10
+// maxInvite is how much of standard input is read for an invite, in bytes: a QR code may
+// be copied along.
+const maxInvite = 64 << 10
 
 func (a *app) joinCommand() *cobra.Command {
 	var name string
@@ -27,7 +30,7 @@ func (a *app) joinCommand() *cobra.Command {
 		Short: "Become a contact of whoever made an invite",
 		Long: `Uses an invite that somebody made with "amesh invite" and handed to you, as an argument
 or on standard input (-), where no other user of this machine sees it. Line breaks and
-what stands in front of amesh1 do no harm. Your agent finds the inviter by the relay in
+what stands around the string do no harm. Your agent finds the inviter by the relay in
 the invite, asks to be let in, and lets the inviter answer; then both are contacts.
 
 The exit code is 0 when you are in, also when you were before; 4 for an invite that
@@ -52,8 +55,15 @@ came of it.`,
 				}
 				r.Invite = string(text)
 			}
+			if r.Invite = identity.InviteAround(r.Invite); r.Invite == "" {
+				return withUsage(cmd, usagef("not an invite: an invite begins with amesh1").next("copy all of what amesh invite printed on the other side"))
+			}
 			return a.ask(func(n api.Backend) error {
 				j, err := joinBy(cmd.Context(), n, a.agent, r)
+				if errors.Is(err, context.Canceled) {
+					return &failure{exit: exitInterrupted, code: "interrupted", message: "not waiting any more",
+						hint: "your node goes on asking until the invite expires; the same command again shows what came of it"}
+				}
 				if err != nil {
 					return err
 				}
