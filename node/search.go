@@ -190,6 +190,10 @@ func (m *mesh) searchDHT(ctx context.Context, q api.SearchQuery) answer {
 	}
 	for _, query := range queries {
 		found, err := m.dht.Search(ctx, query)
+		if err != nil && len(m.node.bootstrap) == 0 {
+			a.name = "" // it was never told of a server
+			return a
+		}
 		if err != nil {
 			a.err = err
 			return a

@@ -65,6 +65,19 @@ func TestSearchThatFindsNobody(t *testing.T) {
 			t.Errorf("%s: exit %d, %s", name, r.exit, r.out)
 		}
 	}
+	n := newFakeNode()
+	n.found.Sources = []api.Source{{Name: "dht", State: "none"}}
+	for _, flags := range [][]string{{"--online"}, {"--tier", "verified"}, {"--min-reputation", "0.5"}} {
+		r := runFake(t, n, nil, append([]string{"search", "--capability", "weather"}, flags...)...)
+		if r.exit != exitFailed || !strings.Contains(r.err, "only a registry can say that") || !strings.Contains(r.err, "--registry URL") {
+			t.Errorf("%v without a registry: %+v", flags, r)
+		}
+		n.found.Sources = []api.Source{{Name: "https://r.example", State: "none"}}
+		if r := runFake(t, n, nil, append([]string{"search", "x"}, flags...)...); r.exit != exitNotFound {
+			t.Errorf("%v with a registry: %+v", flags, r)
+		}
+		n.found.Sources = []api.Source{{Name: "dht", State: "none"}}
+	}
 	for _, args := range [][]string{{"search"}, {"search", " "}, {"search", "x", "--tier", "great"}, {"search", "x", "--min-reputation", "NaN"}, {"search", "x", "--limit", "0"}, {"search", "x", "--limit", "101"}} {
 		if r := runFake(t, newFakeNode(), nil, args...); r.exit != exitUsage {
 			t.Errorf("%v: exit %d", args, r.exit)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -67,6 +68,9 @@ func (a *app) search(ctx context.Context, n api.Backend, q api.SearchQuery) erro
 	switch {
 	case len(found.Items) > 0:
 		return a.show(found, func(w io.Writer) { writeHits(w, found) })
+	case registriesOnly(q) && !anyRegistry(found.Sources):
+		return &failure{exit: exitFailed, code: "no_source", message: "--online, --tier and --min-reputation: only a registry can say that, and the node has none",
+			data: found, hint: "give it one: amesh up --registry URL"}
 	case answered:
 		return &failure{exit: exitNotFound, code: string(api.CodeNotFound), message: "nobody was found", data: found,
 			hint: "try fewer words, or the beginning of a capability: amesh search --capability travel"}
@@ -75,6 +79,14 @@ func (a *app) search(ctx context.Context, n api.Backend, q api.SearchQuery) erro
 			hint: "name a registry or a DHT server: amesh up --registry URL --bootstrap MULTIADDR"}
 	}
 	return &failure{exit: exitFailed, code: "no_source", message: "nobody answered", data: found, hint: "amesh status shows what does not work"}
+}
+
+// registriesOnly reports that a search asks for what no card says.
+func registriesOnly(q api.SearchQuery) bool { return q.Online || q.Tier != "" || q.MinReputation > 0 }
+
+// anyRegistry reports whether a registry was asked; those go by their URL.
+func anyRegistry(sources []api.Source) bool {
+	return slices.ContainsFunc(sources, func(s api.Source) bool { return strings.Contains(s.Name, "://") })
 }
 
 // nameSilent says whom the answer is without, and reports whether anybody answered.
