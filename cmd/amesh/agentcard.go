@@ -74,7 +74,7 @@ category is the first word of its id.`,
 			case len(args) == 0:
 				c, err := o.content()
 				if err != nil {
-					return err
+					return withUsage(cmd, err)
 				}
 				return a.putCard(cmd.Context(), c)
 			}
@@ -92,8 +92,20 @@ category is the first word of its id.`,
 	return cmd
 }
 
-func (o cardOptions) content() (api.CardContent, error) {
+// How long the texts of a card may be, in bytes.
+const (
+	longestCardName = 64
+	longestCardText = 1024
+)
+
+func (o cardOptions) content() (api.CardContent, *failure) {
 	c := api.CardContent{Name: o.name, Description: o.description}
+	switch {
+	case len(o.name) > longestCardName:
+		return c, usagef("--name has %d bytes, want at most %d", len(o.name), longestCardName)
+	case len(o.description) > longestCardText:
+		return c, usagef("--description has %d bytes, want at most %d", len(o.description), longestCardText)
+	}
 	for _, id := range o.capabilities {
 		category, _, _ := strings.Cut(id, "/")
 		one := identity.Capability{ID: id, Category: category}

@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// longestLabel is how long a label of an invite may be, in letters.
+const longestLabel = 100
+
 // inviting is what the flags of invite say.
 type inviting struct {
 	intents         []string
@@ -59,6 +62,9 @@ func (o *inviting) request(cmd *cobra.Command) (api.InviteRequest, error) {
 	r := api.InviteRequest{
 		Intents: o.intents, Uses: o.uses, Label: o.label, Limits: api.SessionLimits{Messages: o.messages},
 		ExpiresSeconds: int64(time.Duration(o.expires).Seconds()), GrantSeconds: int64(time.Duration(o.lasts).Seconds()),
+	}
+	if f := atMost("--label", o.label, longestLabel); f != nil {
+		return r, withUsage(cmd, f)
 	}
 	switch {
 	case o.uses < 1 || o.uses > api.MostInviteUses:

@@ -21,6 +21,9 @@ const joinRound = 10 * time.Minute
 // be copied along.
 const maxInvite = 64 << 10
 
+// longestContact is how long the name of a contact may be, in letters.
+const longestContact = 64
+
 func (a *app) joinCommand() *cobra.Command {
 	var name string
 	var patient bool
@@ -44,6 +47,9 @@ came of it.`,
 		Args: withID("an invite", words(1, 200, "an invite")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := api.JoinRequest{Name: name, Patient: patient, TimeoutMS: time.Duration(timeout).Milliseconds()}
+			if f := atMost("--name", name, longestContact); f != nil {
+				return withUsage(cmd, f)
+			}
 			if r.TimeoutMS < 0 {
 				return withUsage(cmd, usagef("--timeout %s: want no less than 0s", time.Duration(timeout)))
 			}

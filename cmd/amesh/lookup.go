@@ -14,6 +14,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// longestWho is how long a name, an AMID or a DID may be, in letters.
+const longestWho = 128
+
 func (a *app) lookupCommand() *cobra.Command {
 	var document bool
 	cmd := &cobra.Command{
@@ -29,6 +32,9 @@ among our contacts, our own agents and at the registries; for the last nobody vo
 			"  amesh lookup \"Travel bot\" --json",
 		Args: oneID("a name, an AMID or a DID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f := atMost("the name", args[0], longestWho); f != nil {
+				return withUsage(cmd, f)
+			}
 			return a.ask(func(n api.Backend) error {
 				l, err := n.Lookup(cmd.Context(), a.agent, args[0], document)
 				if err != nil {

@@ -46,6 +46,14 @@ Whoever could not be asked is named on standard error. Nothing found is exit 4.`
 }
 
 func checkSearch(q api.SearchQuery) *failure {
+	for _, one := range []struct {
+		what, text string
+		most       int
+	}{{"the search", q.Words, 200}, {"--capability", q.Capability, 128}, {"--category", q.Category, 64}} {
+		if f := atMost(one.what, one.text, one.most); f != nil {
+			return f
+		}
+	}
 	switch {
 	case q.Words == "" && q.Capability == "" && q.Category == "":
 		return usagef("nothing to look for: want words, --capability or --category")

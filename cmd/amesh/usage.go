@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,6 +17,14 @@ func withUsage(cmd *cobra.Command, f *failure) *failure {
 		f.hint = cmd.CommandPath() + " --help"
 	}
 	return f
+}
+
+// atMost refuses a text of more than most letters, by the name under which it was given.
+func atMost(what, text string, most int) *failure {
+	if n := utf8.RuneCountInString(text); n > most {
+		return usagef("%s has %d letters, want at most %d", what, n, most)
+	}
+	return nil
 }
 
 // words accepts between min and max arguments.
