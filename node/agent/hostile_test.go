@@ -206,6 +206,24 @@ func TestDiskIsFull(t *testing.T) {
 	}
 }
 
+// T44: what is stored again shows that there is room again, whoever stored it.
+func TestDiskHasRoomAgain(t *testing.T) {
+	w, stores := fragileWorld(t)
+	bob := w.person("bob", "accept")
+	add := func() error {
+		_, err := bob.AddContact(t.Context(), api.ContactRequest{AMID: newKey(t).AMID().String(), Name: "dave"})
+		return err
+	}
+	stores["bob"].full.Store(true)
+	if err := add(); problemCode(err) != api.CodeStorage || !bob.NoSpace() {
+		t.Fatalf("on a full disk: %v, told of it: %t", err, bob.NoSpace())
+	}
+	stores["bob"].full.Store(false)
+	if err := add(); err != nil || bob.NoSpace() {
+		t.Errorf("with room: %v, said to be full: %t", err, bob.NoSpace())
+	}
+}
+
 func problemCode(err error) api.Code {
 	var p *api.Problem
 	if errors.As(err, &p) {

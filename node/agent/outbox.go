@@ -78,6 +78,7 @@ func (a *Agent) submit(ctx context.Context, peer identity.AMID, r api.SendReques
 	if err != nil {
 		return outRow{}, a.storageProblem(err)
 	}
+	a.spaceTrouble(false)
 	a.wake(peer)
 	return row, nil
 }
