@@ -314,12 +314,25 @@ func kept(i *certificate.Issued, organization, issuer, owner string) db.Certific
 	}
 }
 
+// tokenCost is what a verification token costs its address beside the registration, and
+// tokenPause and tokenBurst are how many of them are checked for everybody together:
+// after a burst one in that time.
+const (
+	tokenCost  = 20
+	tokenPause = 2 * time.Second
+	tokenBurst = 60
+)
+
 // checkToken finds out, before the transaction, whose access token a registration
 // carries. One that is not ours to believe changes nothing (AgentMesh §8.5).
 func (s *Server) checkToken(r *request) error {
 	token := r.text("verification_token")
 	if token == "" || s.cfg.Issuer == nil {
 		return nil
+	}
+	// Each asks a provider, in this registry's name and from what it allows us.
+	if !s.unlimited(r) && !s.addresses.Take(r.from, tokenCost, r.now) || !s.tokenChecks.AllowN(r.now, 1) {
+		return tooMany()
 	}
 	p, err := s.signIns.CheckToken(r.Context(), token)
 	if err != nil {

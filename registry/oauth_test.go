@@ -33,6 +33,7 @@ var oauthCases = dbtest.Cases{
 	"an account vouches for so many":             testTooManyAgents,
 	"an account that does not do":                testUnverifiedAccount,
 	"an access token of our own client":          testVerificationToken,
+	"too many access tokens":                     testVerificationTokenRates,
 	"withdrawn":                                  testWithdrawn,
 	"a revoked agent is not vouched for":         testRevokedNotVouched,
 	"who starts over starts anonymous":           testStartOver,
@@ -367,6 +368,20 @@ func testVerificationToken(t *testing.T, at string) {
 		if tier := h.tier(key); tier != c.tier {
 			t.Errorf("%s: tier %s", c.token, tier)
 		}
+	}
+}
+
+// Every token is a question to a provider, in the registry's name.
+func testVerificationTokenRates(t *testing.T, at string) {
+	h := start(t, at, proving(t, newHub()), func(c *Config) {
+		c.Limits = DefaultLimits()
+		c.Limits.AddressBurst = 2 * tokenCost
+	})
+	for n, want := range []int{http.StatusCreated, http.StatusTooManyRequests} {
+		key := testKey(t, byte(n+1))
+		body := profile(key)
+		body["verification_token"] = "nonsense"
+		h.post("/v1/registry/register", key, byTimestamp, body).want(want)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"amesh/registry/db"
 	"amesh/registry/oauth"
 	"amesh/registry/wire"
+
+	"golang.org/x/time/rate"
 )
 
 // Config is what a Server needs.
@@ -77,9 +79,11 @@ type Server struct {
 	agents    *prefix.Rate
 	takers    *prefix.Rate // of one-time prekeys
 	drained   *prefix.Rate // the agents that they are taken from
-	counted   atomic.Pointer[counted]
-	leading   atomic.Pointer[leaders]
-	touched   touched
+	// tokenChecks are the questions to providers about verification tokens.
+	tokenChecks *rate.Limiter
+	counted     atomic.Pointer[counted]
+	leading     atomic.Pointer[leaders]
+	touched     touched
 
 	finding finding
 	bodies  bodies
@@ -131,12 +135,13 @@ func New(cfg Config) (*Server, error) {
 	now := cfg.Clock()
 	s := &Server{
 		cfg: cfg, limits: l, log: cfg.Logger, names: names, ready: make(chan struct{}),
-		bodies:    bodies{by: map[netip.Prefix]int64{}},
-		addresses: prefix.NewRate(l.AddressRate, l.AddressBurst, now),
-		newcomers: prefix.NewRate(float64(l.NewAgentsPerHour)/time.Hour.Seconds(), l.NewAgentsPerHour, now),
-		agents:    prefix.NewRate(l.AgentRate, l.AgentBurst, now),
-		takers:    prefix.NewRate(1/l.PrekeyEvery.Seconds(), l.PrekeyBurst, now),
-		drained:   prefix.NewRate(1/l.DrainEvery.Seconds(), l.DrainBurst, now),
+		bodies:      bodies{by: map[netip.Prefix]int64{}},
+		addresses:   prefix.NewRate(l.AddressRate, l.AddressBurst, now),
+		newcomers:   prefix.NewRate(float64(l.NewAgentsPerHour)/time.Hour.Seconds(), l.NewAgentsPerHour, now),
+		agents:      prefix.NewRate(l.AgentRate, l.AgentBurst, now),
+		takers:      prefix.NewRate(1/l.PrekeyEvery.Seconds(), l.PrekeyBurst, now),
+		drained:     prefix.NewRate(1/l.DrainEvery.Seconds(), l.DrainBurst, now),
+		tokenChecks: rate.NewLimiter(rate.Every(tokenPause), tokenBurst),
 	}
 	s.healthSubject()
 	s.agentSubject()
