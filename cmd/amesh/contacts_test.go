@@ -81,7 +81,7 @@ func TestVerifyRemembersTheOwnersWord(t *testing.T) {
 			t.Errorf("%v: exit %d", args, r.exit)
 		}
 	}
-	if r := runFake(t, n, nil, "contacts", "verify", "Bob"); r.exit != exitUsage || !strings.Contains(r.err, "next: an AMID looks like") {
+	if r := runFake(t, n, nil, "contacts", "verify", "Bob"); r.exit != exitNotFound || !strings.Contains(r.err, "next: amesh contacts shows the names") {
 		t.Error(r)
 	}
 }
