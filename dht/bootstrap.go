@@ -23,8 +23,10 @@ func (n *Node) keep(ctx context.Context, p peer.AddrInfo, kick <-chan struct{}) 
 	up := false
 	for ctx.Err() == nil {
 		pause := n.limits.ProbeEvery
+		before := connIDs(n.host, p.ID)
 		if n.reach(ctx, p) {
-			if !up {
+			// A connection that was lost and made again in one breath may lead to a new process.
+			if !up || !kept(before, connIDs(n.host, p.ID)) {
 				n.log.Info("dht server connected", "peer", p.ID.String())
 				n.serverBack(p.ID)
 			}
@@ -104,13 +106,17 @@ func (n *Node) pause(ctx context.Context, d time.Duration, kick <-chan struct{},
 	case <-timer.C:
 	case <-kick:
 	}
-	after := connIDs(n.host, p)
+	return len(before) == 0 || kept(before, connIDs(n.host, p))
+}
+
+// kept reports whether one of the connections is still there.
+func kept(before, after map[string]bool) bool {
 	for id := range before {
 		if after[id] {
 			return true
 		}
 	}
-	return len(before) == 0
+	return false
 }
 
 func connIDs(h host.Host, p peer.ID) map[string]bool {
