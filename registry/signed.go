@@ -239,3 +239,15 @@ func (r *request) useUp(tx *db.Tx) error {
 	}
 	return err
 }
+
+// whole makes a change only when its whole request is signed: a signature over a
+// timestamp would agree to whatever somebody puts beside it.
+func whole(change func(*db.Tx, *request) (reply, error)) func(*db.Tx, *request) (reply, error) {
+	return func(tx *db.Tx, r *request) (reply, error) {
+		if !r.by.strict {
+			return reply{}, wire.Errorf(http.StatusUnauthorized, wire.CodeSignatureRequired,
+				"%sthis takes a signature over the whole request: the header %s", wire.SignatureFailed, wire.SignatureHeader)
+		}
+		return change(tx, r)
+	}
+}
