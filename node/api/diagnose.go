@@ -1,0 +1,119 @@
+package api
+
+import (
+	"time"
+
+	"amesh/identity"
+)
+
+// PingMost is the longest a ping may be asked to wait for its answer.
+const PingMost = time.Minute
+
+// PingRequest asks for one echo, sealed in the session with the peer.
+type PingRequest struct {
+	Via       string `json:"via,omitempty" enum:"direct,relayed" doc:"use only this path; default the best"`
+	TimeoutMS int64  `json:"timeout_ms,omitempty" minimum:"0" maximum:"60000" doc:"default 5000"`
+}
+
+// Ping is an echo that came back: the peer's node proved inside the session that it is
+// there, whatever carried it.
+type Ping struct {
+	Peer  identity.AMID `json:"peer"`
+	Agent string        `json:"agent" doc:"our agent's name"`
+	RTTMS float64       `json:"rtt_ms"`
+	Path  PathKind      `json:"path" enum:"direct,punched,relayed" doc:"what the answer came by"`
+	Via   string        `json:"via,omitempty" doc:"multiaddr of the connection, or URL of the relay"`
+}
+
+// Verdict is how a report ends.
+type Verdict string
+
+// The verdicts, best first.
+const (
+	VerdictGood     Verdict = "good"
+	VerdictDegraded Verdict = "degraded" // it works, by relay only
+	VerdictNone     Verdict = "none"     // nobody can be reached
+)
+
+// NetcheckRequest says whom to ask beside what the node is configured with.
+type NetcheckRequest struct {
+	Relays []string `json:"relays,omitempty" maxItems:"8" doc:"URLs of further relays"`
+	STUN   []string `json:"stun,omitempty" maxItems:"8" doc:"HOST:PORT of further STUN servers"`
+}
+
+// Netcheck is what the network lets this node do.
+type Netcheck struct {
+	At         time.Time    `json:"at"`
+	Verdict    Verdict      `json:"verdict" enum:"good,degraded,none"`
+	Text       string       `json:"text" doc:"the verdict in a sentence"`
+	Next       string       `json:"next,omitempty" doc:"one next step"`
+	NAT        NAT          `json:"nat"`
+	UDPBlocked bool         `json:"udp_blocked" doc:"STUN servers were asked, and none answered although a relay does"`
+	IPv4       bool         `json:"ipv4" doc:"there is an IPv4 address that is not loopback"`
+	IPv6       bool         `json:"ipv6" doc:"there is a public IPv6 address"`
+	Proxy      string       `json:"proxy,omitempty" doc:"what relays are reached through, without its password"`
+	PortMap    string       `json:"port_map,omitempty" doc:"address that the router forwards to this node"`
+	STUN       []STUNResult `json:"stun" nullable:"false"`
+	Relays     []RelayCheck `json:"relays" nullable:"false"`
+	Daemon     bool         `json:"daemon" doc:"found out by the running node, with its own sockets"`
+}
+
+// STUNResult is what one STUN server said.
+type STUNResult struct {
+	Server string  `json:"server"`
+	Public string  `json:"public,omitempty" doc:"our address as it saw it"`
+	RTTMS  float64 `json:"rtt_ms,omitempty"`
+	Error  string  `json:"error,omitempty"`
+}
+
+// RelayCheck is how one relay can be reached.
+type RelayCheck struct {
+	URL       string  `json:"url"`
+	State     string  `json:"state" enum:"reached,connected,failed"`
+	LatencyMS float64 `json:"latency_ms,omitempty"`
+	Transport string  `json:"transport,omitempty" doc:"websocket or long-poll"`
+	STUN      string  `json:"stun,omitempty" doc:"its STUN server"`
+	Error     string  `json:"error,omitempty"`
+}
+
+// CheckState is how a check of the doctor ended.
+type CheckState string
+
+// The states of a check.
+const (
+	CheckOK   CheckState = "ok"
+	CheckWarn CheckState = "warn" // it works, but not as it should
+	CheckFail CheckState = "fail"
+	CheckSkip CheckState = "skip" // it cannot be told, or it does not apply
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name  string     `json:"name" doc:"for programs; the list only grows"`
+	State CheckState `json:"state" enum:"ok,warn,fail,skip"`
+	Text  string     `json:"text"`
+	Next  string     `json:"next,omitempty" doc:"there is one for every warn and fail"`
+}
+
+// Doctor is a node looked over.
+type Doctor struct {
+	At      time.Time `json:"at"`
+	Version string    `json:"version"`
+	Home    string    `json:"home"`
+	Daemon  bool      `json:"daemon" doc:"a node runs on the home"`
+	Checks  []Check   `json:"checks" nullable:"false"`
+}
+
+// Worst is the state of the worst check.
+func (d Doctor) Worst() CheckState {
+	worst := CheckOK
+	for _, c := range d.Checks {
+		switch {
+		case c.State == CheckFail:
+			return CheckFail
+		case c.State == CheckWarn:
+			worst = CheckWarn
+		}
+	}
+	return worst
+}
