@@ -25,6 +25,8 @@ const (
 	TypeICEOffer   Type = 0x16
 	TypeICEAnswer  Type = 0x17
 	TypeRevocation Type = 0x18
+	TypeEcho       Type = 0x19
+	TypeEchoReply  Type = 0x1a
 )
 
 // ErrMalformed reports a content that breaks a rule of its layout, read or to be
@@ -91,8 +93,16 @@ func blank(t Type) Content {
 		return &Close{}
 	case TypePaths:
 		return &Paths{}
+	case TypeICEOffer:
+		return &ICEOffer{}
+	case TypeICEAnswer:
+		return &ICEAnswer{}
 	case TypeRevocation:
 		return &Revocation{}
+	case TypeEcho:
+		return &Echo{}
+	case TypeEchoReply:
+		return &EchoReply{}
 	}
 	return &Unknown{Kind: t}
 }

@@ -81,8 +81,29 @@ var samples = map[string]struct {
 	},
 	"revocation": {&Revocation{Statement: bytes.Repeat([]byte{7}, 128)}, "18" + strings.Repeat("07", 128)},
 	"unknown":    {&Unknown{Kind: 0x99, Fields: []byte{1, 2}}, "990102"},
-	"reserved":   {&Unknown{Kind: TypeICEOffer, Fields: []byte{3}}, "1603"},
+	"offer": {
+		&ICEOffer{Attempt: Attempt{0: 9, 15: 0xCC}, Stamp: noon, ICEDescription: ICEDescription{
+			PeerID: "12D3", Ufrag: "uf+/", Password: "0123456789abcdefABCDEF", Candidates: []string{candidate},
+		}},
+		"16" + "090000000000000000000000000000cc" + noonMS + descriptionICE + "01" + "2f" + hex.EncodeToString([]byte(candidate)),
+	},
+	"answer, yes": {
+		&ICEAnswer{Attempt: Attempt{0: 9, 15: 0xCC}, Stamp: noon, ICEDescription: ICEDescription{
+			PeerID: "12D3", Ufrag: "uf+/", Password: "0123456789abcdefABCDEF",
+		}},
+		"17" + "090000000000000000000000000000cc" + noonMS + "00" + descriptionICE + "00",
+	},
+	"answer, glare": {
+		&ICEAnswer{Attempt: Attempt{0: 9, 15: 0xCC}, Stamp: noon, Code: PunchGlare},
+		"17" + "090000000000000000000000000000cc" + noonMS + "04" + "00" + "00" + "00" + "00",
+	},
+	"echo":       {&Echo{Nonce{1, 15: 2}}, "19" + "01000000000000000000000000000002"},
+	"echo reply": {&EchoReply{Nonce{1, 15: 2}}, "1a" + "01000000000000000000000000000002"},
 }
+
+const candidate = "1 1 udp 2130706431 192.0.2.1 4242 typ host ufra"
+
+const descriptionICE = "0431324433" + "0475662b2f" + "16" + "30313233343536373839616263646566414243444546"
 
 const descriptionHex = "010000000000000000000000000000aa" + "0000000000000003" + noonMS + "0000019ca97bf880" +
 	"0e" + "74726176656c2f666c6967687473" + "02" + "7431" + "020000000000000000000000000000bb" +
@@ -165,6 +186,21 @@ func rules() map[string]ruled {
 	}
 	receipt := func(r Receipt) Content { return &Receipts{Messages: []Receipt{r}} }
 	paths := func(p Paths) Content { p.Stamp = noon; return &p }
+	offer := func(change func(*ICEOffer)) Content {
+		o := &ICEOffer{Stamp: noon, ICEDescription: iceDescription()}
+		change(o)
+		return o
+	}
+	answer := func(change func(*ICEAnswer)) Content {
+		a := &ICEAnswer{Stamp: noon, ICEDescription: iceDescription()}
+		change(a)
+		return a
+	}
+	no := func(change func(*ICEAnswer)) Content {
+		a := &ICEAnswer{Stamp: noon, Code: PunchBusy}
+		change(a)
+		return a
+	}
 	many := func(n int) []string { return strings.Split(strings.Repeat("x,", n)+"x", ",")[:n] }
 	return map[string]ruled{
 		"request without intent":        {request(func(r *Request) { r.Intent = "" }), false},
@@ -251,8 +287,39 @@ func rules() map[string]ruled {
 		"revocation of 127 bytes":       {&Revocation{Statement: make([]byte, 127)}, false},
 		"revocation of 192 bytes":       {&Revocation{Statement: make([]byte, 192)}, false},
 		"paths of the year 10000":       {&Paths{Stamp: time.Unix(latest+1, 0)}, false},
+		"offer without stamp":           {offer(func(o *ICEOffer) { o.Stamp = time.Time{} }), false},
+		"offer without peer id":         {offer(func(o *ICEOffer) { o.PeerID = "" }), false},
+		"offer with a broken peer id":   {offer(func(o *ICEOffer) { o.PeerID = "a\n" }), false},
+		"offer with a ufrag of 3":       {offer(func(o *ICEOffer) { o.Ufrag = "abc" }), false},
+		"offer with a ufrag of 64":      {offer(func(o *ICEOffer) { o.Ufrag = strings.Repeat("u", 64) }), true},
+		"offer with a ufrag of 65":      {offer(func(o *ICEOffer) { o.Ufrag = strings.Repeat("u", 65) }), false},
+		"offer with a colon in ufrag":   {offer(func(o *ICEOffer) { o.Ufrag = "ab:cd" }), false},
+		"offer with a password of 21":   {offer(func(o *ICEOffer) { o.Password = strings.Repeat("p", 21) }), false},
+		"offer with a password of 64":   {offer(func(o *ICEOffer) { o.Password = strings.Repeat("p", 64) }), true},
+		"offer with a password of 65":   {offer(func(o *ICEOffer) { o.Password = strings.Repeat("p", 65) }), false},
+		"offer with a space":            {offer(func(o *ICEOffer) { o.Password = strings.Repeat(" ", 22) }), false},
+		"offer without candidates":      {offer(func(o *ICEOffer) { o.Candidates = nil }), true},
+		"offer with 16 candidates":      {offer(func(o *ICEOffer) { o.Candidates = many(16) }), true},
+		"offer with 17 candidates":      {offer(func(o *ICEOffer) { o.Candidates = many(17) }), false},
+		"offer with a candidate of 200": {offer(func(o *ICEOffer) { o.Candidates = []string{strings.Repeat("c", 200)} }), true},
+		"offer with a candidate of 201": {offer(func(o *ICEOffer) { o.Candidates = []string{strings.Repeat("c", 201)} }), false},
+		"offer with an empty candidate": {offer(func(o *ICEOffer) { o.Candidates = []string{""} }), false},
+		"yes with candidates":           {answer(func(*ICEAnswer) {}), true},
+		"yes of nobody":                 {answer(func(a *ICEAnswer) { a.PeerID = "" }), false},
+		"yes without description":       {answer(func(a *ICEAnswer) { a.ICEDescription = ICEDescription{} }), false},
+		"no, busy":                      {no(func(*ICEAnswer) {}), true},
+		"no, open":                      {no(func(a *ICEAnswer) { a.Code = PunchOpen }), true},
+		"no for a sixth reason":         {no(func(a *ICEAnswer) { a.Code = 6 }), false},
+		"no with a peer id":             {no(func(a *ICEAnswer) { a.PeerID = "12D3" }), false},
+		"no with a ufrag":               {no(func(a *ICEAnswer) { a.Ufrag = "abcd" }), false},
+		"no with a password":            {no(func(a *ICEAnswer) { a.Password = strings.Repeat("p", 22) }), false},
+		"no with a candidate":           {no(func(a *ICEAnswer) { a.Candidates = many(1) }), false},
 		"unknown that is known":         {&Unknown{Kind: TypeSkip}, false},
 	}
+}
+
+func iceDescription() ICEDescription {
+	return ICEDescription{PeerID: "12D3", Ufrag: "abcd", Password: strings.Repeat("p", 22), Candidates: []string{candidate}}
 }
 
 func TestRules(t *testing.T) {
@@ -343,6 +410,10 @@ func readerRules() map[string]string {
 		"description too short":  swap("message", "005c", "005b"),
 		"description too long":   swap("message", "005c", "005d"),
 		"many receipts promised": "12" + "ffff",
+		"17 candidates":          swap("offer", "01"+"2f", "11"+"2f"),
+		"ufrag of three":         swap("offer", "0475662b2f", "0375662b"),
+		"no with candidates":     swap("answer, glare", "00"+"00"+"00"+"00", "00"+"00"+"00"+"010161"),
+		"stamp before 1970":      swap("offer", noonMS, "ff"+noonMS[2:]),
 		"nine peer ids":          swap("paths", noonMS+"01", noonMS+"09"),
 	}
 }

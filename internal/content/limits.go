@@ -20,6 +20,10 @@ const (
 	MaxAddress         = 100
 	MaxRelays          = 8
 	MaxRelay           = 255
+	MaxUfrag           = 64
+	MaxICEPassword     = 64
+	MaxCandidates      = 16
+	MaxCandidate       = 200
 
 	// MaxBody is the longest body of a message.
 	MaxBody = 1 << 20
@@ -30,6 +34,10 @@ const (
 	MaxParts = 24
 	// MaxDeadline is the longest time from a message's Created to its Deadline.
 	MaxDeadline = 72 * time.Hour
+
+	// RFC 8839 §5.4
+	minUfrag       = 4
+	minICEPassword = 22
 
 	maxDescription = 1024
 	signatureSize  = 64

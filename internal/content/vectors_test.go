@@ -119,6 +119,14 @@ func fieldsOf(c Content) fields {
 		return fields{"statement": hexBytes(c.Statement)}
 	case *Paths:
 		return fields{"stamp_ms": c.Stamp.UnixMilli(), "peer_ids": list(c.PeerIDs), "addresses": list(c.Addresses), "relays": list(c.Relays)}
+	case *ICEOffer:
+		return describeICE(c.ICEDescription, fields{"attempt": hexBytes(c.Attempt[:]), "stamp_ms": c.Stamp.UnixMilli()})
+	case *ICEAnswer:
+		return describeICE(c.ICEDescription, fields{"attempt": hexBytes(c.Attempt[:]), "stamp_ms": c.Stamp.UnixMilli(), "code": c.Code})
+	case *Echo:
+		return fields{"nonce": hexBytes(c.Nonce[:])}
+	case *EchoReply:
+		return fields{"nonce": hexBytes(c.Nonce[:])}
 	case *Unknown:
 		return fields{"fields": hexBytes(c.Fields)}
 	}
@@ -131,6 +139,11 @@ func describe(d *Description) fields {
 		"deadline_ms": d.Deadline.UnixMilli(), "intent": d.Intent, "thread": d.Thread, "reply_to": hexBytes(d.ReplyTo[:]),
 		"content_type": d.ContentType, "file_name": d.FileName, "signature": hexBytes(d.Signature),
 	}
+}
+
+func describeICE(d ICEDescription, f fields) fields {
+	f["peer_id"], f["ufrag"], f["password"], f["candidates"] = d.PeerID, d.Ufrag, d.Password, append([]string{}, d.Candidates...)
+	return f
 }
 
 // bodyOf is a body, or only its length and hash where it is long.
@@ -329,10 +342,14 @@ func moreContents(t *testing.T) map[string]Content {
 			Stamp: noon, PeerIDs: slices.Repeat([]string{strings.Repeat("p", MaxPeerID)}, MaxPeerIDs),
 			Addresses: slices.Repeat([]string{strings.Repeat("a", MaxAddress)}, MaxAddresses), Relays: slices.Repeat([]string{strings.Repeat("r", MaxRelay)}, MaxRelays),
 		},
-		"unknown type 0":      &Unknown{Kind: 0, Fields: []byte{1}},
-		"unknown type 5":      &Unknown{Kind: 5},
-		"unknown type 255":    &Unknown{Kind: 255, Fields: bytes.Repeat([]byte{0xEE}, 100)},
-		"reserved ICE answer": &Unknown{Kind: TypeICEAnswer},
+		"offer with everything at its limit": &ICEOffer{Attempt: Attempt(bytes.Repeat([]byte{0xFF}, 16)), Stamp: last, ICEDescription: ICEDescription{
+			PeerID: strings.Repeat("p", MaxPeerID), Ufrag: strings.Repeat("u", MaxUfrag), Password: strings.Repeat("w", MaxICEPassword),
+			Candidates: slices.Repeat([]string{strings.Repeat("c", MaxCandidate)}, MaxCandidates),
+		}},
+		"unknown type 0":   &Unknown{Kind: 0, Fields: []byte{1}},
+		"unknown type 5":   &Unknown{Kind: 5},
+		"unknown type 27":  &Unknown{Kind: 0x1B, Fields: []byte{3}},
+		"unknown type 255": &Unknown{Kind: 255, Fields: bytes.Repeat([]byte{0xEE}, 100)},
 	}
 }
 

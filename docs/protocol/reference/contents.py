@@ -11,8 +11,9 @@ from keys import sign, verify
 MAX_BODY = 1_048_576
 SLICE = 43_692
 MAX_PLAINTEXT = 45_052
-REQUEST, ACCEPT, REJECT, PENDING, MESSAGE, PART, RECEIPTS, SKIP, CLOSE, PATHS, REVOCATION = (
-    0x01, 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x18)  # fmt: skip
+REQUEST, ACCEPT, REJECT, PENDING, MESSAGE, PART, RECEIPTS, SKIP, CLOSE, PATHS = (
+    0x01, 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15)  # fmt: skip
+ICE_OFFER, ICE_ANSWER, REVOCATION, ECHO, ECHO_REPLY = 0x16, 0x17, 0x18, 0x19, 0x1A
 PRIVATE, ACCOUNTABLE = 1, 2  # modes, §7.1
 LONGEST_DEADLINE = 72 * 3600 * 1000
 
@@ -23,6 +24,10 @@ def check_intent(intent):
 
 def check_file_name(name):
     require(not set(name) & set("/\\") and name not in (".", ".."), "malformed", "file name")
+
+
+def check_ice_chars(value):
+    require(re.fullmatch(r"[a-zA-Z0-9+/]*", value), "malformed", "not an ice-char")
 
 
 def check_not_zero(value):
@@ -85,6 +90,15 @@ def revocation_rule(r):
     require(len(r["statement"]) in (128, 224), "malformed", "length of a revocation")
 
 
+def answer_rule(a):
+    """A yes has what an offer has, a no has nothing of it; NO_ICE is the one layout in which all may be empty."""
+    described = {name: a[name] for name, _ in ICE}
+    if a["code"] == 0:
+        Layout(*ICE).write(described)
+    else:
+        require(not any(described.values()), "malformed", "a no with a description")
+
+
 def skip_rule(s):
     require(s["from"] <= s["to"], "malformed", "empty skip")
 
@@ -97,6 +111,14 @@ MESSAGE_RECEIPT = Layout(
     ("text", Text(200)),
     rule=receipt_rule,
 )
+
+ICE = (
+    ("peer_id", Text(255, 1)),
+    ("ufrag", Text(64, 4, check=check_ice_chars)),
+    ("password", Text(64, 22, check=check_ice_chars)),
+    ("candidates", List(Text(200, 1), 16)),
+)
+NO_ICE = (("peer_id", Text(255)), ("ufrag", Text(64)), ("password", Text(64)), ("candidates", List(Text(200, 1), 16)))
 
 CONTENTS = {
     REQUEST: Layout(
@@ -138,7 +160,11 @@ CONTENTS = {
     SKIP: Layout(("from", SEQUENCE), ("to", SEQUENCE), rule=skip_rule),
     CLOSE: Layout(("reason", Uint(1, 1, 5)), ("last_sequence", U64)),
     PATHS: Layout(("stamp_ms", MILLIS), ("peer_ids", PEER_IDS), ("addresses", ADDRESSES), ("relays", RELAYS)),
+    ICE_OFFER: Layout(("attempt", ID_16), ("stamp_ms", MILLIS), *ICE),
+    ICE_ANSWER: Layout(("attempt", ID_16), ("stamp_ms", MILLIS), ("code", Uint(1, 0, 5)), *NO_ICE, rule=answer_rule),
     REVOCATION: Layout(("statement", Rest()), rule=revocation_rule),
+    ECHO: Layout(("nonce", Raw(16))),
+    ECHO_REPLY: Layout(("nonce", Raw(16))),
 }
 
 

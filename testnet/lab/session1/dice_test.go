@@ -188,7 +188,7 @@ func (d *dice) description() content.Description {
 
 // content is one of any type but request, which only a knock carries.
 func (d *dice) content() content.Content {
-	switch d.IntN(13) {
+	switch d.IntN(17) {
 	case 0:
 		return &content.Receipts{Envelopes: d.envelopes(400), Messages: d.receipts()}
 	case 1:
@@ -207,8 +207,35 @@ func (d *dice) content() content.Content {
 		return d.answer(d.hash())
 	case 6:
 		return &content.Revocation{Statement: d.bytes([]int{128, 224}[d.IntN(2)])}
+	case 7:
+		return &content.ICEOffer{Attempt: content.Attempt(d.bytes(16)), Stamp: d.millis(), ICEDescription: d.ice()}
+	case 8:
+		return &content.ICEAnswer{Attempt: content.Attempt(d.bytes(16)), Stamp: d.millis(), ICEDescription: d.ice()}
+	case 9:
+		return &content.ICEAnswer{Attempt: content.Attempt(d.bytes(16)), Stamp: d.millis(), Code: content.AnswerCode(1 + d.IntN(5))}
+	case 10:
+		if d.oneIn(2) {
+			return &content.Echo{Nonce: content.Nonce(d.bytes(16))}
+		}
+		return &content.EchoReply{Nonce: content.Nonce(d.bytes(16))}
 	}
 	return &content.Message{Description: d.description(), Body: d.some(d.bodySize())}
+}
+
+func (d *dice) ice() content.ICEDescription {
+	return content.ICEDescription{
+		PeerID: "p" + d.maybe(content.MaxPeerID-1), Ufrag: d.iceChars(4, content.MaxUfrag), Password: d.iceChars(22, content.MaxICEPassword),
+		Candidates: d.list(content.MaxCandidates, content.MaxCandidate),
+	}
+}
+
+func (d *dice) iceChars(least, most int) string {
+	const all = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	b := make([]byte, least+d.IntN(most-least+1))
+	for i := range b {
+		b[i] = all[d.IntN(len(all))]
+	}
+	return string(b)
 }
 
 func (d *dice) bodySize() int {

@@ -3,6 +3,7 @@ package session1_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"amesh/identity"
 	"amesh/internal/content"
@@ -58,11 +59,27 @@ func contentFields(c content.Content) fields {
 		}
 	case *content.Revocation:
 		f = fields{"statement": hexed(c.Statement)}
+	case *content.ICEOffer:
+		f = iceFields(c.Attempt, c.Stamp, c.ICEDescription)
+	case *content.ICEAnswer:
+		f = iceFields(c.Attempt, c.Stamp, c.ICEDescription)
+		f["code"] = c.Code
+	case *content.Echo:
+		f = fields{"nonce": hexed(c.Nonce[:])}
+	case *content.EchoReply:
+		f = fields{"nonce": hexed(c.Nonce[:])}
 	case *content.Unknown:
 		f = fields{"fields": hexed(c.Fields)}
 	}
 	f["type"] = c.Type()
 	return f
+}
+
+func iceFields(attempt content.Attempt, stamp time.Time, d content.ICEDescription) fields {
+	return fields{
+		"attempt": hexed(attempt[:]), "stamp_ms": stamp.UnixMilli(), "peer_id": d.PeerID, "ufrag": d.Ufrag, "password": d.Password,
+		"candidates": list(d.Candidates),
+	}
 }
 
 func requestFields(c *content.Request) fields {
