@@ -82,7 +82,8 @@ var rooms = []room{
 	{dir: "testnet/sim", may: []string{"..."}, libp2p: true, testing: true},
 	{dir: "testnet/lab/session1", may: []string{"identity", "ratchet", "knock", "internal/..."}},
 	{dir: "testnet/lab/...", may: []string{"..."}, libp2p: true, testing: true},
-	{dir: "testnet", may: []string{"node/api", "identity"}, libp2p: true},
+	{dir: "testnet/process"},
+	{dir: "testnet", may: []string{"node/api", "identity", "testnet/process"}, libp2p: true},
 
 	{dir: "cmd/amesh", may: []string{"..."}, libp2p: true},
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/node/api"
+	"amesh/testnet/process"
 )
 
 // agent is one of the persons: a home, the node that runs on it, and a client of
@@ -19,7 +20,7 @@ import (
 type agent struct {
 	name string
 	home string
-	proc *process
+	proc *process.Process
 	api  *api.Client
 	id   api.Identity
 }
@@ -58,7 +59,7 @@ func (d *demo) startNode(ctx context.Context, a *agent) error {
 
 // relayServer is the relay and where it is.
 type relayServer struct {
-	proc  *process
+	proc  *process.Process
 	data  string
 	addrs relayAddrs
 }
@@ -115,32 +116,20 @@ func (d *demo) startRelay(ctx context.Context) error {
 
 // startProcess starts amesh as a daemon, shows the command, and waits until it has
 // written its addresses to file.
-func (d *demo) startProcess(ctx context.Context, name, home, file string, addrs any, args ...string) (*process, error) {
+func (d *demo) startProcess(ctx context.Context, name, home, file string, addrs any, args ...string) (*process.Process, error) {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	d.say.command(name, args)
-	p, err := startProcess(processConfig{Name: name, Binary: d.cfg.Binary, Args: args,
-		Env: environment(home), Dir: d.dir, Log: filepath.Join(d.dir, name+".log")})
+	p, err := process.Start(process.Config{Name: name, Binary: d.cfg.Binary, Args: args,
+		Env: process.Environment(home), Dir: d.dir, Log: filepath.Join(d.dir, name+".log")})
 	if err != nil {
 		return nil, err
 	}
 	d.processes = append(d.processes, p)
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Ready, fmt.Errorf("not ready after %s", d.limits.Ready))
 	defer cancel()
-	return p, p.ready(ctx, file, d.limits.Poll, addrs)
-}
-
-// environment is ours without what would change what amesh does.
-func environment(home string) []string {
-	var env []string
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(name, "AMESH_") && name != "HOME" && name != "HOST" && name != "PORT" {
-			env = append(env, v)
-		}
-	}
-	return append(env, "HOME="+home, "AMESH_HOME="+home)
+	return p, p.Ready(ctx, file, d.limits.Poll, addrs)
 }
 
 // amesh runs a verb as the agent's owner would type it, shows what was typed and
@@ -150,8 +139,8 @@ func (d *demo) amesh(ctx context.Context, a *agent, exit int, args ...string) (o
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Deliver+d.limits.Stop, errors.New("no answer"))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, d.cfg.Binary, args...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = environment(a.home), d.dir, d.limits.Stop
-	cmd.SysProcAttr = dieWithParent()
+	cmd.Env, cmd.Dir, cmd.WaitDelay = process.Environment(a.home), d.dir, d.limits.Stop
+	cmd.SysProcAttr = process.DieWithParent()
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

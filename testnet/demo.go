@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"amesh/testnet/process"
 )
 
 // DemoConfig says how to run the demo.
@@ -44,7 +46,7 @@ type demo struct {
 	proxyEnds  func() error
 	alice, bob *agent
 	carol      *agent
-	processes  []*process // all that were started, the latest last
+	processes  []*process.Process // all that were started, the latest last
 
 	said []needle // what must be seen by nobody but the two
 }
@@ -154,9 +156,9 @@ func (d *demo) tails() []logTail {
 	var all []logTail
 	seen := make(map[string]bool)
 	for _, p := range d.processes {
-		if !seen[p.log] {
-			seen[p.log] = true
-			all = append(all, logTail{p.name, p.tail(d.limits.LogLines)})
+		if !seen[p.Log()] {
+			seen[p.Log()] = true
+			all = append(all, logTail{p.Name(), p.Tail(d.limits.LogLines)})
 		}
 	}
 	return all
@@ -172,7 +174,7 @@ func (d *demo) close() error {
 		}
 	}
 	for _, p := range d.processes {
-		all = append(all, p.kill())
+		all = append(all, p.Kill())
 	}
 	all = append(all, d.proxyEnds())
 	if !d.cfg.Keep {

@@ -41,9 +41,9 @@ func failing(t *testing.T, ctx context.Context, mode string, asJSON bool, change
 	}
 	for _, p := range d.processes {
 		select {
-		case <-p.done:
+		case <-p.Done():
 		default:
-			t.Errorf("%s still runs", p.name)
+			t.Errorf("%s still runs", p.Name())
 		}
 	}
 	if _, err := os.Stat(d.dir); !errors.Is(err, fs.ErrNotExist) {

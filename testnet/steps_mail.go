@@ -144,7 +144,7 @@ func away() []string {
 
 func (d *demo) restart(ctx context.Context) (any, error) {
 	d.say.note("bob's node is stopped (SIGTERM)")
-	if err := d.bob.proc.stop(d.limits.Stop); err != nil {
+	if err := d.bob.proc.Stop(d.limits.Stop); err != nil {
 		return nil, err
 	}
 	sent, err := d.sendAway(ctx)
@@ -157,7 +157,7 @@ func (d *demo) restart(ctx context.Context) (any, error) {
 	}
 	down := time.Now()
 	d.say.note("the relay is killed (SIGKILL) and started again on its data and ports")
-	if err := d.relay.proc.kill(); err != nil {
+	if err := d.relay.proc.Kill(); err != nil {
 		return nil, err
 	}
 	if err := d.searchMailbox(); err != nil {

@@ -234,7 +234,7 @@ func (d *demo) turnAway(ctx context.Context) error {
 	if len(page.Items) > 0 {
 		return fmt.Errorf("%d messages of carol are in bob's inbox", len(page.Items))
 	}
-	return d.carol.proc.stop(d.limits.Stop)
+	return d.carol.proc.Stop(d.limits.Stop)
 }
 
 // rules returns the names of the rules by which bob's policy decided.

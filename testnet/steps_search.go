@@ -61,7 +61,7 @@ func (d *demo) search(ctx context.Context) (any, error) {
 // stopAll ends the nodes and the relay, so that all they write is written.
 func (d *demo) stopAll() error {
 	d.say.note("everybody is stopped (SIGTERM)")
-	err := errors.Join(d.alice.proc.stop(d.limits.Stop), d.bob.proc.stop(d.limits.Stop), d.relay.proc.stop(d.limits.Stop))
+	err := errors.Join(d.alice.proc.Stop(d.limits.Stop), d.bob.proc.Stop(d.limits.Stop), d.relay.proc.Stop(d.limits.Stop))
 	return errors.Join(err, d.proxyEnds())
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"amesh/testnet/process"
 )
 
 // demoSchema names the lines of the demo's JSON.
@@ -84,7 +86,7 @@ func quoted(word string) string {
 // output shows what a command printed.
 func (t *transcript) output(text string) {
 	for line := range strings.Lines(text) {
-		line = "      " + harmless(strings.TrimRight(line, "\n"))
+		line = "      " + process.Harmless(strings.TrimRight(line, "\n"))
 		t.printf("%s\n", strings.TrimRight(line, " "))
 	}
 }

@@ -1,4 +1,7 @@
-package testnet
+// Package process runs amesh as a child, the way its users run it, and looks after the
+// child: until it is ready, until it ends, and what it wrote last. A child never outlives
+// its parent where the system can see to that.
+package process
 
 import (
 	"bytes"
@@ -16,8 +19,8 @@ import (
 	"unicode"
 )
 
-// processConfig says what to start.
-type processConfig struct {
+// Config says what to start.
+type Config struct {
 	Name   string // for people: alice, relay
 	Binary string
 	Args   []string
@@ -26,9 +29,9 @@ type processConfig struct {
 	Log    string // file that output and errors are appended to
 }
 
-// process is a child that runs until it is stopped or ends by itself. Its methods
+// Process is a child that runs until it is stopped or ends by itself. Its methods
 // may be called from any goroutine.
-type process struct {
+type Process struct {
 	name string
 	log  string
 	proc *os.Process
@@ -36,8 +39,8 @@ type process struct {
 	err  error // how it ended, readable when done is closed
 }
 
-// startProcess starts a child. The caller stops or kills it.
-func startProcess(c processConfig) (*process, error) {
+// Start starts a child. The caller stops or kills it.
+func Start(c Config) (*Process, error) {
 	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
@@ -45,12 +48,12 @@ func startProcess(c processConfig) (*process, error) {
 	defer log.Close() // the child has its own handle then
 	cmd := exec.Command(c.Binary, c.Args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, log, log
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = DieWithParent()
 
-	p := &process{name: c.Name, log: c.Log, done: make(chan struct{})}
+	p := &Process{name: c.Name, log: c.Log, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The thread must live as long as the child, see dieWithParent.
+		// The thread must live as long as the child, see DieWithParent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -67,9 +70,21 @@ func startProcess(c processConfig) (*process, error) {
 	return p, nil
 }
 
-// ready waits for the file that a child writes when it is ready, and decodes it.
+// Name is what people call the child.
+func (p *Process) Name() string { return p.name }
+
+// Log is the file that the child's output and errors go to.
+func (p *Process) Log() string { return p.log }
+
+// PID is the number of the child.
+func (p *Process) PID() int { return p.proc.Pid }
+
+// Done closes when the child has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Ready waits for the file that a child writes when it is ready, and decodes it.
 // It ends early when the child does.
-func (p *process) ready(ctx context.Context, file string, every time.Duration, into any) error {
+func (p *Process) Ready(ctx context.Context, file string, every time.Duration, into any) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -85,7 +100,7 @@ func (p *process) ready(ctx context.Context, file string, every time.Duration, i
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%s)", p.name, p.ended())
+			return fmt.Errorf("%s ended before it was ready (%s)", p.name, p.Ended())
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s to be ready: %w", p.name, context.Cause(ctx))
 		case <-tick.C:
@@ -93,19 +108,19 @@ func (p *process) ready(ctx context.Context, file string, every time.Duration, i
 	}
 }
 
-// ended says how the child ended; only after done.
-func (p *process) ended() string {
+// Ended says how the child ended; only after Done.
+func (p *Process) Ended() string {
 	if p.err == nil {
 		return "exit status 0"
 	}
 	return p.err.Error()
 }
 
-// stop asks the child to end and waits. One that does not end in time is killed,
+// Stop asks the child to end and waits. One that does not end in time is killed,
 // and one that ends with an error has not ended well: both are errors.
-func (p *process) stop(grace time.Duration) error {
+func (p *Process) Stop(grace time.Duration) error {
 	if err := p.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return errors.Join(fmt.Errorf("stop %s: %w", p.name, err), p.kill())
+		return errors.Join(fmt.Errorf("stop %s: %w", p.name, err), p.Kill())
 	}
 	late := time.NewTimer(grace)
 	defer late.Stop()
@@ -116,13 +131,13 @@ func (p *process) stop(grace time.Duration) error {
 		}
 		return nil
 	case <-late.C:
-		return errors.Join(fmt.Errorf("stop %s: still there %s after SIGTERM, killed", p.name, grace), p.kill())
+		return errors.Join(fmt.Errorf("stop %s: still there %s after SIGTERM, killed", p.name, grace), p.Kill())
 	}
 }
 
-// kill ends the child with SIGKILL and waits until it is gone. Killing a dead
+// Kill ends the child with SIGKILL and waits until it is gone. Killing a dead
 // child is no error.
-func (p *process) kill() error {
+func (p *Process) Kill() error {
 	if err := p.proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
@@ -130,8 +145,8 @@ func (p *process) kill() error {
 	return nil
 }
 
-// tail returns the last lines of the child's log, made harmless for a terminal.
-func (p *process) tail(lines int) []string {
+// Tail returns the last lines of the child's log, made harmless for a terminal.
+func (p *Process) Tail(lines int) []string {
 	raw, err := os.ReadFile(p.log)
 	if err != nil {
 		return []string{err.Error()}
@@ -139,17 +154,30 @@ func (p *process) tail(lines int) []string {
 	all := strings.Split(string(bytes.TrimRight(raw, "\n")), "\n")
 	all = all[max(0, len(all)-lines):]
 	for i := range all {
-		all[i] = harmless(all[i])
+		all[i] = Harmless(all[i])
 	}
 	return all
 }
 
-// harmless replaces what a terminal would obey instead of show.
-func harmless(line string) string {
+// Harmless replaces what a terminal would obey instead of show.
+func Harmless(line string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' || unicode.IsGraphic(r) {
 			return r
 		}
 		return '\uFFFD'
 	}, line)
+}
+
+// Environment is ours without what would change what amesh does, with home as the
+// folder of its state.
+func Environment(home string) []string {
+	var env []string
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, "AMESH_") && name != "HOME" && name != "HOST" && name != "PORT" {
+			env = append(env, v)
+		}
+	}
+	return append(env, "HOME="+home, "AMESH_HOME="+home)
 }

@@ -1,4 +1,4 @@
-package testnet
+package process
 
 import (
 	"context"
@@ -20,30 +20,35 @@ const (
 	poll = time.Millisecond
 )
 
+// printed is what the children write when they are ready.
+type printed struct {
+	API string `json:"api"`
+}
+
 // child starts this binary in the given mode. It is gone when the test is.
-func child(t *testing.T, mode string) (p *process, file string) {
+func child(t *testing.T, mode string) (p *Process, file string) {
 	t.Helper()
 	dir := t.TempDir()
 	file = filepath.Join(dir, "addrs.json")
-	p, err := startProcess(processConfig{Name: mode, Binary: os.Args[0], Args: []string{file},
+	p, err := Start(Config{Name: mode, Binary: os.Args[0], Args: []string{file},
 		Env: append(os.Environ(), childMode+"="+mode), Dir: dir, Log: filepath.Join(dir, "log")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.kill(); err != nil {
+		if err := p.Kill(); err != nil {
 			t.Error(err)
 		}
 	})
 	return p, file
 }
 
-func ready(t *testing.T, p *process, file string) {
+func ready(t *testing.T, p *Process, file string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	var addrs nodeAddrs
-	if err := p.ready(ctx, file, poll, &addrs); err != nil {
+	var addrs printed
+	if err := p.Ready(ctx, file, poll, &addrs); err != nil {
 		t.Fatal(err)
 	}
 	if addrs.API != "http://here" {
@@ -54,13 +59,13 @@ func ready(t *testing.T, p *process, file string) {
 func TestPoliteChildEndsOnSIGTERM(t *testing.T) {
 	p, file := child(t, "polite")
 	ready(t, p, file)
-	if err := p.stop(soon); err != nil {
+	if err := p.Stop(soon); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.stop(soon); err != nil {
+	if err := p.Stop(soon); err != nil {
 		t.Errorf("stopped twice: %v", err)
 	}
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Errorf("killed when dead: %v", err)
 	}
 }
@@ -68,7 +73,7 @@ func TestPoliteChildEndsOnSIGTERM(t *testing.T) {
 func TestChildThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	p, file := child(t, "stubborn")
 	ready(t, p, file)
-	err := p.stop(50 * time.Millisecond)
+	err := p.Stop(50 * time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "SIGTERM, killed") {
 		t.Errorf("error is %v", err)
 	}
@@ -89,23 +94,23 @@ func TestChildThatIgnoresSIGTERMIsKilled(t *testing.T) {
 func TestChildThatEndsBadlyOnSIGTERMIsTold(t *testing.T) {
 	p, file := child(t, "grumpy")
 	ready(t, p, file)
-	if err := p.stop(soon); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+	if err := p.Stop(soon); err == nil || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestWaitForReadyEndsWhenTheChildDies(t *testing.T) {
 	p, file := child(t, "dies")
-	var addrs nodeAddrs
-	err := p.ready(t.Context(), file, poll, &addrs) // no deadline: death must end it
+	var addrs printed
+	err := p.Ready(t.Context(), file, poll, &addrs) // no deadline: death must end it
 	if err == nil || !strings.Contains(err.Error(), "dies ended before it was ready (exit status 7)") {
 		t.Errorf("error is %v", err)
 	}
 	want := []string{"line one", "cannot go on\uFFFD[2J: the disk is full"}
-	if diff := cmp.Diff(want, p.tail(5)); diff != "" {
+	if diff := cmp.Diff(want, p.Tail(5)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(want[1:], p.tail(1)); diff != "" {
+	if diff := cmp.Diff(want[1:], p.Tail(1)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -115,8 +120,8 @@ func TestWaitForReadyEndsWithItsContext(t *testing.T) {
 	why := errors.New("out of patience")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, why)
 	defer cancel()
-	var addrs nodeAddrs
-	if err := p.ready(ctx, file, poll, &addrs); !errors.Is(err, why) {
+	var addrs printed
+	if err := p.Ready(ctx, file, poll, &addrs); !errors.Is(err, why) {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -126,15 +131,15 @@ func TestAddressesThatAreNoJSON(t *testing.T) {
 	if err := os.WriteFile(file, []byte("soon"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var addrs nodeAddrs
-	if err := p.ready(t.Context(), file, poll, &addrs); err == nil || !strings.Contains(err.Error(), "addresses of silent") {
+	var addrs printed
+	if err := p.Ready(t.Context(), file, poll, &addrs); err == nil || !strings.Contains(err.Error(), "addresses of silent") {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestExecutableThatIsNotThere(t *testing.T) {
 	dir := t.TempDir()
-	_, err := startProcess(processConfig{Name: "nobody", Binary: filepath.Join(dir, "none"), Log: filepath.Join(dir, "log")})
+	_, err := Start(Config{Name: "nobody", Binary: filepath.Join(dir, "none"), Log: filepath.Join(dir, "log")})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
@@ -145,7 +150,7 @@ func TestEnvironmentOfChildren(t *testing.T) {
 		t.Setenv(v, "the owner's own")
 	}
 	t.Setenv("TESTNET_KEEP", "kept")
-	env := environment("/the/home")
+	env := Environment("/the/home")
 	for _, v := range env {
 		if strings.Contains(v, "the owner's own") {
 			t.Errorf("%s is handed on", v)
