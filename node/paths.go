@@ -198,6 +198,7 @@ func (p *paths) dial(r *road) {
 	over := make(chan struct{})
 	r.dialing = over
 	target := direct.Target{PeerIDs: r.peerIDs(), Addresses: r.addresses()}
+	end := r.begin(api.AttemptDial, target.Addresses)
 	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
 	p.wg.Go(func() {
 		late := time.NewTimer(headStart)
@@ -214,6 +215,7 @@ func (p *paths) dial(r *road) {
 		close(over)
 		p.mu.Lock()
 		r.dialing = nil
+		end(err)
 		if err != nil {
 			r.pause = min(max(2*r.pause, redialFirst), redialMost)
 			r.next = time.Now().Add(r.pause)

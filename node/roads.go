@@ -6,6 +6,7 @@ import (
 
 	"amesh/identity"
 	"amesh/node/agent"
+	"amesh/node/api"
 	"amesh/ratchet"
 )
 
@@ -43,7 +44,8 @@ type road struct {
 	waiting   []carried // envelopes in their head start
 	releasing bool      // they are leaving right now
 
-	acked []ratchet.ID // acknowledged on a direct path, oldest first
+	acked []ratchet.ID  // acknowledged on a direct path, oldest first
+	tried []api.Attempt // to get there, newest first
 }
 
 func newRoads(nearby func(identity.AMID) agent.Places) roads {

@@ -37,6 +37,7 @@ type fakeNode struct {
 	revoked  []api.RevokeRequest
 	sessions []api.Session
 	fakeHost
+	looked
 }
 
 var _ api.Backend = (*fakeNode)(nil)

@@ -16,6 +16,7 @@ import (
 type Backend interface {
 	Directory
 	Introductions
+	Diagnosis
 
 	// Status is for owner and agent. With an agent it shows only that agent's view.
 	Status(ctx context.Context, agent string) (Status, error)

@@ -1,10 +1,22 @@
 package api
 
 import (
+	"context"
 	"time"
 
 	"amesh/identity"
 )
+
+// Diagnosis is the part of Backend that says how things are, and why.
+type Diagnosis interface {
+	// Why says how messages reach a peer now, what was tried, and what would make it
+	// direct. Owner and agent.
+	Why(ctx context.Context, agent, peer string) (Why, error)
+	// TryDirect begins an attempt at a direct path now, whatever was tried before, and
+	// answers at once; Why shows how it goes. With a direct path, and while an attempt is
+	// under way, it does nothing. Owner only.
+	TryDirect(ctx context.Context, agent, peer string) (Why, error)
+}
 
 // PingMost is the longest a ping may be asked to wait for its answer.
 const PingMost = time.Minute

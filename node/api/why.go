@@ -16,7 +16,6 @@ const (
 
 	WhyTrying       WhyReason = "trying"           // an attempt is under way
 	WhyNotTried     WhyReason = "not_tried"        // nothing called for a direct path yet
-	WhyPaused       WhyReason = "paused"           // attempts failed; the next one is at NextTry
 	WhyNoSession    WhyReason = "no_session"       // addresses are told after an accept only
 	WhyNoAddress    WhyReason = "no_address"       // the peer tells no address, and punching is not possible
 	WhyNoAnswer     WhyReason = "no_answer"        // its addresses do not answer, and nothing else could be tried

@@ -17,9 +17,10 @@ import (
 var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
-		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact"}
+		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact", "why"}
 	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup",
-		"set-card", "invite", "invites", "revoke-invite", "join", "add-contact", "rename-contact", "remove-contact"}
+		"set-card", "invite", "invites", "revoke-invite", "join", "add-contact", "rename-contact", "remove-contact",
+		"try"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.
@@ -45,6 +46,8 @@ var sample = map[string]struct{ id, body string }{
 	"invite":     {"", `{"uses":2}`},
 	"join":       {"", `{"invite":"amesh1qqq"}`},
 	"contact":    {bobAMID.String(), ""},
+	"why":        {bobAMID.String(), ""},
+	"try":        {bobAMID.String(), ""},
 
 	"revoke-invite":  {"00000000", ""},
 	"add-contact":    {"", `{"amid":"` + bobAMID.String() + `","name":"bob"}`},

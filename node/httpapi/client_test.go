@@ -96,6 +96,7 @@ func story(t *testing.T, b api.Backend, agent string) []any {
 		note("Block")(b.Block(ctx, agent, "nobody", blocked))
 	}
 	introductions(ctx, b, agent, note)
+	diagnosis(ctx, b, agent, note)
 	note("Policy")(b.Policy(ctx, agent))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "strangers", Value: "reject"}))
 	note("SetPolicy")(b.SetPolicy(ctx, agent, api.PolicyChange{Key: "mood", Value: ""}))

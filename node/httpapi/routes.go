@@ -67,6 +67,7 @@ func (s *Server) register() error {
 	s.owned(door)
 	s.directory(door)
 	s.introductions(door)
+	s.diagnosis(door)
 
 	// huma describes its own kind of error although nobody gets to see it.
 	schemas := door.OpenAPI().Components.Schemas.Map()

@@ -1,0 +1,13 @@
+package api
+
+import "context"
+
+// Why implements Diagnosis.
+func (c *Client) Why(ctx context.Context, agent, peer string) (Why, error) {
+	return get[Why](ctx, c, agent, call{path: []string{"peers", peer, "why"}})
+}
+
+// TryDirect implements Diagnosis.
+func (c *Client) TryDirect(ctx context.Context, agent, peer string) (Why, error) {
+	return post[Why](ctx, c, agent, call{path: []string{"peers", peer, "try"}, in: nothing{}})
+}

@@ -1,0 +1,26 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"amesh/node/api"
+)
+
+// diagnosis are the routes that say how things are, and why.
+func (s *Server) diagnosis(door huma.API) {
+	b := s.cfg.Backend
+	route(s, door, verb{access: ownerOrAgent, method: http.MethodGet, path: "/v1/peers/{id}/why", id: "why",
+		says: "How messages reach a peer, what was tried, and what would make it direct"},
+		func(ctx context.Context, in *One) (api.Why, error) { return b.Why(ctx, agentIn(ctx), in.ID) })
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/peers/{id}/try", id: "try",
+		says: "Begin an attempt at a direct path now"},
+		func(ctx context.Context, in *struct {
+			One
+			Body *struct{}
+		}) (api.Why, error) {
+			return b.TryDirect(ctx, agentIn(ctx), in.ID)
+		})
+}

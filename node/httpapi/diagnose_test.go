@@ -1,0 +1,34 @@
+package httpapi
+
+import (
+	"context"
+
+	"amesh/node/api"
+)
+
+func (m *memory) Why(_ context.Context, agent, peer string) (api.Why, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Why{}, err
+	}
+	c, err := pick(b.known, "peer", peer, func(c *api.Contact) string { return c.AMID.String() })
+	if err != nil {
+		return api.Why{}, err
+	}
+	return api.Why{Peer: c.AMID, Agent: agent, Path: api.PathRelayed, Reason: api.WhyNATs, Text: "two NATs", Next: "forward a port", Session: "accepted",
+		Own: &api.NAT{Type: api.NATSymmetric, Public: []string{"192.0.2.1:5"}}, Since: &start,
+		Attempts: []api.Attempt{{Kind: api.AttemptICE, Started: start, TookMS: 12.5, Outcome: api.OutcomeFailed, Error: "no pair",
+			Pairs: []api.Pair{{Local: "192.0.2.1:5", LocalType: "host", Remote: "192.0.2.2:6", RemoteType: "srflx", State: "failed", Requests: 7}}}}}, nil
+}
+
+func (m *memory) TryDirect(ctx context.Context, agent, peer string) (api.Why, error) {
+	return m.Why(ctx, agent, peer)
+}
+
+// diagnosis is the part of the story that says how things are.
+func diagnosis(ctx context.Context, b api.Backend, agent string, note func(string) func(any, error)) {
+	note("Why")(b.Why(ctx, agent, bobAMID.String()))
+	note("Why")(b.Why(ctx, agent, "nobody"))
+	note("TryDirect")(b.TryDirect(ctx, agent, bobAMID.String()))
+}
