@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"net"
 	"net/netip"
 	"slices"
 
@@ -11,6 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"amesh/internal/reach"
 )
 
 // AddressRules decide which addresses learned from others may be dialled
@@ -26,7 +27,7 @@ type AddressRules struct {
 // LocalRules are the rules for h at this moment. Interfaces come and go, so they
 // are made anew for each dial.
 func LocalRules(h host.Host) AddressRules {
-	return AddressRules{Loopback: onLoopback(h.Network().ListenAddresses()), Interfaces: interfaces()}
+	return AddressRules{Loopback: onLoopback(h.Network().ListenAddresses()), Interfaces: reach.Interfaces()}
 }
 
 // Allow reports whether a may be dialled: an IP address with TCP or QUIC, public,
@@ -34,54 +35,15 @@ func LocalRules(h host.Host) AddressRules {
 // resolving one already tells its owner that we are here; so are relayed
 // addresses.
 func (r AddressRules) Allow(a ma.Multiaddr) bool {
-	if !transportOK(a) {
-		return false
-	}
 	ip, ok := ipOf(a)
-	switch {
-	case !ok || within(ip, neverDialled):
-		return false
-	case ip.IsLoopback():
-		return r.Loopback
-	case !within(ip, localOnly):
-		return true
-	case carrierNAT.Contains(ip):
-		// Overlay networks give out single addresses of this range, so that no
-		// prefix is shared although all of them are neighbours.
-		return slices.ContainsFunc(r.Interfaces, func(p netip.Prefix) bool { return carrierNAT.Contains(p.Addr()) })
-	}
-	return within(ip, r.Interfaces)
+	return ok && transportOK(a) && reach.Rules(r).Allow(ip)
 }
 
 // Private reports whether a is an address of a network that is not the internet, this
 // machine's own among them.
 func Private(a ma.Multiaddr) bool {
 	ip, ok := ipOf(a)
-	return ok && (ip.IsLoopback() || within(ip, localOnly))
-}
-
-var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
-
-// neverDialled are addresses that are no node's: unspecified, multicast, reserved.
-var neverDialled = prefixes("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")
-
-// localOnly are ranges that mean something else in every network, and the IPv6
-// ranges that lead to IPv4 addresses in disguise.
-var localOnly = prefixes(
-	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
-	"192.0.0.0/24", "198.18.0.0/15", "fc00::/7", "fe80::/10", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48",
-)
-
-func prefixes(list ...string) []netip.Prefix {
-	ps := make([]netip.Prefix, len(list))
-	for i, s := range list {
-		ps[i] = netip.MustParsePrefix(s)
-	}
-	return ps
-}
-
-func within(ip netip.Addr, list []netip.Prefix) bool {
-	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+	return ok && reach.Private(ip)
 }
 
 // transportOK accepts /ip…/tcp/N and /ip…/udp/N/quic-v1, with or without /p2p.
@@ -115,20 +77,6 @@ func onLoopback(listen []ma.Multiaddr) bool {
 		ip, ok := ipOf(a)
 		return ok && ip.IsLoopback()
 	})
-}
-
-func interfaces() []netip.Prefix {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // then nothing private is dialled, which is safe
-	}
-	var list []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
-			list = append(list, p)
-		}
-	}
-	return list
 }
 
 // gater applies the rules to every dial of a host, also to those of Kademlia,

@@ -5,7 +5,17 @@ import (
 	"testing"
 
 	ma "github.com/multiformats/go-multiaddr"
+
+	"amesh/internal/reach"
 )
+
+func prefixes(list ...string) []netip.Prefix {
+	ps := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		ps[i] = netip.MustParsePrefix(s)
+	}
+	return ps
+}
 
 func TestAddressRules(t *testing.T) {
 	home := AddressRules{Interfaces: prefixes("192.168.1.20/24", "fd00:1::5/64")}
@@ -71,7 +81,7 @@ func TestLoopbackIsWhatWeListenOn(t *testing.T) {
 			t.Errorf("listener %s: loopback %v, want %v", listen, got, want)
 		}
 	}
-	for _, p := range interfaces() {
+	for _, p := range reach.Interfaces() {
 		if p.Addr() == netip.MustParseAddr("127.0.0.1") {
 			t.Errorf("loopback %s listed as an interface", p)
 		}

@@ -17,11 +17,11 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"amesh/identity"
+	"amesh/internal/reach"
 )
 
 // HostConfig says what a host is.
@@ -41,6 +41,8 @@ type HostConfig struct {
 	Refuse func(netip.Addr) bool
 	// Limits are the host's resources, nil for the defaults.
 	Limits *HostLimits
+	// Sockets, unless nil, shares the host's UDP sockets; it must be new.
+	Sockets *Sockets
 }
 
 // NewHost opens a libp2p host with QUIC and TCP and nothing else. A taken port
@@ -50,6 +52,9 @@ func NewHost(cfg HostConfig) (host.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host: %w", err)
 	}
+	if cfg.Sockets == nil {
+		cfg.Sockets = new(Sockets)
+	}
 	opts, err := hostOptions(cfg, listen)
 	if err != nil {
 		return nil, fmt.Errorf("host: %w", err)
@@ -58,6 +63,7 @@ func NewHost(cfg HostConfig) (host.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host: %w", err)
 	}
+	cfg.Sockets.of(h.Network())
 	// The library is content when one address of many can be listened on, and
 	// only logs the others; an owner who asked for a port wants that port.
 	for _, a := range listen {
@@ -111,9 +117,9 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if err != nil {
 		return nil, fmt.Errorf("connection limits: %w", err)
 	}
-	g := &gater{loopback: onLoopback(listen), networks: interfaces, refuse: cfg.Refuse, trusted: make(map[peer.ID]bool)}
+	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, trusted: make(map[peer.ID]bool)}
 	if cfg.Relay {
-		g.networks = func() []netip.Prefix { return ownNetworks(listen, interfaces()) }
+		g.networks = func() []netip.Prefix { return ownNetworks(listen, reach.Interfaces()) }
 	}
 	for _, p := range cfg.Trusted {
 		g.trusted[p.ID] = true
@@ -122,7 +128,7 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 		libp2p.Identity(key),
 		libp2p.NoListenAddrs, // NewHost listens itself
 		libp2p.Transport(tcp.NewTCPTransport),
-		libp2p.Transport(quic.NewTransport),
+		libp2p.Transport(cfg.Sockets.transport),
 		libp2p.ConnectionGater(g),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),

@@ -16,6 +16,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"amesh/identity"
+	"amesh/internal/reach"
 )
 
 func TestHostIsNamedByItsKey(t *testing.T) {
@@ -129,13 +130,13 @@ func TestRelayServiceOnlyWhereAsked(t *testing.T) {
 func TestHostDialsOnlyWhereItMay(t *testing.T) {
 	target := newHost(t, plain(t))
 	other := ma.StringCast("/ip4/127.0.0.2/tcp/1")
-	outside := &gater{networks: interfaces, trusted: map[peer.ID]bool{target.ID(): true}}
+	outside := &gater{networks: reach.Interfaces, trusted: map[peer.ID]bool{target.ID(): true}}
 	stranger := newHost(t, plain(t)).ID()
 	got := map[string]bool{
 		"stranger on loopback":       outside.InterceptAddrDial(stranger, other),
 		"bootstrap on loopback":      outside.InterceptAddrDial(target.ID(), other),
-		"stranger, we on loopback":   (&gater{loopback: true, networks: interfaces}).InterceptAddrDial(stranger, other),
-		"stranger, any, unspecified": (&gater{loopback: true, networks: interfaces}).InterceptAddrDial(stranger, ma.StringCast("/ip4/0.0.0.0/tcp/1")),
+		"stranger, we on loopback":   (&gater{loopback: true, networks: reach.Interfaces}).InterceptAddrDial(stranger, other),
+		"stranger, any, unspecified": (&gater{loopback: true, networks: reach.Interfaces}).InterceptAddrDial(stranger, ma.StringCast("/ip4/0.0.0.0/tcp/1")),
 	}
 	want := map[string]bool{
 		"stranger on loopback":       false,
