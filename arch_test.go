@@ -68,6 +68,7 @@ var rooms = []room{
 	// The format of a backup, which knows nothing of what is in it.
 	{dir: "node/backup"},
 	{dir: "node/homing", pure: true},
+	{dir: "node/path", pure: true},
 	{dir: "node/mcp", may: []string{"node/api", "identity"}},
 	{dir: "node/httpapi", may: []string{"node/api", "identity", "internal/..."}},
 	{dir: "node/agent", may: []string{"identity", "ratchet", "knock", "node/api", "internal/..."}},

@@ -1,0 +1,374 @@
+package path
+
+import "time"
+
+// State is how far the way to a peer is.
+type State int
+
+// The states.
+const (
+	Idle     State = iota // nothing is open and nothing is under way
+	Dialling              // addresses that the peer told are tried
+	Punching              // candidates are tried, of our offer or of the peer's
+	Circling              // a circuit through a relay is tried, and punching through that
+	Holding               // a connection is there, and does not carry yet
+	Proving               // it is asked for an echo, after which it carries
+	Open                  // a proven connection carries
+	states
+)
+
+// String is the state's name, for people.
+func (s State) String() string {
+	return [...]string{"idle", "dialling", "punching", "circling", "holding", "proving", "open"}[s]
+}
+
+// Kind says what happened.
+type Kind int
+
+// The kinds of events.
+const (
+	Need    Kind = iota // an envelope is to leave
+	Want                // the traffic calls for a direct path
+	Ask                 // the owner asks why it is not direct
+	Told                // the peer told where it is, or appeared in the local network
+	Moved               // our own network changed
+	Tick                // Next has come
+	Offered             // the peer offers to punch, and its offer is the one that counts
+	Failed              // the attempt of Run failed
+	Up                  // there is a connection over which an echo came back
+	Down                // the last connection is gone
+	kinds
+)
+
+// String is the event's name, for people.
+func (k Kind) String() string {
+	return [...]string{"need", "want", "ask", "told", "moved", "tick", "offered", "failed", "up", "down"}[k]
+}
+
+// Event is what happened.
+type Event struct {
+	Kind Kind
+	// Run and Result are of Failed, and of the Up that an attempt led to: which
+	// attempt, and what is to be remembered of it.
+	Run    uint64
+	Result Result
+}
+
+// Action is what is to be done now.
+type Action int
+
+// The actions.
+const (
+	None    Action = iota
+	Dial           // dial the addresses that are known
+	Punch          // gather, offer, and punch when the answer comes
+	Answer         // gather, answer the offer, and punch
+	Circuit        // make a circuit and punch through it
+	Echo           // ask the open connection for an echo
+)
+
+// String is the action's name, for people.
+func (a Action) String() string {
+	return [...]string{"none", "dial", "punch", "answer", "circuit", "echo"}[a]
+}
+
+// Means are the rungs that exist for a peer right now.
+type Means struct {
+	Dial    bool // an address and a peer id are known
+	Punch   bool // there is a session, and nobody has switched punching off
+	Circuit bool // a circuit relay is known by which the peer can be reached
+}
+
+// Machine is what is known of the way to one peer. It is not safe for concurrent use.
+type Machine struct {
+	// Means may be set before every call.
+	Means Means
+
+	limits Limits
+	state  State
+	run    uint64 // counts attempts and changes of state
+	up     bool   // a connection is there
+
+	used   time.Time // traffic, or somebody who asked
+	wanted bool      // the traffic calls for punching
+	rungs  [rungs]rung
+
+	since time.Time // of Open, or of Holding
+	until time.Time // of Holding
+	flaps int       // deaths, each within Steady of the one before
+
+	attempts []Attempt // the newest last
+}
+
+// rung is one way of getting a direct path.
+type rung struct {
+	failures int       // in a row
+	next     time.Time // not before
+	began    time.Time // the last attempt
+}
+
+const (
+	rungDial = iota
+	rungPunch
+	rungCircuit
+	rungs
+)
+
+// New returns the machine of a peer of whom nothing is known yet.
+func New(l Limits) *Machine { return &Machine{limits: l} }
+
+// State is how far it is.
+func (m *Machine) State() State { return m.state }
+
+// Run names the attempt under way. It is another one after every change of state, so
+// whoever works on an attempt knows from it whether anybody still waits for the result.
+func (m *Machine) Run() uint64 { return m.run }
+
+// Carries reports whether envelopes go over the connection.
+func (m *Machine) Carries() bool { return m.state == Open }
+
+// Connected reports whether the machine knows of a connection.
+func (m *Machine) Connected() bool { return m.up }
+
+// Since is when the path that carries began to.
+func (m *Machine) Since() time.Time { return m.since }
+
+// move is a cell of the table.
+type move int
+
+const (
+	ignore move = iota
+	climb       // start the first rung that may be tried now
+	carry       // Open, or Holding
+	open        // Open
+	prove       // ask for an echo, then Open
+	echo        // ask for an echo, and stay
+	answer      // punch as the peer offers
+	fall        // remember a death, then climb
+	gone        // the connection that we still held is gone
+)
+
+// table is the one in doc.go.
+var table = [kinds][states]move{
+	Need:    {Idle: climb},
+	Want:    {Idle: climb},
+	Ask:     {Idle: climb},
+	Told:    {Idle: climb},
+	Moved:   {climb, climb, climb, climb, prove, prove, echo},
+	Tick:    {Idle: climb, Holding: prove},
+	Offered: {answer, answer, answer, answer, answer, answer, answer},
+	Failed:  {Dialling: climb, Punching: climb, Circling: climb, Proving: fall},
+	Up:      {Idle: carry, Dialling: carry, Punching: carry, Circling: carry, Proving: open},
+	Down:    {Punching: gone, Holding: fall, Proving: fall, Open: fall},
+}
+
+// Handle takes an event and says what to do. After Failed of another run than Run
+// nothing changed.
+func (m *Machine) Handle(e Event, now time.Time) Action {
+	m.settle(e.Run, e.Result)
+	if e.Kind == Failed && e.Run != m.run {
+		return None
+	}
+	m.notice(e.Kind, now)
+	switch e.Kind {
+	case Up:
+		m.up = true
+	case Down:
+		m.up = false
+	case Tick:
+		if m.state == Holding && now.Before(m.until) {
+			return None
+		}
+	}
+	switch table[e.Kind][m.state] {
+	case climb:
+		return m.climb(e.Kind, now)
+	case carry:
+		m.carry(now)
+	case open:
+		m.enter(Open, now)
+		m.since = now
+	case prove:
+		m.enter(Proving, now)
+		return Echo
+	case echo:
+		return Echo
+	case answer:
+		m.enter(Punching, now)
+		m.begin(true, now)
+		return Answer
+	case fall:
+		m.fall(now)
+		return m.climb(e.Kind, now)
+	}
+	return None
+}
+
+// notice keeps the books that do not depend on the state.
+func (m *Machine) notice(k Kind, now time.Time) {
+	if now.Sub(m.used) > m.limits.Interest {
+		m.wanted = false
+	}
+	switch k {
+	case Need, Offered:
+		m.used = now
+	case Want:
+		m.used, m.wanted = now, true
+	case Ask:
+		m.used, m.wanted = now, true
+		m.refresh()
+	case Told:
+		m.refresh()
+	case Moved:
+		m.refresh()
+		m.flaps = 0
+	}
+}
+
+// refresh ends the pauses of all rungs, but for the spacing.
+func (m *Machine) refresh() {
+	for i := range m.rungs {
+		r := &m.rungs[i]
+		r.failures, r.next = 0, time.Time{}
+		if i != rungDial && !r.began.IsZero() {
+			r.next = r.began.Add(m.limits.Spacing)
+		}
+	}
+}
+
+// interested reports whether anything is tried by itself.
+func (m *Machine) interested(now time.Time) bool {
+	return !m.used.IsZero() && now.Sub(m.used) <= m.limits.Interest
+}
+
+// climb starts the first rung that may be tried now. What fails on the way is counted.
+func (m *Machine) climb(why Kind, now time.Time) Action {
+	if why == Failed {
+		m.failed(now)
+	}
+	if m.up { // the peer believed that it is gone
+		m.enter(Proving, now)
+		return Echo
+	}
+	if m.interested(now) {
+		for i, may := range m.may() {
+			if may && !now.Before(m.rungs[i].next) {
+				return m.start(i, now)
+			}
+		}
+	}
+	m.enter(Idle, now)
+	return None
+}
+
+// may are the rungs that are open to us, whatever their pauses say.
+func (m *Machine) may() [rungs]bool {
+	return [rungs]bool{m.Means.Dial, m.wanted && m.Means.Punch, m.wanted && m.Means.Circuit}
+}
+
+func (m *Machine) start(i int, now time.Time) Action {
+	m.enter([...]State{Dialling, Punching, Circling}[i], now)
+	m.begin(false, now)
+	return [...]Action{Dial, Punch, Circuit}[i]
+}
+
+// rung is the one that the state stands on, nil for none.
+func (m *Machine) rung() *rung {
+	switch m.state {
+	case Dialling:
+		return &m.rungs[rungDial]
+	case Punching:
+		return &m.rungs[rungPunch]
+	case Circling:
+		return &m.rungs[rungCircuit]
+	}
+	return nil
+}
+
+// failed counts the failure of the rung that the state stands on.
+func (m *Machine) failed(now time.Time) {
+	r := m.rung()
+	if r == nil {
+		return
+	}
+	backoff := [...]Backoff{m.limits.Dial, m.limits.Punch, m.limits.Circuit}[m.state-Dialling]
+	r.failures++
+	if m.last().Code.final() {
+		r.failures = max(r.failures, backoff.Tries)
+	}
+	r.next = now.Add(backoff.pause(r.failures))
+	m.end(Lost, now)
+}
+
+// carry takes a connection into use, at once or after a while.
+func (m *Machine) carry(now time.Time) {
+	if r := m.rung(); r != nil {
+		r.failures = 0
+		m.end(Won, now)
+	}
+	hold := m.hold()
+	if hold == 0 {
+		m.enter(Open, now)
+		m.since = now
+		return
+	}
+	m.enter(Holding, now)
+	m.since, m.until = now, now.Add(hold)
+}
+
+// hold is how long a connection is watched before it carries.
+func (m *Machine) hold() time.Duration {
+	if m.flaps < 2 {
+		return 0
+	}
+	h := m.limits.Hold
+	for range m.flaps - 2 {
+		if h = min(2*h, m.limits.HoldMost); h == m.limits.HoldMost {
+			break
+		}
+	}
+	return h
+}
+
+// fall counts a death.
+func (m *Machine) fall(now time.Time) {
+	if m.state == Open && now.Sub(m.since) >= m.limits.Steady {
+		m.flaps = 0
+	}
+	m.flaps++
+	m.up = false
+}
+
+// enter changes the state. Whatever was under way is no longer waited for.
+func (m *Machine) enter(s State, now time.Time) {
+	m.end(GivenUp, now)
+	m.state = s
+	m.run++
+	if r := m.rung(); r != nil {
+		r.began = now
+	}
+}
+
+// Next is when Tick is due; zero for never.
+func (m *Machine) Next(now time.Time) time.Time {
+	switch {
+	case m.state == Holding:
+		return m.until
+	case m.state != Idle || !m.interested(now):
+		return time.Time{}
+	}
+	next := m.used.Add(m.limits.Interest)
+	found := false
+	for i, may := range m.may() {
+		if at := m.rungs[i].next; may && !at.After(next) {
+			next, found = at, true
+		}
+	}
+	if !found {
+		return time.Time{}
+	}
+	if next.Before(now) {
+		return now
+	}
+	return next
+}
