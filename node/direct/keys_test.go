@@ -94,7 +94,7 @@ func TestAnswerKeepsNobodyWaiting(t *testing.T) {
 		asked := make(chan identity.AMID, 1)
 		f.keys = func(of identity.AMID) OneTimeKeys {
 			asked <- of
-			time.Sleep(3 * time.Second)
+			time.Sleep(2 * time.Second)
 			return twoKeys
 		}
 		f.greet()

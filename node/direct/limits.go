@@ -15,7 +15,8 @@ type Limits struct {
 	// PongTimeout is the same for a ping, and for the peer's hello. Default 1.5 s.
 	PongTimeout time.Duration
 	// PingEvery is how long a stream may go without a sign that the peer hears us
-	// before it is pinged. Default 10 s.
+	// before it is pinged. With PongTimeout it says how soon a dead path is noticed on
+	// which nothing is sent. Default 3 s.
 	PingEvery time.Duration
 	// DialTimeout bounds one Dial as a whole. Default 8 s.
 	DialTimeout time.Duration
@@ -48,7 +49,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		AckTimeout:       time.Second,
 		PongTimeout:      1500 * time.Millisecond,
-		PingEvery:        10 * time.Second,
+		PingEvery:        3 * time.Second,
 		DialTimeout:      8 * time.Second,
 		Outstanding:      256,
 		OutstandingBytes: 4 << 20,

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+
 	"amesh/identity"
 	"amesh/internal/wire"
 )
@@ -37,7 +39,7 @@ type hooks struct {
 // stream speaks the protocol on one libp2p stream, in both directions.
 //
 //	       hello in 1.5 s          pong in 1.5 s
-//	opened ─────────────► greeted ─────────────► proven ──┐ ping after 10 s
+//	opened ─────────────► greeted ─────────────► proven ──┐ ping after 3 s
 //	   │                     │                     │  ▲   │ without pong or ack
 //	   └─────────────────────┴─────────────────────┤  └───┘
 //	      anything late, malformed or closed       ▼
@@ -50,7 +52,8 @@ type stream struct {
 	raw    rawStream
 	peer   string
 	addr   string
-	conn   string // names its connection; streams of one share their fate
+	conn   string       // names its connection; streams of one share their fate
+	under  network.Conn // it; nil in tests of a stream alone
 	limits Limits
 	hooks  hooks
 	wake   chan struct{} // the writer has something to do or to reconsider
@@ -64,6 +67,7 @@ type stream struct {
 	proof   bool  // a pong came
 	watch   stopwatch
 	echoed  time.Duration // when the peer last showed that it hears us
+	rtt     time.Duration // of the last pong; 0: not measured
 
 	unsent []*parcel
 	flight []*parcel // taken by the writer, in order; acknowledged ones linger at the front only
@@ -240,6 +244,9 @@ func (s *stream) echo(nonce [nonceSize]byte) {
 		if p.nonce == nonce && p.taken {
 			s.pings = append(s.pings[:i], s.pings[i+1:]...)
 			s.echoed = s.watch.now()
+			if p.written {
+				s.rtt = s.echoed - p.at
+			}
 			first = !s.proof
 			s.proof = true
 			defer close(p.done) // after proven, so that who waits finds the path open

@@ -190,9 +190,9 @@ func TestSilence(t *testing.T) {
 	}{
 		{"nothing at all", func(f *far) { f.drain() }, 1500 * time.Millisecond, nil},
 		{"hello but no pong", func(f *far) { f.say(appendHello(nil)); f.drain() }, 1500 * time.Millisecond, errDead},
-		{"pong once", func(f *far) { f.greet(); f.drain() }, 11500 * time.Millisecond, errDead},
+		{"pong once", func(f *far) { f.greet(); f.drain() }, 4500 * time.Millisecond, errDead},
 		{"doesn't read", func(f *far) { f.say(appendHello(nil)) }, time.Second, errDead},
-		{"stops in the middle of a frame", func(f *far) { f.greet(); f.say([]byte{40, 0}); f.drain() }, 11500 * time.Millisecond, errDead},
+		{"stops in the middle of a frame", func(f *far) { f.greet(); f.say([]byte{40, 0}); f.drain() }, 4500 * time.Millisecond, errDead},
 		{"wrong pong", func(f *far) {
 			f.say(appendHello(nil))
 			f.say(appendEcho(nil, typePong, [nonceSize]byte{}))
@@ -228,7 +228,7 @@ func TestPingsWhenQuiet(t *testing.T) {
 				t.Fatalf("heard %+v, want ping", p)
 			}
 			f.say(appendEcho(nil, typePong, p.nonce))
-			if at, want := time.Since(f.began), time.Duration(i+1)*10*time.Second; at != want {
+			if at, want := time.Since(f.began), time.Duration(i+1)*3*time.Second; at != want {
 				t.Errorf("ping %d after %v, want %v", i, at, want)
 			}
 		}

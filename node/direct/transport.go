@@ -70,6 +70,7 @@ type Transport struct {
 	links     map[peer.ID]*link
 	strangers int // links that we didn't dial
 	dials     map[peer.ID]*turn
+	holes     holes
 	wg        sync.WaitGroup // streams
 }
 
@@ -209,7 +210,7 @@ func (t *Transport) add(raw network.Stream, dialled bool) (*stream, error) {
 			}
 		},
 	})
-	s.conn = conn.ID()
+	s.conn, s.under = conn.ID(), conn
 	l.streams = append(l.streams, s) // in the order in which they came
 	t.wg.Add(1)
 	return s, nil

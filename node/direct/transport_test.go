@@ -496,3 +496,37 @@ func TestEventsAreNewsOnly(t *testing.T) {
 		t.Errorf("remembers %v and %v of nobody", e.state, e.told)
 	}
 }
+
+// The owner is shown where a path leads, how it came about, and how far it is.
+func TestConnUnderAPath(t *testing.T) {
+	a, b := newNode(t), newNode(t)
+	if _, ok := a.Conn(b.id()); ok {
+		t.Error("a connection before any was made")
+	}
+	a.dial(b.target())
+	at, ok := a.Conn(b.id())
+	if !ok || at.Limited || at.Punched || at.Opened.IsZero() {
+		t.Fatalf("%+v, %v", at, ok)
+	}
+	if !slices.Contains(b.target().Addresses, at.Remote) {
+		t.Errorf("it leads to %s", at.Remote)
+	}
+	a.dial(b.target()) // an echo
+	if at, _ := a.Conn(b.id()); at.RTT <= 0 || at.RTT > 20*time.Second {
+		t.Errorf("the echo took %v", at.RTT)
+	}
+	a.Punched(b.id(), "/ip4/8.8.8.8/udp/1/quic-v1")
+	if at, _ := a.Conn(b.id()); at.Punched {
+		t.Error("a hole elsewhere counts for it")
+	}
+	a.Punched(b.id(), at.Remote)
+	if at, _ := a.Conn(b.id()); !at.Punched {
+		t.Error("its hole does not count")
+	}
+	for i := range 2 * a.limits.Peers {
+		a.Punched(b.id(), fmt.Sprintf("/ip4/8.8.8.8/udp/%d/quic-v1", i+1))
+	}
+	if n := len(a.holes); n != a.limits.Peers {
+		t.Errorf("%d holes are remembered", n)
+	}
+}

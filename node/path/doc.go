@@ -25,8 +25,7 @@
 // The table. A cell is what is done, a dot is nothing. "climb" starts the first rung that
 // may be tried now, and ends in Idle when there is none. "carry" is Open, or Holding for
 // a path that died too often lately. "prove" asks for an echo before it carries, "echo"
-// while it does. "fall" remembers a death and climbs. "gone" notes the end of a connection
-// that did not carry.
+// while it does. "fall" remembers a death and climbs.
 //
 //	         │ Idle    Dialling Punching Circling Holding Proving Open
 //	─────────┼─────────────────────────────────────────────────────────
@@ -36,13 +35,13 @@
 //	Told     │ climb   ·        ·        ·        ·       ·       ·
 //	Moved    │ climb   climb    climb    climb    prove   prove   echo
 //	Tick     │ climb   ·        ·        ·        prove   ·       ·
-//	Offered  │ answer  answer   answer   answer   answer  answer  answer
+//	Offered  │ answer  answer   answer   answer   echo    ·       prove
 //	Failed   │ ·       climb    climb    climb    ·       fall    ·
 //	Up       │ carry   carry    carry    carry    ·       open    ·
-//	Down     │ ·       ·        gone     ·        fall    fall    fall
+//	Down     │ ·       ·        ·        ·        fall    fall    fall
 //
 // A peer that offers to punch while we hold a connection believes that it is gone, so
-// mail goes by relay until the connection, the old or a new one, has brought an echo.
+// mail goes by relay until the connection has brought an echo, or is given up.
 //
 // Punching begins when the traffic calls for it (Want) and not for a single exchange.
 // Each rung has its back-off (limits.go); after three punches in vain it rests until

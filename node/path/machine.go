@@ -94,7 +94,7 @@ type Machine struct {
 	rungs  [rungs]rung
 
 	since time.Time // of Open, or of Holding
-	until time.Time // of Holding
+	until time.Time // of Holding; zero once it carried
 	flaps int       // deaths, each within Steady of the one before
 
 	attempts []Attempt // the newest last
@@ -145,7 +145,6 @@ const (
 	echo        // ask for an echo, and stay
 	answer      // punch as the peer offers
 	fall        // remember a death, then climb
-	gone        // the connection that we still held is gone
 )
 
 // table is the one in doc.go.
@@ -156,10 +155,10 @@ var table = [kinds][states]move{
 	Told:    {Idle: climb},
 	Moved:   {climb, climb, climb, climb, prove, prove, echo},
 	Tick:    {Idle: climb, Holding: prove},
-	Offered: {answer, answer, answer, answer, answer, answer, answer},
+	Offered: {Idle: answer, Dialling: answer, Punching: answer, Circling: answer, Holding: echo, Open: prove},
 	Failed:  {Dialling: climb, Punching: climb, Circling: climb, Proving: fall},
 	Up:      {Idle: carry, Dialling: carry, Punching: carry, Circling: carry, Proving: open},
-	Down:    {Punching: gone, Holding: fall, Proving: fall, Open: fall},
+	Down:    {Holding: fall, Proving: fall, Open: fall},
 }
 
 // Handle takes an event and says what to do. After Failed of another run than Run
@@ -187,7 +186,9 @@ func (m *Machine) Handle(e Event, now time.Time) Action {
 		m.carry(now)
 	case open:
 		m.enter(Open, now)
-		m.since = now
+		if !m.until.IsZero() { // it did not carry before
+			m.since, m.until = now, time.Time{}
+		}
 	case prove:
 		m.enter(Proving, now)
 		return Echo
@@ -245,10 +246,6 @@ func (m *Machine) interested(now time.Time) bool {
 func (m *Machine) climb(why Kind, now time.Time) Action {
 	if why == Failed {
 		m.failed(now)
-	}
-	if m.up { // the peer believed that it is gone
-		m.enter(Proving, now)
-		return Echo
 	}
 	if m.interested(now) {
 		for i, may := range m.may() {
@@ -309,7 +306,7 @@ func (m *Machine) carry(now time.Time) {
 	hold := m.hold()
 	if hold == 0 {
 		m.enter(Open, now)
-		m.since = now
+		m.since, m.until = now, time.Time{}
 		return
 	}
 	m.enter(Holding, now)
