@@ -103,7 +103,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 		a.whyCommand(),
 		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
 		a.inviteCommand(), a.joinCommand(), a.knocksCommand(), a.sessionsCommand(), a.killCommand(), a.blockCommand(), a.unblockCommand(), a.policyCommand(), a.agentCommand(), a.keyCommand(),
-		a.backupCommand(), a.restoreCommand(), a.versionCommand(),
+		a.backupCommand(), a.restoreCommand(), a.testnetCommand(), a.versionCommand(),
 	)
 	return root
 }
