@@ -37,6 +37,7 @@ var rooms = []room{
 	{dir: "internal/store/storetest", may: []string{"internal/..."}, testing: true},
 	{dir: "internal/wycheproof", testing: true},
 	{dir: "internal/https/acmetest", testing: true},
+	{dir: "internal/proxy/proxytest", testing: true},
 	// What is sealed names envelopes by their id, which is ratchet's type.
 	{dir: "internal/content", may: []string{"ratchet", "internal/..."}},
 	{dir: "internal/...", may: []string{"internal/..."}},
@@ -94,7 +95,7 @@ var rooms = []room{
 var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "registry/db/dbtest", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "relay/mailbox/boxtest", "registry/db/dbtest"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "internal/proxy/proxytest", "relay/mailbox/boxtest", "registry/db/dbtest"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless
