@@ -62,7 +62,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	r.card = &signedCard{clock: cfg.Clock, sign: func(ctx context.Context, c api.CardContent) ([]byte, error) { return r.agent.SignCard(ctx, c) }}
 	r.marks = newDeposits(id.Key, func() sealer { return r.agent }, func() []*relay.Client { return r.relays.mailboxes() }, cfg.Logger)
 	r.relays, err = newRelays(relaysConfig{
-		key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay,
+		proxy: m.node.proxy, key: id.Key, marks: r.marks, guests: func() []identity.AMID { return r.guests.list() }, own: cfg.Relays, legacy: cfg.AllowLegacyRelay,
 		notYet: func() bool { return !m.registries.enrolled(id.Key.AMID()) }, limits: homingLimits(cfg.Homes), log: cfg.Logger,
 		book:    &relayBook{store: st, amid: id.Key.AMID()},
 		deliver: func(d relay.Delivery, c *relay.Client) { r.fromRelay(d, c) },

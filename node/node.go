@@ -21,6 +21,7 @@ import (
 
 	"amesh/dht"
 	"amesh/identity"
+	"amesh/internal/proxy"
 	"amesh/internal/store"
 	"amesh/node/agent"
 	"amesh/node/direct"
@@ -85,6 +86,11 @@ type Config struct {
 	// which whoever sees them can use elsewhere for five minutes.
 	AllowLegacyRegistry bool
 
+	// Proxy is how relays and registries are reached: proxy.Auto, proxy.None or the URL of
+	// a proxy; empty: proxy.Auto. ProxyCredentials is where user and password for it are
+	// read, "file:PATH" or "command:TEXT"; empty: the URL has them, if any are needed.
+	Proxy, ProxyCredentials string
+
 	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	DHT       dht.Mode // whether the node keeps records for others; default client
@@ -113,6 +119,7 @@ type Addrs struct {
 type Node struct {
 	cfg       Config
 	bootstrap []peer.AddrInfo
+	proxy     *proxy.Proxy
 	ready     chan struct{}
 	addrs     Addrs // set before ready closes
 }
@@ -169,7 +176,11 @@ func New(cfg Config) (*Node, error) {
 	if err := checkListen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	return &Node{cfg: cfg, bootstrap: boot, ready: make(chan struct{})}, nil
+	way, err := proxy.New(proxy.Config{Setting: cfg.Proxy, Credentials: cfg.ProxyCredentials})
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return &Node{cfg: cfg, bootstrap: boot, proxy: way, ready: make(chan struct{})}, nil
 }
 
 // Ready closes when the node serves: the API answers and messages can be sent.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/proxy"
 	"amesh/internal/store"
 	"amesh/node/api"
 	"amesh/registry/client"
@@ -76,6 +77,7 @@ type registryHouse struct {
 	joined func() // an agent was registered for the first time
 	clock  func() time.Time
 	log    *slog.Logger
+	proxy  *proxy.Proxy // nil: no proxies
 }
 
 // registryLine is what a node has to do with one registry: a service.
@@ -120,7 +122,7 @@ func (m *mesh) openRegistries(ctx context.Context, ids map[string]*identity.Iden
 				r.relays.retry()
 			}
 		},
-		clock: cfg.Clock, log: cfg.Logger,
+		clock: cfg.Clock, log: cfg.Logger, proxy: m.node.proxy,
 	})
 }
 
@@ -128,7 +130,7 @@ func (m *mesh) openRegistries(ctx context.Context, ids map[string]*identity.Iden
 func newRegistries(urls []string, legacy bool, book *registryBook, house registryHouse) (*registries, error) {
 	all := &registries{book: book}
 	for _, url := range urls {
-		c, err := client.New(client.Config{URL: url, Pinned: book.pinned(url), AllowLegacy: legacy, Clock: house.clock})
+		c, err := client.New(client.Config{URL: url, Dial: house.proxy.Dialer(url, nil), Pinned: book.pinned(url), AllowLegacy: legacy, Clock: house.clock})
 		if err != nil {
 			return nil, err
 		}

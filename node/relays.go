@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"amesh/identity"
+	"amesh/internal/proxy"
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/homing"
@@ -79,6 +80,7 @@ type relaysConfig struct {
 	book    *relayBook                         // nil: nothing is remembered
 	guests  func() []identity.AMID             // who may leave more than knocks with us; nil: everybody
 	log     *slog.Logger
+	proxy   *proxy.Proxy                                                      // nil: no proxies
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
 	measure func(ctx context.Context, url string) (time.Duration, error)
 }
@@ -127,7 +129,9 @@ func newRelays(cfg relaysConfig) (*relays, error) {
 		return nil, err
 	}
 	if cfg.measure == nil {
-		cfg.measure = func(ctx context.Context, url string) (time.Duration, error) { return relay.Measure(ctx, url, cfg.dial) }
+		cfg.measure = func(ctx context.Context, url string) (time.Duration, error) {
+			return relay.Measure(ctx, url, cfg.proxy.Dialer(url, cfg.dial))
+		}
 	}
 	now := time.Now()
 	r := &relays{
@@ -156,7 +160,7 @@ func (r *relays) line(url string) (*relayLine, error) {
 		return nil, err
 	}
 	line.client, err = relay.NewClient(relay.ClientConfig{
-		URL: url, Key: r.key, Logger: r.log, Dial: r.dial, Pinned: r.pinned[id], AllowLegacy: r.legacy, HoldLegacy: r.notYet,
+		URL: url, Key: r.key, Logger: r.log, Dial: r.proxy.Dialer(url, r.dial), Pinned: r.pinned[id], AllowLegacy: r.legacy, HoldLegacy: r.notYet,
 		Deliver: func(d relay.Delivery) {
 			r.took(line)
 			r.deliver(d, line.client)

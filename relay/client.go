@@ -13,12 +13,16 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/dialled"
+	"amesh/internal/proxy"
 
 	"github.com/coder/websocket"
 )
 
 // connectPath is where the SDKs connect; our relay takes any path.
 const connectPath = "/v1/connect"
+
+// maxHeadBytes is how much of an answer's headers a client reads.
+const maxHeadBytes = 16 << 10
 
 // ClientConfig is what a Client needs.
 type ClientConfig struct {
@@ -51,7 +55,8 @@ type ClientConfig struct {
 	// OnState hears of every change, on Run's goroutine. It must not block. May
 	// be nil.
 	OnState func(State)
-	// Dial opens connections; nil means the network.
+	// Dial opens connections; nil means the network, through the proxy that the
+	// environment names, if any.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Logger gets events; nil is silence.
 	Logger *slog.Logger
@@ -103,6 +108,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Dial, err = dialerOr(cfg.Dial, u.String()); err != nil {
+		return nil, err
+	}
 	if cfg.OnState == nil {
 		cfg.OnState = func(State) {}
 	}
@@ -118,6 +126,18 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		dial: cfg.Dial, log: cfg.Logger.With("relay", u.String()), limits: l,
 		retry: make(chan struct{}, 1),
 	}, nil
+}
+
+// dialerOr is dial, or what the environment says for a URL.
+func dialerOr(dial proxy.DialFunc, url string) (proxy.DialFunc, error) {
+	if dial != nil {
+		return dial, nil
+	}
+	p, err := proxy.New(proxy.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return p.Dialer(url, nil), nil
 }
 
 // ParseURL checks a relay's address, ws:// or wss://, and returns it in the form in
@@ -182,7 +202,7 @@ func (c *Client) current() *link {
 // then it closes the connection, settles every Send and returns nil. Run is
 // called once.
 func (c *Client) Run(ctx context.Context) error {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: c.dial}
+	transport := &http.Transport{DialContext: c.dial, MaxResponseHeaderBytes: maxHeadBytes}
 	defer transport.CloseIdleConnections()
 	dialer := &http.Client{Transport: transport}
 	var out outage

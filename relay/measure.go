@@ -18,11 +18,18 @@ const measurePings = 3
 
 // Measure is the round trip time to a relay: the median of a few pings on a
 // connection of its own, after the upgrade. It does not say who we are. ctx bounds
-// all of it; dial opens the connection, nil means the network.
+// all of it; dial opens the connection, nil means what it means for a Client.
 func Measure(ctx context.Context, url string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (time.Duration, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}
+	u, err := parseURL(url)
+	if err != nil {
+		return 0, err
+	}
+	if dial, err = dialerOr(dial, u.String()); err != nil {
+		return 0, err
+	}
+	transport := &http.Transport{DialContext: dial, MaxResponseHeaderBytes: maxHeadBytes}
 	defer transport.CloseIdleConnections()
-	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
+	ws, _, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: transport}, CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"amesh/dht"
 	"amesh/identity"
+	"amesh/internal/proxy"
 	"amesh/node"
 	"amesh/node/api"
 	"amesh/node/homing"
@@ -30,6 +31,7 @@ type upOptions struct {
 	legacyRegistry                      bool
 	dht                                 string
 	api, announce, name, printAddresses string
+	proxy, proxyCredentials             string
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -61,6 +63,8 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
 	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
+	f.StringVar(&o.proxy, "proxy", proxy.Auto, "reach relays and registries through the proxy at `URL` (http, https or socks5), none, or auto: what HTTPS_PROXY, ALL_PROXY and NO_PROXY say")
+	f.StringVar(&o.proxyCredentials, "proxy-credentials", "", "`SOURCE` of user:password for the proxy, read again when it wants others: file:PATH or command:TEXT")
 	f.StringVar(&o.name, "name", "", "`NAME` of the agent that is made when there is none (default \"default\")")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")
 	return cmd
@@ -89,6 +93,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	n, err := node.New(node.Config{
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
 		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Bootstrap: o.bootstrap, Listen: o.listen,
+		Proxy: o.proxy, ProxyCredentials: o.proxyCredentials,
 		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
@@ -129,6 +134,9 @@ func (o upOptions) check(home string) error {
 		if _, err := client.ParseURL(url); err != nil {
 			return usagef("--registry: %v", err).next("write it like https://registry.example")
 		}
+	}
+	if _, err := proxy.New(proxy.Config{Setting: o.proxy, Credentials: o.proxyCredentials}); err != nil {
+		return usagef("--proxy: %v", err).next("write it like http://proxy.example:3128 or socks5://proxy.example; without --proxy the environment says it")
 	}
 	if err := checkBootstrap(o.bootstrap); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/proxy"
 )
 
 // Kind says how a registry wants to know who asks.
@@ -32,9 +33,11 @@ type Config struct {
 	Pinned bool
 	// AllowLegacy lets the client sign bare timestamps for a registry of plain 0.2.
 	AllowLegacy bool
-	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
-	Clock       func() time.Time                                                  // nil: time.Now
-	Limits      Limits                                                            // zero: DefaultLimits
+	// Dial opens connections; nil means the network, through the proxy that the
+	// environment names, if any.
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	Clock  func() time.Time // nil: time.Now
+	Limits Limits           // zero: DefaultLimits
 }
 
 // Client talks to one registry for any number of agents. It is safe for concurrent use.
@@ -65,6 +68,13 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{base: base, legacy: cfg.AllowLegacy, clock: cfg.Clock, limits: cfg.Limits, kind: KindUnknown, stamps: make(map[identity.AMID]time.Time)}
 	if cfg.Pinned {
 		c.kind = KindAmesh
+	}
+	if cfg.Dial == nil {
+		way, err := proxy.New(proxy.Config{})
+		if err != nil {
+			return nil, err
+		}
+		cfg.Dial = way.Dialer(base, nil)
 	}
 	c.http = newHTTP(cfg.Dial, cfg.Limits)
 	return c, nil

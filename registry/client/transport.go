@@ -138,12 +138,11 @@ func get[T any](ctx context.Context, c *Client, r request) (T, error) {
 	return decode[T](a)
 }
 
-// newHTTP is a client that goes nowhere else and keeps few connections. A proxy that
-// the environment names is used, as for every request that leaves the machine.
+// newHTTP is a client that goes nowhere else and keeps few connections.
 func newHTTP(dial func(ctx context.Context, network, addr string) (net.Conn, error), limits Limits) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: limits.Timeout,
+			DialContext: dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: limits.Timeout,
 			TLSHandshakeTimeout: limits.Timeout, ResponseHeaderTimeout: limits.Timeout, MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression: true, // so that the limit is one of what comes over the line
 			ForceAttemptHTTP2:  true,
