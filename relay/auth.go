@@ -69,14 +69,19 @@ func verifyConnect(f connectFrame, now time.Time, l Limits, d threshold, n diall
 		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "signature is not base64"}
 	}
 	if f.proves() {
-		return key, verifyProof(&f, key, sig, d, n)
+		no := verifyProof(&f, key, sig, d, n)
+		if no == nil {
+			k.signed(f.PublicKey)
+		}
+		return key.PublicKey, no
 	}
 	// Over the text as received first: the JavaScript SDK signs "…mmmZ", which
 	// the Rust relay, knowing only its own rendering, can never verify.
 	if key.VerifyTimestamp(f.Timestamp, sig) != nil && key.VerifyTimestamp(timestamp.Rerender(stamp), sig) != nil {
 		return identity.PublicKey{}, &refusal{CodeInvalidSignature, "signature does not verify"}
 	}
-	return key, nil
+	k.signed(f.PublicKey)
+	return key.PublicKey, nil
 }
 
 // replays remembers the signatures of accepted connect frames for as long as

@@ -71,7 +71,7 @@ func TestConnectIsVerified(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, no := verifyConnect(c.frame, now, DefaultLimits(), threshold{}, nil, newKeys(maxKeys))
+			got, no := verifyConnect(c.frame, now, DefaultLimits(), threshold{}, nil, newKeys(maxKeys, maxKnown))
 			if c.code == "" {
 				if no != nil || got != key.Public() {
 					t.Errorf("refused: %+v", no)

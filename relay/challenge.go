@@ -91,7 +91,7 @@ func connectBody(f *connectFrame, c challenge) ([]byte, error) {
 }
 
 // verifyProof checks a signature over the challenge of this connection.
-func verifyProof(f *connectFrame, key identity.PublicKey, sig []byte, d threshold, n dialled.Names) *refusal {
+func verifyProof(f *connectFrame, key identity.KnownKey, sig []byte, d threshold, n dialled.Names) *refusal {
 	if !n.Has(f.Relay, d.local) {
 		return &refusal{CodeWrongRelay, fmt.Sprintf("this relay does not go by the name %.100q; its operator gives it names with --name", f.Relay)}
 	}

@@ -119,7 +119,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		box: metered{g, n, b}, guarded: g, counts: n, books: b, bans: cfg.Bans, onBan: cfg.OnBan,
 		limits: l, log: cfg.Logger, stun: cfg.STUN, about: cfg.About, names: known, marks: cfg.Marks, key: cfg.Key,
-		rates: newRates(l), replays: newReplays(l), keys: newKeys(maxKeys), broken: make(chan error, 1), ready: make(chan struct{}),
+		rates: newRates(l), replays: newReplays(l), keys: newKeys(maxKeys, maxKnown), broken: make(chan error, 1), ready: make(chan struct{}),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
 	s.admission = newAdmission(cfg, l, n, b)
