@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/direct"
@@ -120,6 +121,12 @@ func (p *paths) appeared(peer identity.AMID) {
 		r.next, r.pause = time.Time{}, 0
 	}
 }
+
+// Signalled implements agent.Carrier.
+func (p *paths) Signalled(identity.AMID, content.Signal) {}
+
+// WantDirect implements agent.Carrier.
+func (p *paths) WantDirect(identity.AMID) {}
 
 // connected kicks those who can be reached by a peer id. Others are left alone: a
 // stranger opens connections as often as he likes.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node/api"
@@ -35,6 +36,13 @@ type Carrier interface {
 	Seen(peer identity.AMID, peerID string)
 	// Places is what an accepted peer is told about this node.
 	Places() Places
+	// Signalled hands over an offer, or the answer to one of ours, that a peer sealed in a
+	// session that was accepted. It must not call the agent.
+	Signalled(peer identity.AMID, s content.Signal)
+	// WantDirect tells that enough is said to a peer, or by it, to be worth a direct path,
+	// and again at later messages; the carrier knows whether there is one or one was tried
+	// lately. It must not call the agent.
+	WantDirect(peer identity.AMID)
 }
 
 // Envelope is sealed bytes with an address.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node/api"
@@ -31,23 +32,40 @@ type switchboard struct {
 	meddle func(e Envelope) int
 	// refuse, if set, sees every envelope first; an error is what a relay says to it.
 	refuse func(e Envelope) error
-	wire   [][]byte    // every byte that passed
-	moved  atomic.Bool // everybody is at another relay
-	wg     sync.WaitGroup
+	wire   [][]byte     // every byte that passed
+	moved  atomic.Bool  // everybody is at another relay
+	direct atomic.Bool  // there are direct paths besides the relay
+	delay  atomic.Int64 // how long every way takes
+	places *Places      // nil: a relay
+
+	signals map[identity.AMID][]content.Signal // told to somebody's carrier
+	wanted  map[identity.AMID]int              // how often it was told that a direct path is wanted
+	wg      sync.WaitGroup
 }
 
 func newSwitchboard(t *testing.T) *switchboard {
-	s := &switchboard{t: t, agents: make(map[identity.AMID]*Agent), mailbox: make(map[identity.AMID][]Envelope), public: make(map[identity.AMID]Places)}
+	s := &switchboard{
+		t: t, agents: make(map[identity.AMID]*Agent), mailbox: make(map[identity.AMID][]Envelope), public: make(map[identity.AMID]Places),
+		signals: make(map[identity.AMID][]content.Signal), wanted: make(map[identity.AMID]int),
+	}
 	t.Cleanup(s.wg.Wait)
 	return s
 }
 
 // line is one agent's connection to the switchboard; it is its Carrier.
-type line struct{ s *switchboard }
+type line struct {
+	s  *switchboard
+	of identity.AMID
+}
 
 func (l line) Carry(e Envelope, report func(Outcome)) {
 	s := l.s
 	s.mu.Lock()
+	if e.Via == api.PathDirect && !s.direct.Load() {
+		s.mu.Unlock()
+		report(Outcome{Err: ErrNoPath})
+		return
+	}
 	if s.refuse != nil {
 		if err := s.refuse(e); err != nil {
 			s.mu.Unlock()
@@ -72,13 +90,25 @@ func (l line) Carry(e Envelope, report func(Outcome)) {
 			s.deliver(to, e)
 		}
 	}
+	if s.path(e) == api.PathDirect {
+		report(Outcome{Path: api.PathDirect, Acked: true})
+		return
+	}
 	report(Outcome{Path: api.PathRelayed, Promise: time.Now().Add(72 * time.Hour), Where: "switchboard"})
 }
 
 func (s *switchboard) deliver(to *Agent, e Envelope) {
 	s.wg.Go(func() {
-		to.Receive(Incoming{From: e.From, Data: e.Data, Path: api.PathRelayed, Ack: func() {}})
+		time.Sleep(time.Duration(s.delay.Load()))
+		to.Receive(Incoming{From: e.From, Data: e.Data, Path: s.path(e), Ack: func() {}})
 	})
+}
+
+func (s *switchboard) path(e Envelope) api.PathKind {
+	if s.direct.Load() && e.Via != api.PathRelayed {
+		return api.PathDirect
+	}
+	return api.PathRelayed
 }
 
 func (l line) Learn(peer identity.AMID, p Places, sealed bool) {
@@ -91,7 +121,22 @@ func (l line) Learn(peer identity.AMID, p Places, sealed bool) {
 
 func (l line) Seen(identity.AMID, string) {}
 
+func (l line) Signalled(_ identity.AMID, s content.Signal) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.signals[l.of] = append(l.s.signals[l.of], s)
+}
+
+func (l line) WantDirect(identity.AMID) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.wanted[l.of]++
+}
+
 func (l line) Places() Places {
+	if l.s != nil && l.s.places != nil {
+		return *l.s.places
+	}
 	if l.s != nil && l.s.moved.Load() {
 		return Places{Relays: []string{"ws://elsewhere/v1/connect"}}
 	}
@@ -230,7 +275,7 @@ func (w *world) begin(p *person) {
 		st = w.wrap(p)
 	}
 	a, err := New(Config{
-		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb}, Directory: w.book, KeySource: w.keys,
+		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb, p.key.AMID()}, Directory: w.book, KeySource: w.keys,
 		Policy: p.will, Mark: p.mark, Limits: w.limits, Clock: w.clock,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

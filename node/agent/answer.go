@@ -379,6 +379,9 @@ func (c *clerk) keepGrant(b *batch, s *session, kind byte, g Grant) {
 		return setJSON(tx, c.a.key(kind, c.peer[:]), g)
 	})
 	b.then(func() { c.trusted = true })
+	if content.SessionType(s.Type) != content.RequestResponse {
+		c.wantDirect(b, s)
+	}
 }
 
 // startSequence takes the peer's first_seq: we start there when we know less, and

@@ -25,7 +25,8 @@ type batch struct {
 	landed   map[uint64]bool     // orders of flights that ended
 	touched  map[uint64]*flight  // flights whose row changed
 	order    uint64
-	shows    int // messages that may still be shown in this transaction
+	direct   bool // the carrier is told that a direct path is wanted
+	shows    int  // messages that may still be shown in this transaction
 	writes   []func(tx store.Tx, row *peerRow, after *[]func()) error
 	after    []func()
 

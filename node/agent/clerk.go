@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node/api"
@@ -52,6 +53,14 @@ type clerk struct {
 	// strangeSince is from when the peer's relay took only knocks, by uptime; 0: it takes all.
 	strangeSince time.Duration
 	repeats      map[ratchet.ID]time.Duration
+	sentAt       time.Duration // uptime of the last message that was sealed; 0: none
+	gotAt        time.Duration // and that was opened
+	offered      map[content.Attempt]time.Duration
+	echoes       map[content.Nonce]echo
+	sentSignals  pace   // offers and answers that were sealed
+	gotSignals   pace   // and that came
+	sentEchoes   pace   // echoes that were sealed
+	gotEchoes    pace   // and that came
 	judged       uint64 // the ruling that was applied last
 	blocked      bool   // by that one
 }
@@ -75,6 +84,7 @@ func newClerk(a *Agent, peer identity.AMID) *clerk {
 	c := &clerk{
 		a: a, peer: peer, wake: make(chan struct{}, 1),
 		byID: make(map[ratchet.ID]*flight), open: make(map[uint64]*outRow),
+		offered: make(map[content.Attempt]time.Duration), echoes: make(map[content.Nonce]echo),
 		repeats: make(map[ratchet.ID]time.Duration), lastPath: api.PathNone, batch: a.Limits.Batch,
 	}
 	c.room.L = &c.mu

@@ -20,7 +20,7 @@ func (c *clerk) end(b *batch, s *session, why content.CloseReason, class flightC
 // messages go on: the peer may remember it.
 func (c *clerk) landControl(b *batch, s *session) {
 	for _, f := range c.flights {
-		if f.Sid == s.Sid && f.Class == flightControl {
+		if f.Sid == s.Sid && (f.Class == flightControl || f.Class == flightMoment) {
 			b.land(f)
 		}
 	}

@@ -18,6 +18,8 @@
 // knock, tail.go the message behind it, grant.go what is left of a yes; receive.go what
 // arrives, send.go what leaves; terms.go what a session may carry, accountable.go how it is
 // signed, close.go and sessions.go its end; block.go what a change of the policy ends.
+// moment.go is what is worth nothing later: punch.go the offers for a direct path and when
+// one is wanted, echo.go whether a peer's node is there.
 // resume.go and renew.go bring back what was lost, again.go seals again, mark.go notices a
 // state that was put back. outbox.go, inbox.go and parts.go are the mailboxes, office.go
 // and desk.go what local callers ask of them. prekeys.go has our own published keys,

@@ -446,7 +446,7 @@ func TestSubmitDuringStart(t *testing.T) {
 		st := &fragile{Store: ann.mem}
 		stores["ann"] = st
 		a, err := New(Config{
-			Name: "ann", Key: ann.key, Store: st, StateKey: ann.state, Carrier: line{w.sb}, Directory: w.book,
+			Name: "ann", Key: ann.key, Store: st, StateKey: ann.state, Carrier: line{s: w.sb}, Directory: w.book,
 			Policy: func() *knock.Policy { return &ann.policy }, Limits: w.limits,
 		})
 		if err != nil {

@@ -33,6 +33,7 @@ func (c *clerk) takeMessage(b *batch, s *session, arr arrival, m *content.Messag
 		desc: m.Description, body: m.Body, path: arr.Path, epoch: s.PeerEpoch, proof: s.proofOf(&m.Description, hash),
 	}
 	in.breach = c.breach(s, &m.Description, hash, len(m.Body))
+	c.talks(b, s, &c.gotAt)
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		return c.store(tx, row, after, b, in)
 	})

@@ -67,6 +67,11 @@ type Limits struct {
 	InviteLife time.Duration // of an invite whose maker names no other
 	InviteKeep time.Duration // invites that are over are kept this long, for the owner to see
 
+	MomentLife       time.Duration // offers, answers and echoes are sent this long, and waited for
+	SignalsPerMinute int           // offers and answers to a peer, and as many of one
+	EchoesPerMinute  int           // echoes to a peer, and as many of one
+	DirectWindow     time.Duration // a direct path is wanted with the second message in this time; 0: never, not for a conversation either
+
 	StrangeFor    time.Duration // a session is given up when the peer's relays took only knocks for longer
 	LookupFirst   time.Duration // first wait after a lookup that found nothing; doubles
 	LookupMost    time.Duration // longest such wait
@@ -92,6 +97,7 @@ func DefaultLimits() Limits {
 		ResumeEvery: 10 * time.Minute, ResumeNames: 256, ResumeAge: 144 * time.Hour, ResumeTaken: time.Hour, ResumeTakenDay: 5,
 		RenewPeer: 10, RenewAll: 100, RenewFollow: 3,
 		Invites: 1000, InviteLife: day, InviteKeep: 30 * day,
+		MomentLife: 30 * time.Second, SignalsPerMinute: 30, EchoesPerMinute: 120, DirectWindow: 10 * time.Minute,
 		StrangeFor:  10 * time.Minute,
 		LookupFirst: time.Second, LookupMost: time.Minute, LookupTimeout: 10 * time.Second, JoinLookup: 2 * time.Second, StorePause: time.Second, IdleClerk: 10 * time.Minute,
 	}

@@ -16,6 +16,9 @@ import (
 func (c *clerk) takePart(b *batch, s *session, arr arrival, p *content.Part) {
 	epoch, breach := s.PeerEpoch, c.breachOf(s, p)
 	proof := s.proofOf(&p.Description, content.HashOf(p.Description, p.Body))
+	if p.Index == 0 {
+		c.talks(b, s, &c.gotAt)
+	}
 	b.write(func(tx store.Tx, row *peerRow, after *[]func()) error {
 		if breach != 0 {
 			return c.refuseBreach(tx, row, after, b, p, epoch, breach)

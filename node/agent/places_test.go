@@ -27,6 +27,6 @@ func TestIdlePeersHearOfAMove(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.Equal(row.Places.Relays, line{w.sb}.Places().Relays)
+		return slices.Equal(row.Places.Relays, line{s: w.sb}.Places().Relays)
 	})
 }

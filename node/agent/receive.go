@@ -27,15 +27,16 @@ type Incoming struct {
 type arrival struct {
 	Incoming
 	id    ratchet.ID
-	know  *knock.Knock // a knock that passed the cheap checks
-	renew bool         // a renew, of which nothing was checked yet
+	know  *knock.Knock  // a knock that passed the cheap checks
+	renew bool          // a renew, of which nothing was checked yet
+	up    time.Duration // the uptime when it came
 }
 
 // Receive takes an envelope. It may block while the peer's clerk is busy, so that
 // the connection it came from slows down.
 func (a *Agent) Receive(in Incoming) {
 	peer := in.From
-	arr := arrival{Incoming: in, id: ratchet.EnvelopeID(in.Data)}
+	arr := arrival{Incoming: in, id: ratchet.EnvelopeID(in.Data), up: a.Uptime()}
 	typ, err := ratchet.ParsePrefix(in.Data)
 	arr.renew = err == nil && typ == ratchet.TypeRenew
 	switch {
@@ -344,6 +345,12 @@ func (c *clerk) take(b *batch, s *session, arr arrival, ct content.Content) erro
 		c.takePaths(b, ct)
 	case *content.Revocation:
 		return c.takeRevocation(b, ct)
+	case content.Signal:
+		c.takeSignal(b, ct)
+	case *content.Echo:
+		return c.takeEcho(b, arr, ct)
+	case *content.EchoReply:
+		c.takeEchoReply(b, arr, ct)
 	}
 	return nil
 }

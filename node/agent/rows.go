@@ -139,10 +139,13 @@ const (
 	flightMessage flightClass = "message" // until its receipt
 	flightControl flightClass = "control" // accept, skip, paths: until its receipt
 	flightReceipt flightClass = "receipt" // until it was handed over
+	flightMoment  flightClass = "moment"  // offer, answer, echo, its reply: until its receipt, for half a minute
 )
 
 // wantsReceipt says whether the peer will name the envelope in a receipt.
-func (c flightClass) wantsReceipt() bool { return c == flightMessage || c == flightControl }
+func (c flightClass) wantsReceipt() bool {
+	return c == flightMessage || c == flightControl || c == flightMoment
+}
 
 type openedRow struct {
 	Peer identity.AMID `json:"peer"`

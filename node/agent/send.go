@@ -275,6 +275,7 @@ func (c *clerk) sealMessages(b *batch, s *session) (bool, error) {
 		}
 		n := b.session(s)
 		n.Out, n.Last = out, max(n.Last, o.Seq)
+		c.talks(b, n, &c.sentAt)
 		row := o
 		row.Session, row.Reason, row.Tail, row.Mode = s.Sid, "", false, s.mode()
 		b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error {
@@ -465,6 +466,8 @@ func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 		if no.Code == "too_large" || no.Code == "invalid" {
 			f.next = b.up + c.a.Limits.ResendMost
 		}
+	case errors.Is(o.Err, ErrNoPath) && f.Class == flightMoment && c.loseEcho(f.ID):
+		b.land(f)
 	case errors.Is(o.Err, ErrNoPath):
 		f.next = b.up + c.a.Limits.ResendFirst // or Kick, whichever is first
 	case errors.Is(o.Err, context.Canceled):

@@ -51,6 +51,7 @@ func (c *clerk) sealTail(b *batch, s *session, asked *knock.Asked, rows []outRow
 	f.Sid, f.Chain, f.Msg = s.Sid, s.Chain, o.ID
 	s.Messages++
 	s.Out, s.Last = out, o.Seq
+	c.talks(b, s, &c.sentAt)
 	o.Session, o.Tail, o.Mode = s.Sid, true, s.mode()
 	b.write(func(tx store.Tx, _ *peerRow, after *[]func()) error { return c.advance(tx, o, b.wall, after) })
 	return envelope, nil

@@ -69,12 +69,14 @@ func (c *clerk) askFor(rows []outRow) (knock.Terms, error) {
 
 // controlSession is the session that carries skips and paths: the one we send on, else
 // a stream on which we only receive messages.
-func (c *clerk) controlSession() *session {
-	best := c.sender()
+func (c *clerk) controlSession() *session { return controlOf(c.sess) }
+
+func controlOf(list []*session) *session {
+	best := sender(list)
 	if best != nil {
 		return best
 	}
-	for _, s := range c.sess {
+	for _, s := range list {
 		if s.accepted() && !s.Closed && (best == nil || s.Used.After(best.Used)) {
 			best = s
 		}

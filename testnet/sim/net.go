@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/knock"
 	"amesh/node/agent"
 	"amesh/node/api"
@@ -144,6 +145,10 @@ func (c carrier) Learn(identity.AMID, agent.Places, bool) {}
 func (c carrier) Seen(identity.AMID, string) {}
 
 func (c carrier) Places() agent.Places { return places }
+
+func (c carrier) Signalled(identity.AMID, content.Signal) {}
+
+func (c carrier) WantDirect(identity.AMID) {}
 
 func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 	w := c.pr.p.w
