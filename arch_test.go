@@ -85,6 +85,7 @@ var rooms = []room{
 	{dir: "testnet/lab/session1", may: []string{"identity", "ratchet", "knock", "internal/..."}},
 	{dir: "testnet/lab/...", may: []string{"..."}, libp2p: true, testing: true},
 	{dir: "testnet/natbox"},
+	{dir: "testnet/netns", may: []string{"testnet/natbox", "testnet/process"}},
 	{dir: "testnet/process"},
 	{dir: "testnet", may: []string{"node/api", "identity", "testnet/process"}, libp2p: true},
 
