@@ -70,6 +70,7 @@ var rooms = []room{
 	{dir: "node/backup"},
 	{dir: "node/homing", pure: true},
 	{dir: "node/path", pure: true},
+	{dir: "node/doctor", may: []string{"identity", "knock", "node/api", "internal/..."}},
 	{dir: "node/mcp", may: []string{"node/api", "identity"}},
 	{dir: "node/httpapi", may: []string{"node/api", "identity", "internal/..."}},
 	{dir: "node/agent", may: []string{"identity", "ratchet", "knock", "node/api", "internal/..."}},

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"filippo.io/age"
 
@@ -23,6 +24,7 @@ import (
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/backup"
+	"amesh/node/doctor"
 )
 
 // A backup of a home holds every agent's key and mail (agent.Backup), the policy and
@@ -182,6 +184,8 @@ func (w *backupWriter) write(ctx context.Context, file string, to []age.Recipien
 	if err := place(tmp.Name(), file, os.Link); err != nil {
 		return b, err
 	}
+	// The backup is whole whether it can be noted or not; a check then misses it.
+	_ = doctor.NoteBackup(w.home.dir, time.Now())
 	b = api.Backup{File: file, Size: info.Size(), Rows: w.rows}
 	for _, name := range slices.Sorted(maps.Keys(w.agents)) {
 		b.Agents = append(b.Agents, api.Agent{Name: name, AMID: w.agents[name]})

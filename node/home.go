@@ -26,6 +26,7 @@ import (
 //	state/                        the store; state.key beside it seals its secrets (0600)
 //	policy.json                   who may talk to us
 //	config.yaml                   read by the command line
+//	last-backup                   when the last backup was made
 //	node.sock, node.json          while a node runs
 //	restoring/                    while a restore has not finished (restore.go)
 const (

@@ -100,7 +100,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	root.AddCommand(
 		a.upCommand(), a.relayCommand(), a.registryCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(), a.contactsCommand(), a.searchCommand(), a.lookupCommand(),
-		a.whyCommand(),
+		a.whyCommand(), a.doctorCommand(),
 		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
 		a.inviteCommand(), a.joinCommand(), a.knocksCommand(), a.sessionsCommand(), a.killCommand(), a.blockCommand(), a.unblockCommand(), a.policyCommand(), a.agentCommand(), a.keyCommand(),
 		a.backupCommand(), a.restoreCommand(), a.testnetCommand(), a.versionCommand(),
@@ -114,7 +114,11 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	if err := a.findHome(); err != nil {
 		return err
 	}
-	return a.configure(cmd)
+	err := a.configure(cmd)
+	if _, any := cmd.Annotations[anyConfig]; any {
+		return nil
+	}
+	return err
 }
 
 // verbOf is the word after "amesh".

@@ -11,6 +11,9 @@ import (
 type looked struct {
 	why   []api.Why
 	tries int
+
+	doctor    api.Doctor
+	doctorErr error
 }
 
 func (l *looked) next() (api.Why, error) {
@@ -30,3 +33,5 @@ func (l *looked) TryDirect(context.Context, string, string) (api.Why, error) {
 	l.tries++
 	return l.next()
 }
+
+func (l *looked) Doctor(context.Context) (api.Doctor, error) { return l.doctor, l.doctorErr }

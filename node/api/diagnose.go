@@ -16,6 +16,8 @@ type Diagnosis interface {
 	// answers at once; Why shows how it goes. With a direct path, and while an attempt is
 	// under way, it does nothing. Owner only.
 	TryDirect(ctx context.Context, agent, peer string) (Why, error)
+	// Doctor looks the node, its home and its machine over. Owner only.
+	Doctor(ctx context.Context) (Doctor, error)
 }
 
 // PingMost is the longest a ping may be asked to wait for its answer.

@@ -11,3 +11,8 @@ func (c *Client) Why(ctx context.Context, agent, peer string) (Why, error) {
 func (c *Client) TryDirect(ctx context.Context, agent, peer string) (Why, error) {
 	return post[Why](ctx, c, agent, call{path: []string{"peers", peer, "try"}, in: nothing{}})
 }
+
+// Doctor implements Diagnosis.
+func (c *Client) Doctor(ctx context.Context) (Doctor, error) {
+	return post[Doctor](ctx, c, "", call{path: []string{"doctor"}, in: nothing{}, wait: lookIn})
+}

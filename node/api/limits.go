@@ -14,6 +14,9 @@ const (
 	waitSlack = 10 * time.Second
 	// backupIn is how long a node may take for a backup.
 	backupIn = 10 * time.Minute
+	// lookIn is how long a node may take to look around: it asks servers, and waits for
+	// those that do not answer.
+	lookIn = time.Minute
 	// maxAnswer bounds an answer in bytes: 100 leased messages of full size in
 	// base64 fit.
 	maxAnswer = 160 << 20

@@ -23,4 +23,12 @@ func (s *Server) diagnosis(door huma.API) {
 		}) (api.Why, error) {
 			return b.TryDirect(ctx, agentIn(ctx), in.ID)
 		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/doctor", id: "doctor",
+		says: "Look the node, its home and its machine over"},
+		func(ctx context.Context, _ *struct {
+			About
+			Body *struct{}
+		}) (api.Doctor, error) {
+			return b.Doctor(ctx)
+		})
 }

@@ -26,9 +26,17 @@ func (m *memory) TryDirect(ctx context.Context, agent, peer string) (api.Why, er
 	return m.Why(ctx, agent, peer)
 }
 
+func (m *memory) Doctor(context.Context) (api.Doctor, error) {
+	_, err := m.enter("")
+	defer m.mu.Unlock()
+	return api.Doctor{At: start, Version: "test", Home: "/h", Daemon: true, Checks: []api.Check{
+		{Name: "home", State: api.CheckOK, Text: "fine"}, {Name: "disk", State: api.CheckFail, Text: "full", Next: "make room"}}}, err
+}
+
 // diagnosis is the part of the story that says how things are.
 func diagnosis(ctx context.Context, b api.Backend, agent string, note func(string) func(any, error)) {
 	note("Why")(b.Why(ctx, agent, bobAMID.String()))
 	note("Why")(b.Why(ctx, agent, "nobody"))
 	note("TryDirect")(b.TryDirect(ctx, agent, bobAMID.String()))
+	note("Doctor")(b.Doctor(ctx))
 }
