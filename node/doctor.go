@@ -3,10 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
-	"net/http"
+	"net"
 	"slices"
 	"time"
 
+	"amesh/internal/proxy"
 	"amesh/node/api"
 	"amesh/node/doctor"
 	"amesh/relay"
@@ -31,7 +32,7 @@ func (m *mesh) Doctor(ctx context.Context) (api.Doctor, error) {
 	}
 	d := api.Doctor{At: now, Version: cfg.Version, Home: cfg.Home, Daemon: true, Checks: doctor.Home(cfg.Home, schema, now)}
 	d.Checks = slices.Concat(d.Checks, doctor.System("/"),
-		[]api.Check{doctor.Clock(ctx, asker(), slices.Concat(cfg.Relays, cfg.Registries), cfg.Clock)}, doctor.Node(facts, now))
+		[]api.Check{doctor.Clock(ctx, through(m.node.proxy), slices.Concat(cfg.Relays, cfg.Registries), cfg.Clock)}, doctor.Node(facts, now))
 	return d, nil
 }
 
@@ -50,23 +51,26 @@ func (m *mesh) certificates(ctx context.Context) map[string]time.Time {
 	return ends
 }
 
-// asker asks servers for their time. It follows nobody elsewhere.
-func asker() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+// through opens connections to servers as relays and registries are reached.
+func through(p *proxy.Proxy) doctor.Dialer {
+	return func(url string) func(context.Context, string, string) (net.Conn, error) { return p.Dialer(url, nil) }
+}
+
+// Servers are those that a node would use, and the way to them.
+type Servers struct {
+	Relays, Registries []string
+	Proxy              *proxy.Proxy // nil: none
 }
 
 // Examine looks at a home in which no node runs, and at the servers that it would use.
-func Examine(ctx context.Context, home string, relays, registries []string) []api.Check {
+func Examine(ctx context.Context, home string, s Servers) []api.Check {
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
 	list := append(doctor.Home(home, schema, time.Now()), doctor.System("/")...)
-	list = append(list, doctor.Clock(ctx, asker(), slices.Concat(relays, registries), time.Now))
-	for _, url := range relays {
+	list = append(list, doctor.Clock(ctx, through(s.Proxy), slices.Concat(s.Relays, s.Registries), time.Now))
+	for _, url := range s.Relays {
 		c := api.Check{Name: "relay", State: api.CheckOK}
-		if took, err := relay.Measure(ctx, url, nil); err != nil {
+		if took, err := relay.Measure(ctx, url, s.Proxy.Dialer(url, nil)); err != nil {
 			c.State, c.Text, c.Next = api.CheckFail, fmt.Sprintf("%s: %v", url, err), "amesh netcheck shows whether it is this network"
 		} else {
 			c.Text = fmt.Sprintf("%s answers, %.4g ms", url, milliseconds(took))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"amesh/internal/proxy"
 	"amesh/node"
 	"amesh/node/api"
 
@@ -66,7 +67,7 @@ func (a *app) examine(ctx context.Context) (api.Doctor, error) {
 	case err == nil:
 		d.Checks = append([]api.Check{daemonCheck(d.Version), a.configCheck()}, d.Checks...)
 	case errors.As(err, &p) && p.Code == api.CodeUnreachable:
-		d.Checks = append([]api.Check{noDaemon(p), a.configCheck()}, node.Examine(ctx, a.home, a.configured("relay"), a.configured("registry"))...)
+		d.Checks = append([]api.Check{noDaemon(p), a.configCheck()}, node.Examine(ctx, a.home, a.servers())...)
 	default:
 		return d, err
 	}
@@ -96,6 +97,23 @@ func (a *app) configCheck() api.Check {
 		}
 	}
 	return c
+}
+
+// servers are those that "amesh up" would be told, and the way to them. A proxy that is
+// wrong is the configuration's trouble, and is left out.
+func (a *app) servers() node.Servers {
+	way, err := proxy.New(proxy.Config{Setting: a.configuredOne("proxy"), Credentials: a.configuredOne("proxy_credentials"), Getenv: a.getenv})
+	if err != nil {
+		way = nil
+	}
+	return node.Servers{Relays: a.configured("relay"), Registries: a.configured("registry"), Proxy: way}
+}
+
+func (a *app) configuredOne(key string) string {
+	if list := a.configured(key); len(list) > 0 {
+		return list[0]
+	}
+	return ""
 }
 
 // configured is what "amesh up" would be told of a list: by the environment, or by

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,9 +12,12 @@ import (
 	"amesh/node/api"
 )
 
+// Dialer opens connections to the server at a URL, such as through a proxy.
+type Dialer = func(url string) func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // Clock compares the clock with that of servers, whose URLs are http, https, ws or wss.
-// The median counts, so that one wrong server makes no alarm.
-func Clock(ctx context.Context, c *http.Client, urls []string, now func() time.Time) api.Check {
+// The median counts, so that one wrong server makes no alarm. A nil dialer is the network.
+func Clock(ctx context.Context, d Dialer, urls []string, now func() time.Time) api.Check {
 	if len(urls) == 0 {
 		return skip("clock", "there is no relay and no registry to compare it with")
 	}
@@ -25,7 +29,7 @@ func Clock(ctx context.Context, c *http.Client, urls []string, now func() time.T
 	var wg sync.WaitGroup
 	for _, url := range urls {
 		wg.Go(func() {
-			if d, known := ahead(ctx, c, url, now); known {
+			if d, known := ahead(ctx, d, url, now); known {
 				mu.Lock()
 				off = append(off, d)
 				mu.Unlock()
@@ -57,7 +61,13 @@ func judgeClock(off []time.Duration, asked int) api.Check {
 }
 
 // ahead is how far our clock is ahead of a server's. Its time has no fractions.
-func ahead(ctx context.Context, c *http.Client, url string, now func() time.Time) (time.Duration, bool) {
+func ahead(ctx context.Context, d Dialer, url string, now func() time.Time) (time.Duration, bool) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if d != nil {
+		transport.DialContext = d(url)
+	}
+	c := &http.Client{Transport: transport, // it follows nobody elsewhere
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if rest, isWS := strings.CutPrefix(url, "ws"); isWS {
 		url = "http" + rest
 	}

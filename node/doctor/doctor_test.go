@@ -182,13 +182,12 @@ func TestClock(t *testing.T) {
 		"one server is wrong":  {[]string{at(0), at(time.Hour), at(0)}, api.CheckOK},
 		"no URL is no trouble": {[]string{"::", at(0)}, api.CheckOK},
 	} {
-		got := Clock(t.Context(), http.DefaultClient, c.urls, func() time.Time { return now })
+		got := Clock(t.Context(), nil, c.urls, func() time.Time { return now })
 		if got.State != c.want {
 			t.Errorf("%s: %+v", name, got)
 		}
 		wellFormed(t, []api.Check{got})
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestNode(t *testing.T) {
