@@ -88,6 +88,11 @@ var rooms = []room{
 	{dir: "testnet/natbox"},
 	{dir: "testnet/netns", may: []string{"testnet/natbox", "testnet/process"}},
 	{dir: "testnet/process"},
+	{dir: "testnet/plan", may: []string{"identity"}, libp2p: true},
+	{dir: "testnet/compose", may: []string{"testnet/plan"}},
+	{dir: "testnet/wiring"},
+	{dir: "testnet/stage", may: []string{"node/api", "testnet/..."}},
+	{dir: "testnet/scenario", may: []string{"node/api", "testnet/stage"}},
 	{dir: "testnet", may: []string{"node/api", "identity", "testnet/process"}, libp2p: true},
 
 	{dir: "cmd/amesh", may: []string{"..."}, libp2p: true},

@@ -1,16 +1,81 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"amesh/testnet/compose"
+	"amesh/testnet/plan"
+	"amesh/testnet/stage"
+
+	"github.com/spf13/cobra"
+)
 
 func (a *app) testnetCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "testnet VERB",
-		Short:   "Try a mesh behind real address translators, on one machine",
-		Long:    `The parts of a test network: boxes that translate addresses, block UDP, lose or delay packets.`,
-		Example: "  amesh testnet natbox --kind symmetric --inside eth1 --outside eth0",
-		Args:    verbs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "testnet VERB",
+		Short: "Try a mesh behind real address translators, on one machine",
+		Long: `Makes a testnet of relays and nodes on this machine, each in a container of its own,
+behind boxes that translate addresses, block UDP, lose or delay packets; kills, cuts
+and heals them; and counts whether any message was lost.
+
+"init" writes a compose file into a folder; "docker compose up -d" there, or "amesh
+testnet up", starts it. The image is made of this program alone, nothing is pulled.`,
+		Example: `  amesh testnet init --nodes 6 --relays 2 --nat mixed
+  amesh testnet up
+  amesh testnet run smoke
+  amesh testnet down`,
+		Args: verbs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.natboxCommand())
+	cmd.AddCommand(a.testnetInitCommand(), a.testnetUpCommand(), a.testnetDownCommand(), a.testnetRunCommand(),
+		a.natboxCommand(), a.testnetBoxCommand(), a.testnetPipeCommand())
 	return cmd
+}
+
+// testnetDir is where a testnet is without --dir.
+const testnetDir = "testnet"
+
+func dirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", testnetDir, "folder `DIR` of the testnet")
+}
+
+// readTestnet reads the plan of a folder, whose path comes back absolute.
+func readTestnet(dir string) (*plan.Plan, string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("testnet: %w", err)
+	}
+	p, err := plan.Read(abs)
+	return p, abs, err
+}
+
+// testnetFailures is how the errors of testnets end.
+var testnetFailures = []struct {
+	err  error
+	exit int
+	code string
+	hint string
+}{
+	{plan.ErrNone, exitNotFound, "no_testnet", "amesh testnet init makes one; name its folder with --dir"},
+	{plan.ErrThere, exitConflict, "testnet_exists", "amesh testnet down --remove takes it away; or give another --dir"},
+	{compose.ErrBinary, exitFailed, "binary_not_static", "name a static one for Linux with --binary; make build makes one"},
+	{stage.ErrUnknown, exitNotFound, "no_such_node", "amesh testnet status lists them"},
+	{stage.ErrNoDocker, exitFailed, "no_docker", "install and start Docker's engine (docker.io) with docker compose or docker-compose; run smoke --local needs neither"},
+	{stage.ErrCannot, exitFailed, "not_possible", "with --nat mixed a node behind a box can have all faults"},
+}
+
+// testnetFailure says how an error about a testnet ends.
+func testnetFailure(err error) error {
+	for _, known := range testnetFailures {
+		if errors.Is(err, known.err) {
+			return &failure{exit: known.exit, code: known.code, message: err.Error(), hint: known.hint}
+		}
+	}
+	if l, ok := errors.AsType[*stage.LogError](err); ok && len(l.Lines) > 0 {
+		return fmt.Errorf("%w; the end of its log:\n%s", err, strings.Join(l.Lines, "\n"))
+	}
+	return err
 }
