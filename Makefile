@@ -13,7 +13,7 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak lint bench bench-session bench-relay bench-registry fuzz clean
+.PHONY: help build demo test test-all soak lint bench bench-session bench-relay bench-registry bench-path fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ bench-relay: ## measure the relay against its peers; fails below a bar (BENCHARG
 
 bench-registry: ## measure a registry of 100,000 agents with both databases; fails above a bar (BENCHARGS='--agents 20000')
 	@$(GO) run ./testnet/lab/benchregistry $(BENCHARGS)
+
+bench-path: ## measure the paths between nodes against quic-go and libp2p; fails beyond a bar (BENCHARGS='--only stream')
+	@$(GO) run ./testnet/lab/benchpath $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" scripts/fuzz $(FUZZTIME)

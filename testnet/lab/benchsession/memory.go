@@ -3,21 +3,14 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
-	"errors"
 	"time"
 
 	"amesh/ratchet"
 	"amesh/testnet/lab/bench"
+	"amesh/testnet/lab/meeting"
 )
 
-const (
-	bodySize    = 1 << 10
-	requestSize = 200 // a request with an intent and no certificate
-	// transcriptSize is what th0 is the hash of: the clear part of a knock and B's
-	// published keys.
-	clearSize      = 1401
-	transcriptSize = 27 + 4 + clearSize + 3*36 + 5 + 36 + 5 + 4 + 1184 + 5 + 36
-)
+const bodySize = 1 << 10
 
 // memoryCases are the cases whose sessions lie in memory.
 func memoryCases() ([]bench.Case, error) {
@@ -38,7 +31,7 @@ func memoryCases() ([]bench.Case, error) {
 			return nil, err
 		}
 	}
-	hands, err := newFloorHandshake(transcriptSize)
+	hands, err := newFloorHandshake(meeting.TranscriptSize)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +54,8 @@ func memoryCases() ([]bench.Case, error) {
 		},
 		{
 			Name: "handshake of both sides", Bar: 0.8,
-			Floor:   bench.Loop(func() error { return hands.run(ratchet.PaddedSize(requestSize), text[:requestSize]) }),
-			Product: bench.Loop(newParties().handshake),
+			Floor:   bench.Loop(func() error { return hands.run(ratchet.PaddedSize(meeting.RequestSize), text[:meeting.RequestSize]) }),
+			Product: bench.Loop(meeting.New().Handshake),
 		},
 	}, nil
 }
@@ -73,7 +66,7 @@ type pair struct {
 }
 
 func newPair() (*pair, error) {
-	a, b, err := newParties().meet()
+	a, b, err := meeting.New().Meet()
 	if err != nil {
 		return nil, err
 	}
@@ -119,63 +112,4 @@ func answersAhead(pairs []*pair, n int, text []byte) (time.Duration, error) {
 		n -= len(some)
 	}
 	return took, nil
-}
-
-// parties are the long-lived keys of A and B.
-type parties struct {
-	exchange   ratchet.Secret
-	public     ratchet.Point
-	responder  *ratchet.Responder
-	oneTime    ratchet.Secret
-	transcript ratchet.Transcript
-	knock      []byte
-	request    []byte
-}
-
-func newParties() *parties {
-	var a, b, prekey, oneTime ratchet.Secret
-	var kem ratchet.KEMSeed
-	for _, k := range [][]byte{a[:], b[:], prekey[:], oneTime[:], kem[:]} {
-		rand.Read(k)
-	}
-	public := oneTime.Public()
-	return &parties{
-		exchange: a, public: a.Public(), responder: ratchet.NewResponder(b, prekey, kem), oneTime: oneTime,
-		transcript: ratchet.Transcript{
-			Clear: make([]byte, clearSize), Exchange: b.Public(), PrekeyID: 1, Prekey: prekey.Public(),
-			KEMKind: 2, KEMID: 1, KEMKey: kem.Public(), OneTimeKind: 4, OneTimeID: 1, OneTime: &public,
-		},
-		knock: make([]byte, 2048), request: make([]byte, requestSize),
-	}
-}
-
-func (p *parties) handshake() error {
-	_, _, err := p.meet()
-	return err
-}
-
-// meet makes a session at both ends, message 0 opened and everything bound.
-func (p *parties) meet() (a, b *ratchet.Session, err error) {
-	offer, err := ratchet.NewOffer(rand.Reader, p.transcript.KEMKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err = offer.Initiate(rand.Reader, ratchet.InitiatorKeys{
-		Exchange: p.exchange, PeerExchange: p.transcript.Exchange, PeerPrekey: p.transcript.Prekey, PeerOneTime: p.transcript.OneTime,
-	}, ratchet.TranscriptHash(p.transcript))
-	if err != nil {
-		return nil, nil, err
-	}
-	first, err := a.SealFirst(rand.Reader, p.request)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err = p.responder.Respond(&p.oneTime, p.public, offer.EKPublic(), offer.Ciphertext(), ratchet.TranscriptHash(p.transcript))
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := b.OpenFirst(time.Now(), rand.Reader, first); err != nil {
-		return nil, nil, err
-	}
-	return a, b, errors.Join(a.Bind(p.knock), b.Bind(p.knock))
 }
