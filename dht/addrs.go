@@ -79,6 +79,11 @@ func onLoopback(listen []ma.Multiaddr) bool {
 	})
 }
 
+// onlyLoopback reports whether nothing listens but on loopback.
+func onlyLoopback(listen []ma.Multiaddr) bool {
+	return !slices.ContainsFunc(listen, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })
+}
+
 // gater applies the rules to every dial of a host, also to those of Kademlia,
 // whose addresses any server can make up. Peers that the owner configured are
 // exempt: he may well reach his relay through a routed private network.

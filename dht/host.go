@@ -41,6 +41,11 @@ type HostConfig struct {
 	Refuse func(netip.Addr) bool
 	// Limits are the host's resources, nil for the defaults.
 	Limits *HostLimits
+	// Announce says which of its addresses the host tells to everybody.
+	Announce Announce
+	// MapPorts asks the router in front of us for ports (UPnP, NAT-PMP), if a listener is
+	// there to be reached from outside.
+	MapPorts bool
 	// Sockets, unless nil, shares the host's UDP sockets; it must be new.
 	Sockets *Sockets
 }
@@ -136,6 +141,10 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 		libp2p.DisableIdentifyAddressDiscovery(), // what we announce is never what strangers say they saw
 		libp2p.Ping(false),                       // the direct protocol has an echo of its own
 		libp2p.UserAgent("amesh"),
+	}
+	opts = append(opts, cfg.Announce.options()...)
+	if cfg.MapPorts && !onlyLoopback(listen) {
+		opts = append(opts, libp2p.NATPortMap())
 	}
 	if !cfg.Relay {
 		return append(opts, libp2p.DisableRelay()), nil

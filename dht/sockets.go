@@ -68,7 +68,9 @@ func (s *Sockets) share(a ma.Multiaddr) (net.PacketConn, error) {
 // transport makes the QUIC transport and keeps what its sockets belong to.
 func (s *Sockets) transport(key crypto.PrivKey, m *quicreuse.ConnManager, psk pnet.PSK, gater connmgr.ConnectionGater, r network.ResourceManager) (transport.Transport, error) {
 	s.mu.Lock()
-	s.manager = m
+	if s.manager == nil { // the host comes first; AutoNAT's dialler has another one
+		s.manager = m
+	}
 	s.mu.Unlock()
 	return quic.NewTransport(key, m, psk, gater, r)
 }

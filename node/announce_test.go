@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"amesh/dht"
 )
 
 func TestAnnounceable(t *testing.T) {
@@ -35,5 +38,42 @@ func TestAnnounceable(t *testing.T) {
 		if diff := cmp.Diff(c.want, announceable(c.own, c.boot)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", c.name, diff)
 		}
+	}
+}
+
+// T66: who connects to a node learns where it listens only if its owner said so, and
+// its accepted peers do anyway.
+func TestWhoConnectsLearnsNoAddresses(t *testing.T) {
+	for announce, told := range map[string]bool{AnnounceNone: false, AnnouncePublic: true} {
+		n := startNode(t, Config{Announce: announce})
+		at, err := dht.ParseBootstrap(n.node.Addrs().Libp2p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stranger, err := dht.NewHost(dht.HostConfig{Key: freshKey(t), Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = stranger.Close() })
+		sub, err := stranger.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Close()
+		if err := stranger.Connect(t.Context(), at[0]); err != nil {
+			t.Fatal(err)
+		}
+		if got := (<-sub.Out()).(event.EvtPeerIdentificationCompleted).ListenAddrs; (len(got) > 0) != told {
+			t.Errorf("announce %s: told %v", announce, got)
+		}
+	}
+}
+
+func TestServerOfTheTableAnnounces(t *testing.T) {
+	if _, err := New(Config{Home: t.TempDir(), DHT: dht.ModeServer}); err == nil {
+		t.Error("a server whose addresses nobody learns")
+	}
+	if _, err := New(Config{Home: t.TempDir(), DHT: dht.ModeServer, Announce: AnnouncePublic}); err != nil {
+		t.Error(err)
 	}
 }

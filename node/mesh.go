@@ -174,7 +174,7 @@ func (m *mesh) onPeer(peerID string, up bool) {
 // places is what an accepted peer of an agent is told, sealed: everything.
 func (m *mesh) places(r *room) agent.Places {
 	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.announced()}
-	for _, a := range m.host.Addrs() {
+	for _, a := range dht.OwnAddrs(m.host) {
 		if s := a.String(); len(s) <= maxAddressText && len(p.Addresses) < identity.MaxAddresses {
 			p.Addresses = append(p.Addresses, s)
 		}
@@ -187,7 +187,7 @@ func (m *mesh) places(r *room) agent.Places {
 func (m *mesh) public(r *room) agent.Places {
 	p := m.places(r)
 	if m.node.cfg.Announce == AnnouncePublic {
-		p.Addresses = announceable(m.host.Addrs(), m.node.bootstrap)
+		p.Addresses = announceable(dht.OwnAddrs(m.host), m.node.bootstrap)
 		return p
 	}
 	// Peer ids are of no use without addresses, and would link the agents of a node.

@@ -93,6 +93,7 @@ type Config struct {
 
 	Homes     int      // how many homes are kept, 1 to 8; default 2
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
+	MapPorts  bool     // ask the router for ports (UPnP, NAT-PMP)
 	DHT       dht.Mode // whether the node keeps records for others; default client
 	LAN       bool     // find agents in private networks by multicast, and be found there
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
@@ -138,6 +139,9 @@ func New(cfg Config) (*Node, error) {
 	case AnnounceNone, AnnouncePublic:
 	default:
 		return nil, fmt.Errorf("node: announce %q is neither none nor public", cfg.Announce)
+	}
+	if cfg.DHT == dht.ModeServer && cfg.Announce != AnnouncePublic {
+		return nil, errors.New("node: a DHT server whose addresses nobody is told serves nobody: want announce public, or dht client")
 	}
 	if cfg.API != "" {
 		name, _, err := net.SplitHostPort(cfg.API)
@@ -348,7 +352,10 @@ func ending(ctx, inner context.Context) error {
 // listen opens the libp2p host: on what was asked for, or on the default port, or on
 // a free one when that is taken.
 func (n *Node) listen(key identity.PrivateKey) (host.Host, error) {
-	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap}
+	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap, Announce: dht.AnnounceNothing, MapPorts: n.cfg.MapPorts}
+	if n.cfg.Announce == AnnouncePublic {
+		cfg.Announce = dht.AnnouncePublic
+	}
 	if len(cfg.Listen) == 0 {
 		cfg.Listen = defaultListen
 	}

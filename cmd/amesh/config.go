@@ -50,6 +50,7 @@ var fileKeys = map[string]struct {
 	"listen":                {"up", texts, "a multiaddr, or a list of texts"},
 	"proxy":                 {"up", oneText, "auto, none, or the URL of a proxy"},
 	"proxy_credentials":     {"up", oneText, "file:PATH or command:TEXT"},
+	"map_ports":             {"up", truth, "true or false"},
 	"announce":              {"up", oneText, "none or public"},
 	"agent":                 {"", oneText, "one text, the name of an agent"},
 	"log_level":             {"", oneText, "debug, info, warn or error"},
@@ -62,7 +63,7 @@ var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay"
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
 	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "dht", "lan", "api", "listen",
-	"announce", "proxy", "proxy-credentials", "name", "print-addrs",
+	"announce", "map-ports", "proxy", "proxy-credentials", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
 	"database", "prefixed-keys", "key", "agents-per-person", "resolver", "known-domain",

@@ -26,7 +26,7 @@ import (
 type upOptions struct {
 	relays, bootstrap, listen           []string
 	homes                               int
-	legacy, lan                         bool
+	legacy, lan, mapPorts               bool
 	registries                          []string
 	legacyRegistry                      bool
 	dht                                 string
@@ -62,6 +62,7 @@ lists with commas), then from config.yaml in the home.`,
 	f.BoolVar(&o.lan, "lan", true, "find agents in private networks by multicast, and be found there")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
+	f.BoolVar(&o.mapPorts, "map-ports", true, "ask the router for a port (UPnP, NAT-PMP)")
 	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
 	f.StringVar(&o.proxy, "proxy", proxy.Auto, "reach relays and registries through the proxy at `URL` (http, https or socks5), none, or auto: what HTTPS_PROXY, ALL_PROXY and NO_PROXY say")
 	f.StringVar(&o.proxyCredentials, "proxy-credentials", "", "`SOURCE` of user:password for the proxy, read again when it wants others: file:PATH or command:TEXT")
@@ -94,7 +95,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
 		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Bootstrap: o.bootstrap, Listen: o.listen,
 		Proxy: o.proxy, ProxyCredentials: o.proxyCredentials,
-		API: hostPort(o.api), Announce: o.announce, Version: version, Logger: log,
+		API: hostPort(o.api), Announce: o.announce, MapPorts: o.mapPorts, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
 	if errors.Is(err, node.ErrNotLoopback) {

@@ -12,7 +12,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"amesh/dht"
@@ -207,8 +206,7 @@ func (s *Service) serve(st network.Stream) {
 		_ = st.Reset()
 		return
 	}
-	s.identified(ctx, st.Conn())
-	err := s.listen(st, s.near(s.host.Peerstore().Addrs(st.Conn().RemotePeer())))
+	err := s.listen(st, s.near(s.dialledFrom(st.Conn().RemotePeer())))
 	if err == nil {
 		err = writeFrame(st, s.greeting())
 	}
@@ -218,17 +216,14 @@ func (s *Service) serve(st network.Stream) {
 	}
 }
 
-// identified waits until the other side has said where it listens: the address that it
-// dialled from is of no use later.
-func (s *Service) identified(ctx context.Context, c network.Conn) {
-	h, ok := s.host.(interface{ IDService() identify.IDService })
-	if !ok {
-		return
+// dialledFrom are the addresses from which a node is connected. Nodes say to nobody
+// where they listen, and dial from there.
+func (s *Service) dialledFrom(p peer.ID) []ma.Multiaddr {
+	var list []ma.Multiaddr
+	for _, c := range s.host.Network().ConnsToPeer(p) {
+		list = append(list, c.RemoteMultiaddr())
 	}
-	select {
-	case <-h.IDService().IdentifyWait(c):
-	case <-ctx.Done():
-	}
+	return list
 }
 
 // full takes a place for a meeting, and reports that there is none.
