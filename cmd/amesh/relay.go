@@ -98,6 +98,7 @@ type relayParts struct {
 	data    store.Store
 	door    net.Listener
 	stun    *net.UDPConn // nil: none
+	stun2   *net.UDPConn // its second port; nil: none
 	numbers net.Listener // for Prometheus; nil: none
 	bans    *ban.List
 	others  []p2p.AddrInfo // DHT servers to join
@@ -243,6 +244,9 @@ func (a *app) openSockets(p *relayParts, o relayOptions) (err error) {
 	}
 	if p.stun != nil {
 		p.opened = append(p.opened, p.stun)
+		if p.stun2 = besideSTUN(p.stun); p.stun2 != nil {
+			p.opened = append(p.opened, p.stun2)
+		}
 	}
 	return nil
 }
@@ -278,6 +282,9 @@ func (p *relayParts) serve(data string) error {
 		s, err := ice.NewSTUN(p.stun, ice.STUNLimits{}, p.log)
 		if err != nil {
 			return err
+		}
+		if p.stun2 != nil {
+			s.Also(p.stun2)
 		}
 		p.services = append(p.services, s.Run)
 		numbers.STUN = s.Counts

@@ -70,6 +70,18 @@ func listenSTUN(addr string, loopback bool, tell func(line string)) (*net.UDPCon
 	return conn.(*net.UDPConn), nil
 }
 
+// besideSTUN opens the second socket of the STUN server: on the next port, or any. A
+// server does without it when there is none.
+func besideSTUN(first *net.UDPConn) *net.UDPConn {
+	at := first.LocalAddr().(*net.UDPAddr)
+	for _, port := range []int{at.Port + 1, 0} {
+		if conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Zone: at.Zone, Port: port}); err == nil {
+			return conn
+		}
+	}
+	return nil
+}
+
 // toldSTUN is what agents are told of the STUN server: the relay's name, or the
 // address it listens on. On all interfaces that is the host that they dialled.
 func toldSTUN(conn *net.UDPConn, name string) string {

@@ -162,7 +162,7 @@ func (p *Puncher) ask(ctx context.Context, s *socket, server string) (netip.Addr
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	r, err := s.ask(ctx, at, stunWaits)
+	r, err := s.ask(ctx, at)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -76,8 +76,9 @@ const (
 	maxChecksPerPair = 16
 	// ufragLength is the length of our names, 60 bits that the checks of strangers miss.
 	ufragLength = 12
-	// magicCookie stands in every STUN message.
-	magicCookie = 0x2112a442
+	// padding is the length of what a question to a STUN server says without meaning. With
+	// it a question has 60 bytes, and an answer with all addresses not more.
+	padding = 36
 )
 
 // stunWaits are the times after which a question to a STUN server is repeated.

@@ -2,8 +2,6 @@ package ice
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -126,18 +124,19 @@ func (s *socket) forget(ids ...transactionID) {
 // reply is what a STUN server said.
 type reply struct {
 	mapped netip.AddrPort // where it sees us
+	other  netip.AddrPort // where else it listens, if it says so
 	took   time.Duration
 }
 
 // ask puts one question to a STUN server, again and again until it is answered or the
 // last wait is over. The first packet is lost easily: quic-go drops what is not QUIC
 // until it was read for the first time.
-func (s *socket) ask(ctx context.Context, server netip.AddrPort, waits []time.Duration) (reply, error) {
-	answers := make(chan datagram, len(waits))
+func (s *socket) ask(ctx context.Context, server netip.AddrPort) (reply, error) {
+	answers := make(chan datagram, len(stunWaits))
 	sent := make(map[transactionID]time.Time)
 	var ids []transactionID
 	defer func() { s.forget(ids...) }()
-	for _, wait := range waits {
+	for _, wait := range stunWaits {
 		id, request := bindingRequest()
 		ids = append(ids, id)
 		s.expect(id, answers)
@@ -176,15 +175,20 @@ func parseReply(d datagram, server netip.AddrPort) (reply, bool) {
 	if !ok || at.Port < 1 || at.Port > 0xffff || ip.Unmap().Is4() != server.Addr().Is4() {
 		return reply{}, false
 	}
-	return reply{mapped: netip.AddrPortFrom(ip.Unmap(), uint16(at.Port))}, true
+	r := reply{mapped: netip.AddrPortFrom(ip.Unmap(), uint16(at.Port))}
+	var other stun.OtherAddress
+	if other.GetFrom(&m) == nil && other.Port > 0 && other.Port <= 0xffff {
+		ip, _ := netip.AddrFromSlice(other.IP)
+		if ip = ip.Unmap(); ip.IsUnspecified() {
+			ip = server.Addr()
+		}
+		r.other = netip.AddrPortFrom(ip, uint16(other.Port))
+	}
+	return r, true
 }
 
-// bindingRequest is a question without attributes.
+// bindingRequest is a question, long enough for all that a server may have to say.
 func bindingRequest() (transactionID, []byte) {
-	var id transactionID
-	_, _ = rand.Read(id[:]) // never fails
-	b := binary.BigEndian.AppendUint16(nil, stun.BindingRequest.Value())
-	b = binary.BigEndian.AppendUint16(b, 0)
-	b = binary.BigEndian.AppendUint32(b, magicCookie)
-	return id, append(b, id[:]...)
+	m := stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewSoftware(strings.Repeat(" ", padding)))
+	return m.TransactionID, m.Raw
 }

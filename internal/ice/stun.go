@@ -19,10 +19,11 @@ import (
 
 // STUN answers binding requests (RFC 8489) on a UDP socket. It has no state and
 // no users: an answer holds the asker's own address and nothing else, is never
-// longer than 44 bytes (32 for IPv4), and goes out a bounded number of times to
+// longer than 44 bytes (32 for IPv4) or than the question, and goes out a bounded number of times to
 // anyone.
 type STUN struct {
 	conn   *net.UDPConn
+	second *net.UDPConn // nil: none
 	limits STUNLimits
 	log    *slog.Logger
 	rate   *prefix.Rate
@@ -55,6 +56,11 @@ func NewSTUN(conn *net.UDPConn, l STUNLimits, log *slog.Logger) (*STUN, error) {
 	return &STUN{conn: conn, limits: l, log: log, rate: prefix.NewRate(l.Rate, l.Burst, time.Now())}, nil
 }
 
+// Also has a second socket served, with another port of the same address. A node that
+// asks both learns whether its NAT gives it another address for each destination, so
+// that one server is enough to find that out. Also is called before Run.
+func (s *STUN) Also(conn *net.UDPConn) { s.second = conn }
+
 // Counts returns what was done so far.
 func (s *STUN) Counts() STUNCounts {
 	return STUNCounts{
@@ -63,16 +69,33 @@ func (s *STUN) Counts() STUNCounts {
 	}
 }
 
-// Run answers until ctx ends; then it returns nil. It returns an error when the
-// socket cannot be read any more. Run is called once.
+// Run answers until ctx ends; then it returns nil. It returns an error when a socket
+// cannot be read any more. Run is called once.
 func (s *STUN) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	if s.second == nil {
+		return s.serve(ctx, s.conn, 0)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 2)
+	go func() { done <- s.serve(ctx, s.conn, portOf(s.second)) }()
+	go func() { done <- s.serve(ctx, s.second, portOf(s.conn)) }()
+	err := <-done
+	stop()
+	return errors.Join(err, <-done)
+}
+
+func portOf(c *net.UDPConn) uint16 { return c.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// serve answers on one socket, and tells the other port.
+func (s *STUN) serve(ctx context.Context, conn *net.UDPConn, other uint16) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// One byte more, to tell a long request from one that just fits.
 	buf := make([]byte, maxRequest+1)
-	var a answerer
+	a := answerer{other: other}
 	for failures := 0; ; {
-		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -87,14 +110,14 @@ func (s *STUN) Run(ctx context.Context) error {
 		}
 		failures = 0
 		if n <= maxRequest {
-			s.answer(&a, buf[:n], from)
+			s.answer(conn, &a, buf[:n], from)
 		} else {
 			s.counts.ignored.Add(1)
 		}
 	}
 }
 
-func (s *STUN) answer(a *answerer, request []byte, from netip.AddrPort) {
+func (s *STUN) answer(conn *net.UDPConn, a *answerer, request []byte, from netip.AddrPort) {
 	out, verdict := a.answer(request, from)
 	if verdict == ignored {
 		s.counts.ignored.Add(1)
@@ -110,7 +133,7 @@ func (s *STUN) answer(a *answerer, request []byte, from netip.AddrPort) {
 		s.counts.answered.Add(1)
 	}
 	// An answer that does not leave is lost like one that does not arrive.
-	if _, err := s.conn.WriteToUDPAddrPort(out, from); err != nil {
+	if _, err := conn.WriteToUDPAddrPort(out, from); err != nil {
 		s.log.Debug("stun answer not sent", "err", err)
 	}
 }
@@ -133,7 +156,10 @@ const (
 )
 
 // answerer holds the buffers of one request and its answer.
-type answerer struct{ in, out stun.Message }
+type answerer struct {
+	in, out stun.Message
+	other   uint16 // the server's second port; 0 for none
+}
 
 // understood are the attributes that one must understand to answer (RFC 8489
 // §14), and that change nothing for a server that believes nobody anyway.
@@ -171,8 +197,16 @@ func (a *answerer) answer(request []byte, from netip.AddrPort) ([]byte, verdict)
 	if mapped.AddTo(&a.out) != nil {
 		return nil, ignored
 	}
+	// OTHER-ADDRESS of RFC 5780 with no address, which is this one. It is told to those
+	// who asked at such length that the answer is no longer.
+	if a.other != 0 && len(request) >= len(a.out.Raw)+otherSize {
+		_ = (&stun.OtherAddress{IP: net.IPv4zero.To4(), Port: int(a.other)}).AddTo(&a.out)
+	}
 	return a.out.Raw, answered
 }
+
+// otherSize is the length of an OTHER-ADDRESS with an IPv4 address.
+const otherSize = 12
 
 // headerSize is the length of a STUN message without attributes.
 const headerSize = 20

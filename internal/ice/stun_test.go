@@ -82,7 +82,7 @@ func FuzzAnswer(f *testing.F) {
 		if v6 {
 			from = netip.MustParseAddrPort("[2001:db8::1]:1")
 		}
-		var a answerer
+		a := answerer{other: 3479}
 		got, verdict := a.answer(request, from)
 		if verdict == ignored {
 			if len(got) != 0 {
