@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -391,6 +392,7 @@ func (c *clerk) ready() error {
 // was refused, so that memory never runs ahead of the disk.
 func (c *clerk) load() error {
 	c.row, c.sess, c.flights, c.lost.row, c.recorded = peerRow{}, nil, nil, resumeRow{}, nil
+	known := maps.Clone(c.byID)
 	clear(c.byID)
 	clear(c.open)
 	c.seen = 0
@@ -419,6 +421,9 @@ func (c *clerk) load() error {
 			f := &flight{flightRow: row, order: readOrder(k)}
 			if !f.Promise.IsZero() {
 				f.next = c.a.Uptime() + c.a.Limits.ResendFirst
+			}
+			if f.Class == flightMoment && known[f.ID] == nil {
+				f.Until = time.Time{} // of a process that died: nobody waits for what comes of it
 			}
 			c.flights = append(c.flights, f)
 			c.byID[f.ID] = f

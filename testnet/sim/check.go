@@ -44,6 +44,7 @@ func DefaultSlack() Slack { return Slack{End: 10*time.Minute + grace, Heal: 12 *
 //	T31 the epoch rises when a state was undone, and then only; no session of before
 //	    seals again
 //	T37 nothing but the knock leaves before the accept
+//	§9.6 what is of the moment is sent for half a minute, and taken once or not at all
 //
 // Where a state is undone, all of this is said of what the state holds: a message that
 // it does not know was never accepted there, one that it has not seen may come again.
@@ -52,6 +53,7 @@ func Check(history []Event, slack Slack) []string {
 		slack: slack, messages: make(map[string]*message), nodes: make(map[string]*node),
 		marks: make(map[string]string), sealed: make(map[string]int), carried: make(map[string]bool),
 		promised: make(map[string]bool), opened: make(map[string]bool), lines: make(map[string]*line),
+		uttered: make(map[string]time.Duration), offered: make(map[string]time.Duration), toldIn: make(map[string]int),
 		knocks: make(map[string]*knocked), given: make(map[string]bool), spent: make(map[string]string),
 	}
 	for _, e := range history {
@@ -127,10 +129,13 @@ type judge struct {
 	sealed   map[string]int    // in which life, from 1; by node and envelope
 	carried  map[string]bool   // by receiver and envelope
 	promised map[string]bool
-	opened   map[string]bool     // by node and envelope
-	knocks   map[string]*knocked // by receiver and hash
-	given    map[string]bool     // by receiver and one-time key
-	spent    map[string]string   // the knock, by receiver, life and one-time key
+	opened   map[string]bool          // by node and envelope
+	knocks   map[string]*knocked      // by receiver and hash
+	given    map[string]bool          // by receiver and one-time key
+	spent    map[string]string        // the knock, by receiver, life and one-time key
+	uttered  map[string]time.Duration // when, by node and envelope
+	offered  map[string]time.Duration // when, by node and attempt
+	toldIn   map[string]int           // in which life, by node and offer or answer
 	bad      []string
 	now      Event
 	healed   time.Duration // 0: never
@@ -199,6 +204,14 @@ func (j *judge) take(e Event) {
 		if e.ID != "" {
 			j.message(e.Who, e.Peer, e.ID).envelopes[e.Envelope] = true
 		}
+	case Uttered:
+		if _, known := j.uttered[e.Who+e.Envelope]; !known {
+			j.uttered[e.Who+e.Envelope] = e.At
+		}
+	case Offered:
+		j.offered[e.Who+" "+e.ID] = e.At
+	case Heard:
+		j.heard(e)
 	case Carried:
 		j.leaves(e)
 	case Varied:

@@ -125,6 +125,9 @@ func (j *judge) leaves(e Event) {
 	if e.Old && life == j.node(e.Who).life {
 		j.complain("T31: sealed in a session of before the state was undone")
 	}
+	if at, moment := j.uttered[e.Who+e.Envelope]; moment && (e.At-at > momentLife || at < j.node(e.Who).started) {
+		j.complain("§9.6: what was of the moment left %s later, or was of a process that is gone", e.At-at)
+	}
 	if e.Early {
 		j.complain("T37: it left before the peer's yes")
 	}

@@ -152,6 +152,16 @@ func TestCheckSeesEveryBrokenPromise(t *testing.T) {
 			Event{Kind: Leased, Who: "bob", Peer: "ann", ID: "m1"})},
 		{"known to the older state, never ends", "I1", and(Event{Kind: Undone, Who: "ann"},
 			Event{Kind: OutRow, Who: "ann", Peer: "bob", ID: "m1", Seq: 1, State: "relayed", Digest: "d", Found: true})},
+		{"of the moment, sent later", "§9.6", and(Event{Kind: Uttered, Who: "ann", Envelope: "e1"},
+			Event{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e1", At: time.Minute, Marks: []Mark{{"key 1", "box 1"}}})},
+		{"of the moment, sent by another process", "§9.6", and(Event{Kind: Uttered, Who: "ann", Envelope: "e1"}, Event{Kind: Started, Who: "ann", At: time.Second},
+			Event{Kind: Carried, Who: "ann", Peer: "bob", Envelope: "e1", At: 2 * time.Second, Marks: []Mark{{"key 1", "box 1"}}})},
+		{"an offer of nobody", "I10", and(Event{Kind: Heard, Who: "bob", Peer: "ann", ID: "a1", State: "offer"})},
+		{"an answer to nobody", "I10", and(Event{Kind: Offered, Who: "ann", Peer: "bob", ID: "a1"}, Event{Kind: Heard, Who: "bob", Peer: "ann", ID: "a1", State: "answer"})},
+		{"an old offer is taken", "§9.6", and(Event{Kind: Offered, Who: "ann", Peer: "bob", ID: "a1"},
+			Event{Kind: Heard, Who: "bob", Peer: "ann", ID: "a1", State: "offer", At: time.Minute})},
+		{"an offer is taken twice", "I2", and(Event{Kind: Offered, Who: "ann", Peer: "bob", ID: "a1"},
+			Event{Kind: Heard, Who: "bob", Peer: "ann", ID: "a1", State: "offer"}, Event{Kind: Heard, Who: "bob", Peer: "ann", ID: "a1", State: "offer"})},
 		{"ended by itself", "by itself", and(Event{Kind: Stopped, Who: "ann", Note: "storage failed"})},
 	} {
 		bad := Check(c.how(goodHistory()), DefaultSlack())

@@ -30,6 +30,10 @@ const (
 	Sealed Kind = "sealed"  // durable: Envelope is to be sent; ID when it carries a message
 	Knock  Kind = "knock"   // durable: the knock with the hash ID is State; OneTime keys went with it
 
+	Uttered Kind = "uttered" // durable: Envelope is to be sent for half a minute only
+	Offered Kind = "offered" // the node is asked to offer a direct path to Peer; ID is the attempt
+	Heard   Kind = "heard"   // the carrier was told of an offer or answer of Peer, which State says; ID is the attempt
+
 	Carried      Kind = "carried"      // Envelope left the process; Marks are its keys and nonces
 	Varied       Kind = "varied"       // somebody put another tail behind a knock; it is Envelope now
 	Forgot       Kind = "forgot"       // the relay lost its disk

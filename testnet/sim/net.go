@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"amesh/identity"
-	"amesh/internal/content"
 	"amesh/knock"
 	"amesh/node/agent"
 	"amesh/node/api"
@@ -146,10 +145,6 @@ func (c carrier) Seen(identity.AMID, string) {}
 
 func (c carrier) Places() agent.Places { return places }
 
-func (c carrier) Signalled(identity.AMID, content.Signal) {}
-
-func (c carrier) WantDirect(identity.AMID) {}
-
 func (c carrier) Carry(e agent.Envelope, report func(agent.Outcome)) {
 	w := c.pr.p.w
 	w.mu.Lock()
@@ -247,7 +242,12 @@ func (t *trip) direct() {
 	})
 }
 
+// relay is the way of what does not go directly, unless it may go no other way.
 func (t *trip) relay() {
+	if t.e.Via == api.PathDirect {
+		t.tell(t.w.delay(t.way()), agent.Outcome{Err: agent.ErrNoPath})
+		return
+	}
 	w := t.w
 	switch {
 	case w.net.cut[t.e.From]:

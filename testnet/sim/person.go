@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node/agent"
@@ -44,6 +45,8 @@ type Person struct {
 	spent   []string          // one-time keys that go in the transaction at hand
 	finding bool              // the ledger is being read from the disk
 	sent    map[string]string // message ids by what was said
+
+	answered map[content.Attempt]bool // offers
 }
 
 // process is one life of a node.
@@ -70,7 +73,7 @@ func (w *World) Join(name, strangers string) *Person {
 		w.t.Fatal(err)
 	}
 	p := &Person{
-		Name: name, Policy: policy, w: w, key: key, mem: store.NewMemory(), state: w.StateKey, rows: newLedger(), sent: make(map[string]string),
+		Name: name, Policy: policy, w: w, key: key, mem: store.NewMemory(), state: w.StateKey, rows: newLedger(), sent: make(map[string]string), answered: make(map[content.Attempt]bool),
 		luck: mrand.New(mrand.NewPCG(w.Seed, uint64(2+len(w.people)))),
 		fate: mrand.New(mrand.NewPCG(w.Seed, uint64(102+len(w.people)))),
 	}

@@ -55,8 +55,9 @@ type inRow struct {
 }
 
 type flightRow struct {
-	ID  ratchet.ID `json:"id"`
-	Msg uuid.UUID  `json:"msg"`
+	ID    ratchet.ID `json:"id"`
+	Msg   uuid.UUID  `json:"msg"`
+	Class string     `json:"class"`
 }
 
 type receiptRow struct {
@@ -172,8 +173,14 @@ func (p *Person) wrote(kind byte, rest []byte, row write) error {
 		p.note(Event{Kind: Sealed, Peer: p.w.name(to), Envelope: ratchet.EnvelopeID(row.value).String()})
 	case kindFlight:
 		var f flightRow
-		if err := json.Unmarshal(row.value, &f); err != nil || f.Msg == uuid.Nil {
+		if err := json.Unmarshal(row.value, &f); err != nil {
 			return err
+		}
+		if f.Class == "moment" {
+			p.note(Event{Kind: Uttered, Envelope: f.ID.String()})
+		}
+		if f.Msg == uuid.Nil {
+			return nil
 		}
 		to := identity.AMID(rest[:identity.AMIDSize])
 		p.note(Event{Kind: Sealed, Peer: p.w.name(to), Envelope: f.ID.String(), ID: f.Msg.String()})

@@ -25,6 +25,7 @@ var scripts = []script{
 	{"prekeys change under a knock", prekeysChange},
 	{"cancel, expire and skip", endsOnTheWay},
 	{"the relay forgets", relayForgets},
+	{"offers and echoes", offersAndEchoes},
 }
 
 // want says what a person's messages have come to.

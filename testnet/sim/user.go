@@ -37,6 +37,7 @@ func (w *World) do(p *Person, what string, f func(ctx context.Context, a *agent.
 		go func() {
 			err := f(pr.ctx, pr.a)
 			done <- answer{err, !pr.dead.Load()}
+			w.nudge() // it may have waited for nothing but its own patience
 		}()
 		w.Until(what, userPatience, func() bool { return len(done) > 0 || pr.dead.Load() })
 		w.Until(what+" ends", userPatience, func() bool { return len(done) > 0 })

@@ -56,17 +56,18 @@ type World struct {
 	began time.Time
 	poke  chan struct{} // an event was added, or somebody died
 
-	mu      sync.Mutex
-	people  []*Person
-	byAMID  map[identity.AMID]*Person
-	events  []event // in order of time
-	count   uint64  // of events, so that equal times keep their order
-	points  int     // passed since the beginning or the last crash
-	crashes int
-	history []Event
-	tap     wiretap
-	net     network
-	book    map[identity.AMID][]byte // newest records
+	mu       sync.Mutex
+	people   []*Person
+	byAMID   map[identity.AMID]*Person
+	events   []event // in order of time
+	count    uint64  // of events, so that equal times keep their order
+	points   int     // passed since the beginning or the last crash
+	crashes  int
+	attempts uint64 // offers that were made
+	history  []Event
+	tap      wiretap
+	net      network
+	book     map[identity.AMID][]byte // newest records
 }
 
 type event struct {
