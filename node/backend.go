@@ -178,8 +178,8 @@ func (m *mesh) Peers(_ context.Context, agent string) ([]api.Peer, error) {
 func (m *mesh) peers(r *room) ([]api.Peer, error) {
 	peers, err := r.agent.Peers()
 	for i := range peers {
-		if r.paths.open(peers[i].AMID) {
-			peers[i].Path = api.PathDirect
+		if by := r.paths.by(peers[i].AMID); by != api.PathNone {
+			peers[i].Path = by
 		}
 	}
 	return peers, err

@@ -53,8 +53,10 @@ func (m *mesh) Join(ctx context.Context, agent string, req api.JoinRequest) (api
 		return api.Join{}, err
 	}
 	j, err := r.agent.Join(ctx, req)
-	if err == nil && r.paths.open(j.Peer) {
-		j.Path = api.PathDirect
+	if err == nil {
+		if by := r.paths.by(j.Peer); by != api.PathNone {
+			j.Path = by
+		}
 	}
 	return j, err
 }

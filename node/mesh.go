@@ -13,6 +13,7 @@ import (
 	"amesh/dht"
 	"amesh/dht/lan"
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/internal/store"
 	codec "amesh/internal/wire"
 	"amesh/knock"
@@ -39,6 +40,7 @@ type mesh struct {
 	changed    chan struct{} // our places may have changed; the records are made anew
 	recorded   chan struct{} // closes when every agent has a record
 	registries *registries
+	punching   *punching  // nil: the owner wants none
 	backups    sync.Mutex // held while a backup is written
 }
 
@@ -82,11 +84,13 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	if err != nil {
 		return err
 	}
-	r.paths = &paths{
-		direct: m.transport, relays: r.relays, roads: newRoads(m.nearby),
+	r.paths = newPaths(pathsConfig{
+		own: id.Key.AMID(), direct: m.transport, relays: r.relays, nearby: m.nearby, limits: cfg.climb, log: cfg.Logger,
 		places: func() agent.Places { return m.places(r) },
 		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
-	}
+		begin:  m.punching.forPaths(),
+		signal: func(ctx context.Context, p identity.AMID, s content.Signal) error { return r.agent.Signal(ctx, p, s) },
+	})
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.directory(r), KeySource: keySource{near: r.paths, registries: m.registries, key: id.Key},
 		ServedTwice: m.registries.servedTwice,
@@ -151,7 +155,7 @@ func (m *mesh) fromDirect(d direct.Delivery) {
 	for _, r := range m.rooms {
 		if r.agent.AMID() == d.To {
 			r.agent.Receive(agent.Incoming{
-				From: d.From, Data: d.Data, Path: api.PathDirect, PeerID: d.PeerID, Ack: d.Ack,
+				From: d.From, Data: d.Data, Path: r.paths.kind(d.PeerID), PeerID: d.PeerID, Ack: d.Ack,
 			})
 			return
 		}
@@ -162,10 +166,7 @@ func (m *mesh) fromDirect(d direct.Delivery) {
 }
 
 // onPeer hears that a direct connection came or went.
-func (m *mesh) onPeer(peerID string, up bool) {
-	if !up {
-		return
-	}
+func (m *mesh) onPeer(peerID string, _ bool) {
 	for _, r := range m.rooms {
 		r.paths.connected(peerID)
 	}

@@ -26,6 +26,7 @@ import (
 	"amesh/node/agent"
 	"amesh/node/direct"
 	"amesh/node/httpapi"
+	"amesh/node/path"
 )
 
 var (
@@ -51,6 +52,15 @@ var (
 	// ErrAddrInUse is returned by Run when an address that was asked for is taken.
 	ErrAddrInUse = errors.New("address in use")
 )
+
+// Values of Config.Punch.
+const (
+	PunchAuto = "auto"
+	PunchOff  = "off"
+)
+
+// maxSTUN is how many STUN servers the owner may name.
+const maxSTUN = 8
 
 // Values of Config.Announce.
 const (
@@ -99,6 +109,8 @@ type Config struct {
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
 	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
 	Announce  string   // AnnounceNone (default) or AnnouncePublic: put addresses into the public record
+	Punch     string   // PunchAuto (default): open direct paths through NATs to peers that were accepted, or PunchOff
+	STUN      []string // HOST:PORT of STUN servers beside those of the relays, at most 8
 	Version   string
 	Logger    *slog.Logger
 	Notice    func(line string) // lines for the owner's terminal, such as a fallback port
@@ -107,6 +119,8 @@ type Config struct {
 	// Uptime is the time that really passed since some moment. By default it is the
 	// machine's, or with a Clock what passes on that.
 	Uptime func() time.Duration
+
+	climb path.Limits // of the way to each peer; zero: the defaults
 }
 
 // Addrs are the places where a running node can be reached.
@@ -142,6 +156,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	if cfg.DHT == dht.ModeServer && cfg.Announce != AnnouncePublic {
 		return nil, errors.New("node: a DHT server whose addresses nobody is told serves nobody: want announce public, or dht client")
+	}
+	if err := checkPunching(&cfg); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
 	}
 	if cfg.API != "" {
 		name, _, err := net.SplitHostPort(cfg.API)
@@ -238,7 +255,8 @@ func (n *Node) once(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	lh, err := n.listen(nodeKey)
+	var sockets dht.Sockets
+	lh, err := n.listen(nodeKey, &sockets)
 	if err != nil {
 		return err
 	}
@@ -251,6 +269,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 		return err
 	}
 	if m.dht, err = dht.New(lh, dht.Config{Mode: n.cfg.DHT, Bootstrap: n.bootstrap, Memory: dht.FileMemory(h.path(serversFile)), Logger: n.cfg.Logger, Clock: n.cfg.Clock}); err != nil {
+		return err
+	}
+	if m.punching, err = m.newPunching(&sockets); err != nil {
 		return err
 	}
 	if m.lan, err = m.newLAN(); err != nil {
@@ -307,6 +328,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 	if m.lan != nil {
 		meshLayer.run("lan", m.runLAN)
 	}
+	if m.punching != nil {
+		meshLayer.run("punching", m.punching.Run)
+	}
 	meshLayer.run("records", m.publish)
 	for _, l := range m.registries.all() {
 		meshLayer.run("registry", l.run)
@@ -351,8 +375,8 @@ func ending(ctx, inner context.Context) error {
 
 // listen opens the libp2p host: on what was asked for, or on the default port, or on
 // a free one when that is taken.
-func (n *Node) listen(key identity.PrivateKey) (host.Host, error) {
-	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap, Announce: dht.AnnounceNothing, MapPorts: n.cfg.MapPorts}
+func (n *Node) listen(key identity.PrivateKey, sockets *dht.Sockets) (host.Host, error) {
+	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap, Announce: dht.AnnounceNothing, MapPorts: n.cfg.MapPorts, Sockets: sockets}
 	if n.cfg.Announce == AnnouncePublic {
 		cfg.Announce = dht.AnnouncePublic
 	}
@@ -366,6 +390,7 @@ func (n *Node) listen(key identity.PrivateKey) (host.Host, error) {
 	if len(n.cfg.Listen) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrAddrInUse, err)
 	}
+	*sockets = dht.Sockets{}
 	cfg.Listen = freeListen
 	if h, err = dht.NewHost(cfg); err == nil {
 		n.cfg.Notice("port 47777 is taken; listening on another one")

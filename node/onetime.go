@@ -6,6 +6,7 @@ import (
 	"amesh/identity"
 	"amesh/node/agent"
 	"amesh/node/direct"
+	"amesh/node/path"
 )
 
 // One-time keys go from node to node over the direct stream (session.md §11.2).
@@ -33,11 +34,8 @@ func (p *paths) OneTimeKeys(ctx context.Context, peer identity.AMID, rec *identi
 func (p *paths) near(ctx context.Context, peer identity.AMID) string {
 	p.mu.Lock()
 	r := p.roads.of(peer)
-	id := p.openID(r)
-	if id == "" && p.mayDial(r) {
-		p.dial(r)
-	}
-	over := r.dialing
+	p.tell(r, path.Event{Kind: path.Need})
+	id, over := p.openID(r), r.over
 	p.mu.Unlock()
 	if id != "" || over == nil {
 		return id

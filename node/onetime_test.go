@@ -21,6 +21,7 @@ import (
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/direct"
+	"amesh/node/path"
 	"amesh/ratchet"
 )
 
@@ -142,7 +143,7 @@ func newSide(t *testing.T, l *library, name string) *side {
 		t.Fatal(err)
 	}
 	s := &side{mesh: &mesh{
-		node: &Node{cfg: Config{Logger: quiet, Clock: time.Now}}, host: h, policy: policy, changed: make(chan struct{}, 1),
+		node: &Node{cfg: Config{Logger: quiet, Clock: time.Now, climb: path.DefaultLimits()}}, host: h, policy: policy, changed: make(chan struct{}, 1),
 	}}
 	s.transport, err = direct.New(h, direct.Config{OnPeer: s.onPeer, Keys: s.handOut, Deliver: func(d direct.Delivery) {
 		s.mu.Lock()

@@ -3,7 +3,7 @@ package node
 import (
 	"context"
 	"errors"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,9 +12,11 @@ import (
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/direct"
+	"amesh/node/path"
 )
 
-// Numbers of the choice between paths.
+// Numbers of the choice between paths; those of the climb to a direct one are in
+// node/path.
 const (
 	// headStart is how long an envelope waits for a direct dial before it goes by
 	// relay instead. A dial to somebody who is there takes a few milliseconds on a
@@ -22,9 +24,6 @@ const (
 	headStart = 400 * time.Millisecond
 	// dialTimeout is how long a dial may go on behind that.
 	dialTimeout = 5 * time.Second
-	// redialFirst is the pause after a dial that failed; it doubles up to redialMost.
-	redialFirst = 2 * time.Second
-	redialMost  = 2 * time.Minute
 )
 
 // nearby is what paths need of direct connections; direct.Transport has the
@@ -34,6 +33,8 @@ type nearby interface {
 	Dial(ctx context.Context, target direct.Target) (peerID string, err error)
 	Send(peerID string, e direct.Envelope, done func(error)) error
 	Keys(ctx context.Context, peerID string, of identity.AMID) (direct.OneTimeKeys, error)
+	Conn(peerID string) (direct.Conn, bool)
+	Punched(peerID, remote string)
 }
 
 // post is what paths need of relays.
@@ -48,20 +49,42 @@ type post interface {
 	uses(url string, theirs []string) bool
 }
 
-// paths is one agent's way to its peers, best first: an open direct connection, a
-// direct dial, the relay. It is the one place where paths are chosen, and the
-// agent's Carrier. Neither kick nor report is called with mu held.
-type paths struct {
+// pathsConfig is what paths are made of.
+type pathsConfig struct {
+	own    identity.AMID
 	direct nearby
 	relays post
 	places func() agent.Places
+	nearby func(identity.AMID) agent.Places // in the local network, right now
 	kick   func(identity.AMID)
 	guests *guests // nil: nobody needs to be known
+	limits path.Limits
+	log    *slog.Logger
+
+	// begin starts to gather candidates for ICE; nil: the owner wants no punching, or
+	// there is nothing to punch with.
+	begin func(context.Context) (punch, error)
+	// signal seals an offer or an answer for a peer; needed with begin.
+	signal func(context.Context, identity.AMID, content.Signal) error
+}
+
+// paths is one agent's way to its peers: a connection that was proven, else the relay.
+// Its machines (node/path), one for each peer, say when to dial and when to punch. It
+// is the one place where paths are chosen, and the agent's Carrier. Neither kick nor
+// report is called with mu held.
+type paths struct {
+	pathsConfig
+	wake chan struct{} // a machine may want a tick sooner
 
 	mu    sync.Mutex
 	ctx   context.Context // of run; nil before and after
 	wg    sync.WaitGroup
 	roads roads
+	due   time.Time // of the next tick; zero: none
+}
+
+func newPaths(cfg pathsConfig) *paths {
+	return &paths{pathsConfig: cfg, wake: make(chan struct{}, 1), roads: newRoads(cfg.nearby, cfg.limits)}
 }
 
 type carried struct {
@@ -70,19 +93,6 @@ type carried struct {
 }
 
 var _ agent.Carrier = (*paths)(nil)
-
-// run lets dials happen until ctx ends and waits for those under way.
-func (p *paths) run(ctx context.Context) error {
-	p.mu.Lock()
-	p.ctx = ctx
-	p.mu.Unlock()
-	<-ctx.Done()
-	p.mu.Lock()
-	p.ctx = nil // no dial starts from here on
-	p.mu.Unlock()
-	p.wg.Wait()
-	return nil
-}
 
 // Places implements agent.Carrier.
 func (p *paths) Places() agent.Places { return p.places() }
@@ -93,11 +103,11 @@ func (p *paths) Learn(peer identity.AMID, places agent.Places, sealed bool) {
 	defer p.mu.Unlock()
 	r := p.roads.known(peer)
 	if sealed {
-		r.sealed = places
+		r.sealed, r.inside = places, true
 	} else {
 		r.public = places
 	}
-	r.next, r.pause = time.Time{}, 0 // a new address deserves a new dial
+	p.tell(r, path.Event{Kind: path.Told}) // a new address deserves a new dial
 }
 
 // Seen implements agent.Carrier.
@@ -106,10 +116,21 @@ func (p *paths) Seen(peer identity.AMID, peerID string) {
 	r := p.roads.of(peer)
 	fresh := r.seenAt != peerID
 	r.seenAt = peerID
+	p.sync(r, time.Now())
+	kick := fresh && r.machine.Carries()
 	p.mu.Unlock()
-	if fresh && p.direct.Open(peerID) {
+	if kick {
 		p.kick(peer) // when the connection opened, nobody knew whose it is
 	}
+}
+
+// WantDirect implements agent.Carrier.
+func (p *paths) WantDirect(peer identity.AMID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.roads.of(peer)
+	r.inside = true
+	p.tell(r, path.Event{Kind: path.Want})
 }
 
 // appeared hears that a peer is in the local network: it deserves a dial at once.
@@ -117,22 +138,43 @@ func (p *paths) appeared(peer identity.AMID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.roads.find(peer) != nil {
-		r := p.roads.of(peer)
-		r.next, r.pause = time.Time{}, 0
+		p.tell(p.roads.of(peer), path.Event{Kind: path.Told})
 	}
 }
 
-// Signalled implements agent.Carrier.
-func (p *paths) Signalled(identity.AMID, content.Signal) {}
+// moved hears that the machine's network is another one.
+func (p *paths) moved() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r := range p.roads.each() {
+		p.tell(r, path.Event{Kind: path.Moved})
+	}
+}
 
-// WantDirect implements agent.Carrier.
-func (p *paths) WantDirect(identity.AMID) {}
+// try looks for a direct path to a peer now, whatever came of it before.
+func (p *paths) try(peer identity.AMID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.roads.find(peer) != nil {
+		p.tell(p.roads.of(peer), path.Event{Kind: path.Ask})
+	}
+}
 
-// connected kicks those who can be reached by a peer id. Others are left alone: a
-// stranger opens connections as often as he likes.
+// connected hears that connections to a peer id came or went, and kicks those who can be
+// reached over one. Others are left alone: a stranger opens connections as often as he
+// likes.
 func (p *paths) connected(peerID string) {
 	p.mu.Lock()
-	peers := p.roads.all(func(r *road) bool { return slices.Contains(r.peerIDs(), peerID) })
+	var peers []identity.AMID
+	for r := range p.roads.each() {
+		if !r.at(peerID) {
+			continue
+		}
+		p.sync(r, time.Now())
+		if r.machine.Carries() {
+			peers = append(peers, r.peer)
+		}
+	}
 	p.mu.Unlock()
 	for _, peer := range peers {
 		p.kick(peer)
@@ -142,7 +184,12 @@ func (p *paths) connected(peerID string) {
 // atRelay kicks those for whom mail can be left at a relay that is not our home.
 func (p *paths) atRelay(url string) {
 	p.mu.Lock()
-	peers := p.roads.all(func(r *road) bool { return len(r.relays()) > 0 && p.relays.uses(url, r.relays()) })
+	var peers []identity.AMID
+	for r := range p.roads.each() {
+		if len(r.relays()) > 0 && p.relays.uses(url, r.relays()) {
+			peers = append(peers, r.peer)
+		}
+	}
 	p.mu.Unlock()
 	for _, peer := range peers {
 		p.kick(peer)
@@ -165,76 +212,26 @@ func (p *paths) take(e agent.Envelope, report func(agent.Outcome)) {
 	}
 	p.mu.Lock()
 	r := p.roads.of(e.To)
-	switch {
-	case r.releasing || len(r.waiting) > 0:
+	began := p.tell(r, path.Event{Kind: path.Need}) == path.Dial
+	if began || r.releasing || len(r.waiting) > 0 {
 		// What came before waits for a dial or is just leaving; stay behind it.
 		r.waiting = append(r.waiting, carried{e, report})
-	case p.openID(r) == "" && p.mayDial(r):
-		r.waiting = append(r.waiting, carried{e, report})
-		p.dial(r)
-	default:
 		p.mu.Unlock()
-		p.forward(r, e, report)
 		return
 	}
 	p.mu.Unlock()
+	p.forward(r, e, report)
 }
 
 // openID is the peer id of the open connection to a peer, empty for none; p.mu is
 // held.
 func (p *paths) openID(r *road) string {
-	for _, id := range r.peerIDs() {
+	for id := range r.peerIDs() {
 		if p.direct.Open(id) {
 			return id
 		}
 	}
 	return ""
-}
-
-// mayDial reports whether a dial is worth a try; p.mu is held.
-func (p *paths) mayDial(r *road) bool {
-	if p.ctx == nil || p.ctx.Err() != nil || r.dialing != nil {
-		return false
-	}
-	return len(r.addresses()) > 0 && len(r.peerIDs()) > 0 && !time.Now().Before(r.next)
-}
-
-// dial starts a direct dial; p.mu is held. What waits goes direct when the dial
-// succeeds in time, and by relay when it does not.
-func (p *paths) dial(r *road) {
-	over := make(chan struct{})
-	r.dialing = over
-	target := direct.Target{PeerIDs: r.peerIDs(), Addresses: r.addresses()}
-	end := r.begin(api.AttemptDial, target.Addresses)
-	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
-	p.wg.Go(func() {
-		late := time.NewTimer(headStart)
-		defer late.Stop()
-		select {
-		case <-late.C:
-			p.release(r)
-		case <-over:
-		}
-	})
-	p.wg.Go(func() {
-		defer cancel()
-		_, err := p.direct.Dial(ctx, target)
-		close(over)
-		p.mu.Lock()
-		r.dialing = nil
-		end(err)
-		if err != nil {
-			r.pause = min(max(2*r.pause, redialFirst), redialMost)
-			r.next = time.Now().Add(r.pause)
-		} else {
-			r.pause = 0
-		}
-		p.mu.Unlock()
-		p.release(r)
-		if err == nil {
-			p.kick(r.peer)
-		}
-	})
 }
 
 // release sends what waited for a dial, and what queued up behind it meanwhile, in
@@ -258,34 +255,40 @@ func (p *paths) release(r *road) {
 	r.releasing = false
 }
 
-// forward sends direct if there is a connection, and by relay otherwise.
+// forward sends over the connection if it carries, and by relay otherwise. One that is
+// only being watched is better than none.
 func (p *paths) forward(r *road, e agent.Envelope, report func(agent.Outcome)) {
 	p.mu.Lock()
-	id := p.openID(r)
-	again := id != "" && e.Via != api.PathDirect && r.forget(e.ID)
+	p.sync(r, time.Now())
+	id, carries := p.openID(r), r.machine.Carries()
 	theirs := r.relays()
 	p.mu.Unlock()
-	switch {
-	case id == "":
+	if id == "" || !carries && e.Via != api.PathDirect && p.relays.reach(theirs) {
 		p.byRelay(e, report)
-	case again:
-		// It was acknowledged on this path, and yet it comes again, because no
-		// receipt came: whoever acknowledged may not be the peer, or not be well.
-		p.relays.carry(e, theirs, func(o agent.Outcome) {
-			if errors.Is(o.Err, agent.ErrNoPath) {
-				p.byDirect(r, id, e, report)
-				return
-			}
-			report(o)
-		})
-	default:
-		p.byDirect(r, id, e, report)
+		return
 	}
+	p.mu.Lock()
+	again := e.Via != api.PathDirect && r.forget(e.ID)
+	p.mu.Unlock()
+	if !again {
+		p.byDirect(r, id, e, report)
+		return
+	}
+	// It was acknowledged on this path, and yet it comes again, because no receipt came:
+	// whoever acknowledged may not be the peer, or not be well.
+	p.relays.carry(e, theirs, func(o agent.Outcome) {
+		if errors.Is(o.Err, agent.ErrNoPath) {
+			p.byDirect(r, id, e, report)
+			return
+		}
+		report(o)
+	})
 }
 
 // byDirect sends over an open connection. Without an acknowledgement in time the
 // same bytes go by relay; the receiver knows them by their id.
 func (p *paths) byDirect(r *road, id string, e agent.Envelope, report func(agent.Outcome)) {
+	kind := p.kind(id)
 	err := p.direct.Send(id, direct.Envelope{From: e.From, To: e.To, ID: e.ID, Data: e.Data}, func(err error) {
 		if err != nil {
 			p.byRelay(e, report)
@@ -294,7 +297,7 @@ func (p *paths) byDirect(r *road, id string, e agent.Envelope, report func(agent
 		p.mu.Lock()
 		r.remember(e.ID)
 		p.mu.Unlock()
-		report(agent.Outcome{Path: api.PathDirect, Acked: true})
+		report(agent.Outcome{Path: kind, Acked: true})
 	})
 	switch {
 	case errors.Is(err, direct.ErrBusy):
@@ -317,10 +320,26 @@ func (p *paths) byRelay(e agent.Envelope, report func(agent.Outcome)) {
 	}
 }
 
-// open reports whether there is a direct connection to a peer right now.
-func (p *paths) open(peer identity.AMID) bool {
+// kind is what a connection is called.
+func (p *paths) kind(peerID string) api.PathKind {
+	if c, ok := p.direct.Conn(peerID); ok && c.Punched {
+		return api.PathPunched
+	}
+	return api.PathDirect
+}
+
+// by is the path over which envelopes to a peer would go right now, if not by relay:
+// PathDirect, PathPunched or PathNone.
+func (p *paths) by(peer identity.AMID) api.PathKind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.roads.find(peer)
-	return r != nil && p.openID(r) != ""
+	if r == nil {
+		return api.PathNone
+	}
+	p.sync(r, time.Now())
+	if id := p.openID(r); id != "" && r.machine.Carries() {
+		return p.kind(id)
+	}
+	return api.PathNone
 }

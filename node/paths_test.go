@@ -16,6 +16,7 @@ import (
 	"amesh/node/agent"
 	"amesh/node/api"
 	"amesh/node/direct"
+	"amesh/node/path"
 	"amesh/ratchet"
 )
 
@@ -29,6 +30,7 @@ type roadside struct {
 
 	mu     sync.Mutex
 	up     map[string]bool
+	holes  map[string]string        // peer ids by remote address
 	dialed chan error               // what dials return
 	onSend func(id ratchet.ID)      // before an envelope leaves direct
 	done   map[string][]func(error) // not acknowledged yet; nil: all are, at once
@@ -44,16 +46,18 @@ type relayside struct {
 }
 
 func newRoadside() *roadside {
-	s := &roadside{up: make(map[string]bool), dialed: make(chan error)}
+	s := &roadside{up: make(map[string]bool), holes: make(map[string]string), dialed: make(chan error)}
 	s.relay.roadside = s
-	s.paths = &paths{
-		direct: s, relays: &s.relay, roads: newRoads(func(identity.AMID) agent.Places { return agent.Places{} }),
+	s.paths = newPaths(pathsConfig{
+		own: alice, direct: s, relays: &s.relay, limits: path.DefaultLimits(), log: quiet,
+		nearby: func(identity.AMID) agent.Places { return agent.Places{} },
+		places: func() agent.Places { return agent.Places{PeerIDs: []string{"alice's node"}} },
 		kick: func(p identity.AMID) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.kicked = append(s.kicked, p)
 		},
-	}
+	})
 	return s
 }
 
@@ -81,6 +85,27 @@ func (s *roadside) open(peerID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.up[peerID] = true
+}
+
+// shut ends a connection, and says so as the transport does.
+func (s *roadside) shut(peerID string) {
+	s.mu.Lock()
+	delete(s.up, peerID)
+	s.mu.Unlock()
+	s.paths.connected(peerID)
+}
+
+func (s *roadside) Conn(peerID string) (direct.Conn, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := "/ip4/8.8.8.8/udp/1/quic-v1"
+	return direct.Conn{Remote: at, Punched: s.holes[at] == peerID}, s.up[peerID]
+}
+
+func (s *roadside) Punched(peerID, remote string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holes[remote] = peerID
 }
 
 func (s *roadside) Dial(ctx context.Context, target direct.Target) (string, error) {
@@ -318,11 +343,14 @@ func TestRoadsOfStrangersAreBounded(t *testing.T) {
 	if got := len(s.paths.roads.strangers); got != strangerRoads {
 		t.Errorf("%d strangers are remembered", got)
 	}
+	last := fmt.Sprintf("node %d", 4*strangerRoads-1)
+	s.open("node 0")
+	s.open(last)
 	s.paths.connected("node 0")
 	if got := s.kicks(); len(got) != 0 {
 		t.Errorf("the first one is remembered: %v", got)
 	}
-	s.paths.connected(fmt.Sprintf("node %d", 4*strangerRoads-1))
+	s.paths.connected(last)
 	if got := s.kicks(); len(got) != 1 {
 		t.Errorf("the last one is forgotten: %v", got)
 	}
@@ -338,9 +366,9 @@ func TestWhoIsKicked(t *testing.T) {
 		do   func(*roadside)
 		want []identity.AMID
 	}{
-		{"a stranger's connection", func(s *roadside) { s.paths.connected("somebody") }, nil},
-		{"bob's connection", func(s *roadside) { s.paths.connected("bob's node") }, []identity.AMID{bob}},
-		{"carol was seen there", func(s *roadside) { s.paths.connected("carol's node") }, []identity.AMID{carol}},
+		{"a stranger's connection", func(s *roadside) { s.open("somebody"); s.paths.connected("somebody") }, nil},
+		{"bob's connection", func(s *roadside) { s.open("bob's node"); s.paths.connected("bob's node") }, []identity.AMID{bob}},
+		{"carol was seen there", func(s *roadside) { s.open("carol's node"); s.paths.connected("carol's node") }, []identity.AMID{carol}},
 		{"bob's relay", func(s *roadside) { s.paths.atRelay("ws://bob") }, []identity.AMID{bob}},
 		{"another relay", func(s *roadside) { s.paths.atRelay("ws://carol") }, nil},
 		{"seen on an open connection", func(s *roadside) { s.open("new node"); s.paths.Seen(bob, "new node") }, []identity.AMID{bob}},

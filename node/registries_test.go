@@ -292,11 +292,16 @@ func TestTierIsProvedByACertificate(t *testing.T) {
 // T11: a peer that was off when a key left hears of it from the registry, where the
 // statement of the key itself lies.
 func TestT11RevocationThroughARegistry(t *testing.T) {
-	h, a, b := liars(t, func(*hall, *running) {})
+	s, h, cfg := town(t)
+	a, b := startNode(t, cfg), startNode(t, cfg)
+	b.set("strangers", "accept")
+	h.has(a.amid)
+	h.has(b.amid)
 	if m := a.send(b, "hello", api.SendRequest{}); m.State != api.StateDelivered {
 		t.Fatalf("%s (%s)", m.State, m.Reason)
 	}
 	a.end()
+	s.end() // what bob tells alice himself shall not lie there
 	if _, err := b.api.Revoke(t.Context(), "", api.RevokeRequest{Reason: "compromised"}); err != nil {
 		t.Fatal(err)
 	}

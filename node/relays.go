@@ -235,6 +235,19 @@ func (r *relays) carry(e agent.Envelope, theirs []string, report func(agent.Outc
 	return true
 }
 
+// stun lists the STUN servers beside the relays that are connected.
+func (r *relays) stun() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []string
+	for _, line := range r.lines {
+		if at := line.state.STUN; at != "" && line.client.Connected() && !slices.Contains(list, at) {
+			list = append(list, at)
+		}
+	}
+	return list
+}
+
 // status lists our relays, homes first.
 func (r *relays) status() []api.Relay {
 	r.mu.Lock()

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
+	"iter"
 	"slices"
-	"time"
 
 	"amesh/identity"
+	"amesh/internal/content"
 	"amesh/node/agent"
-	"amesh/node/api"
+	"amesh/node/direct"
+	"amesh/node/path"
 	"amesh/ratchet"
 )
 
@@ -26,6 +29,7 @@ type roads struct {
 	peers     map[identity.AMID]*road
 	strangers map[identity.AMID]*road
 	nearby    func(identity.AMID) agent.Places // in the local network, right now
+	limits    path.Limits                      // of the machines
 	count     uint64
 }
 
@@ -38,18 +42,25 @@ type road struct {
 	seenAt string       // peer id by which something of the peer was opened last
 	used   uint64       // higher is later
 
-	dialing   chan struct{} // closes when the dial under way ends; nil: none
-	next      time.Time     // no dial before
-	pause     time.Duration
-	waiting   []carried // envelopes in their head start
-	releasing bool      // they are leaving right now
+	inside bool   // there is, or was, a session that was accepted
+	metAt  string // peer id that was told in an offer or an answer
+	last   string // address of the last connection, with its peer id
 
-	acked []ratchet.ID  // acknowledged on a direct path, oldest first
-	tried []api.Attempt // to get there, newest first
+	over      chan struct{} // closes when the dial under way ends; nil: none
+	waiting   []carried     // envelopes in their head start
+	releasing bool          // they are leaving right now
+
+	machine *path.Machine
+	run     uint64             // of the machine, as far as stop belongs to it
+	stop    context.CancelFunc // ends the attempt to punch under way; nil: none
+	ours    *offering          // our offer; nil: none is under way
+	theirs  *content.ICEOffer  // the peer's offer that is being answered
+
+	acked []ratchet.ID // acknowledged on a direct path, oldest first
 }
 
-func newRoads(nearby func(identity.AMID) agent.Places) roads {
-	return roads{peers: make(map[identity.AMID]*road), strangers: make(map[identity.AMID]*road), nearby: nearby}
+func newRoads(nearby func(identity.AMID) agent.Places, limits path.Limits) roads {
+	return roads{peers: make(map[identity.AMID]*road), strangers: make(map[identity.AMID]*road), nearby: nearby, limits: limits}
 }
 
 // find returns the entry of a peer, nil for none.
@@ -65,7 +76,7 @@ func (s *roads) of(peer identity.AMID) *road {
 	r := s.find(peer)
 	if r == nil {
 		s.shrink(strangerRoads - 1)
-		r = &road{peer: peer}
+		r = &road{peer: peer, machine: path.New(s.limits)}
 		s.strangers[peer] = r
 	}
 	s.count++
@@ -94,29 +105,57 @@ func (s *roads) shrink(most int) {
 	}
 }
 
-// all lists those for whom match is true.
-func (s *roads) all(match func(*road) bool) []identity.AMID {
-	var list []identity.AMID
-	for _, m := range []map[identity.AMID]*road{s.peers, s.strangers} {
-		for peer, r := range m {
-			if match(r) {
-				list = append(list, peer)
+// each goes through all of them.
+func (s *roads) each() iter.Seq[*road] {
+	return func(yield func(*road) bool) {
+		for _, m := range []map[identity.AMID]*road{s.peers, s.strangers} {
+			for _, r := range m {
+				if !yield(r) {
+					return
+				}
 			}
 		}
 	}
-	return list
 }
 
-func (r *road) peerIDs() []string {
-	ids := slices.Concat(r.near.PeerIDs, r.sealed.PeerIDs, r.public.PeerIDs)
-	if r.seenAt != "" {
-		ids = append(ids, r.seenAt)
+// peerIDs are those by which the peer's node may be known, the most certain first.
+func (r *road) peerIDs() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, list := range [][]string{r.near.PeerIDs, r.sealed.PeerIDs, {r.metAt}, r.public.PeerIDs, {r.seenAt}} {
+			for _, id := range list {
+				if id != "" && !yield(id) {
+					return
+				}
+			}
+		}
 	}
-	return ids
 }
 
-func (r *road) addresses() []string {
-	return slices.Concat(r.near.Addresses, r.sealed.Addresses, r.public.Addresses)
+// at reports whether the peer's node may be known by a peer id.
+func (r *road) at(peerID string) bool {
+	for id := range r.peerIDs() {
+		if id == peerID {
+			return true
+		}
+	}
+	return false
+}
+
+// target is all that can be dialled.
+func (r *road) target() direct.Target {
+	addresses := slices.Concat(r.near.Addresses, r.sealed.Addresses, r.public.Addresses)
+	if r.last != "" {
+		addresses = slices.Insert(addresses, 0, r.last)
+	}
+	return direct.Target{PeerIDs: slices.Collect(r.peerIDs()), Addresses: addresses}
+}
+
+// dialable reports whether there is anything to dial.
+func (r *road) dialable() bool {
+	for range r.peerIDs() {
+		return r.last != "" || len(r.near.Addresses)+len(r.sealed.Addresses)+len(r.public.Addresses) > 0
+	}
+	return false
 }
 
 func (r *road) relays() []string {

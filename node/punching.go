@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+
+	"amesh/dht"
+	"amesh/internal/content"
+	"amesh/internal/ice"
+	"amesh/node/path"
+)
+
+// punching is the node's ICE, which all its agents share: there is one set of sockets.
+type punching struct {
+	*ice.Puncher
+}
+
+// checkPunching fills in the defaults of what the owner says about direct paths.
+func checkPunching(cfg *Config) error {
+	switch cfg.Punch {
+	case "":
+		cfg.Punch = PunchAuto
+	case PunchAuto, PunchOff:
+	default:
+		return fmt.Errorf("punch %q is neither auto nor off", cfg.Punch)
+	}
+	if len(cfg.STUN) > maxSTUN {
+		return fmt.Errorf("%d STUN servers, want at most %d", len(cfg.STUN), maxSTUN)
+	}
+	for _, at := range cfg.STUN {
+		if name, port, err := net.SplitHostPort(at); err != nil || name == "" || port == "" {
+			return fmt.Errorf("STUN server %.60q: want HOST:PORT", at)
+		}
+	}
+	if cfg.climb == (path.Limits{}) {
+		cfg.climb = path.DefaultLimits()
+	}
+	return cfg.climb.Check()
+}
+
+// newPunching returns nil where the owner wants none.
+func (m *mesh) newPunching(sockets *dht.Sockets) (*punching, error) {
+	cfg := m.node.cfg
+	if cfg.Punch == PunchOff {
+		return nil, nil
+	}
+	p, err := ice.New(ice.Config{Sockets: sockets.Share, Servers: m.stunServers, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return &punching{p}, nil
+}
+
+// stunServers are those that the owner names, and those beside our relays.
+func (m *mesh) stunServers() []string {
+	list := slices.Clone(m.node.cfg.STUN)
+	for _, r := range m.rooms {
+		list = append(list, r.relays.stun()...)
+	}
+	return list
+}
+
+// forPaths is how paths begin an attempt, nil for no punching.
+func (p *punching) forPaths() func(context.Context) (punch, error) {
+	if p == nil {
+		return nil
+	}
+	return func(ctx context.Context) (punch, error) {
+		a, err := p.Begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return icePunch{a}, nil
+	}
+}
+
+// icePunch is a punch by package ice.
+type icePunch struct{ a *ice.Attempt }
+
+func (p icePunch) local() content.ICEDescription {
+	d := p.a.Local()
+	return content.ICEDescription{Ufrag: d.Ufrag, Password: d.Password, Candidates: d.Candidates}
+}
+
+func (p icePunch) open(ctx context.Context, remote content.ICEDescription, controlling bool) (string, error) {
+	res, err := p.a.Punch(ctx, ice.Description{Ufrag: remote.Ufrag, Password: remote.Password, Candidates: remote.Candidates}, controlling)
+	return res.Remote, err
+}
+
+func (p icePunch) pairs() []path.Pair {
+	var list []path.Pair
+	for _, one := range p.a.Pairs() {
+		v := path.Pair{
+			Local: one.Local, LocalType: "host", Remote: one.Remote, RemoteType: one.Kind,
+			State: "waiting", Requests: one.Sent, RTT: one.RTT,
+		}
+		switch {
+		case one.Chosen:
+			v.State = "chosen"
+		case one.Answered:
+			v.State = "succeeded"
+		case one.Sent > 0:
+			v.State = "failed"
+		}
+		if one.Answered {
+			v.Responses = 1
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func (p icePunch) close() { p.a.Close() }
