@@ -52,6 +52,8 @@ var fileKeys = map[string]struct {
 	"proxy_credentials":     {"up", oneText, "file:PATH or command:TEXT"},
 	"map_ports":             {"up", truth, "true or false"},
 	"announce":              {"up", oneText, "none or public"},
+	"punch":                 {"up", oneText, "auto or off"},
+	"stun":                  {"up", texts, "HOST:PORT of a STUN server, or a list of texts"},
 	"agent":                 {"", oneText, "one text, the name of an agent"},
 	"log_level":             {"", oneText, "debug, info, warn or error"},
 }
@@ -63,7 +65,7 @@ var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay"
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
 	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "dht", "lan", "api", "listen",
-	"announce", "map-ports", "proxy", "proxy-credentials", "name", "print-addrs",
+	"announce", "map-ports", "punch", "proxy", "proxy-credentials", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
 	"database", "prefixed-keys", "key", "agents-per-person", "resolver", "known-domain",

@@ -32,6 +32,8 @@ type upOptions struct {
 	dht                                 string
 	api, announce, name, printAddresses string
 	proxy, proxyCredentials             string
+	punch                               string
+	stun                                []string
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -64,6 +66,8 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
 	f.BoolVar(&o.mapPorts, "map-ports", true, "ask the router for a port (UPnP, NAT-PMP)")
 	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
+	f.StringVar(&o.punch, "punch", node.PunchAuto, "open direct paths through NATs to agents that were let in: auto or off")
+	f.StringSliceVar(&o.stun, "stun", nil, "`HOST:PORT` of a STUN server beside those of the relays (repeatable)")
 	f.StringVar(&o.proxy, "proxy", proxy.Auto, "reach relays and registries through the proxy at `URL` (http, https or socks5), none, or auto: what HTTPS_PROXY, ALL_PROXY and NO_PROXY say")
 	f.StringVar(&o.proxyCredentials, "proxy-credentials", "", "`SOURCE` of user:password for the proxy, read again when it wants others: file:PATH or command:TEXT")
 	f.StringVar(&o.name, "name", "", "`NAME` of the agent that is made when there is none (default \"default\")")
@@ -95,7 +99,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
 		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Bootstrap: o.bootstrap, Listen: o.listen,
 		Proxy: o.proxy, ProxyCredentials: o.proxyCredentials,
-		API: hostPort(o.api), Announce: o.announce, MapPorts: o.mapPorts, Version: version, Logger: log,
+		API: hostPort(o.api), Announce: o.announce, MapPorts: o.mapPorts, Punch: o.punch, STUN: o.stun, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
 	})
 	if errors.Is(err, node.ErrNotLoopback) {
@@ -122,6 +126,9 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 func (o upOptions) check(home string) error {
 	if o.announce != "none" && o.announce != "public" {
 		return usagef("--announce %s: want none or public", o.announce)
+	}
+	if o.punch != node.PunchAuto && o.punch != node.PunchOff {
+		return usagef("--punch %s: want auto or off", o.punch)
 	}
 	if o.homes < 1 || o.homes > identity.MaxRelays {
 		return usagef("--relays-kept %d: want 1 to %d", o.homes, identity.MaxRelays)
