@@ -140,13 +140,11 @@ func (p *pair) talk(ctx context.Context) {
 
 // converse sends messages both ways and checks that all came.
 func (p *pair) converse(ctx context.Context) error {
-	var there, back []string
+	there, back := p.there(), p.back()
 	for i := range rounds {
-		there = append(there, fmt.Sprintf("%s to %s %d", p.a.Name(), p.b.Name(), i))
 		if err := p.a.tell(ctx, p.b, there[i]); err != nil {
 			return err
 		}
-		back = append(back, fmt.Sprintf("%s to %s %d", p.b.Name(), p.a.Name(), i))
 		if err := p.b.tell(ctx, p.a, back[i]); err != nil {
 			return err
 		}
@@ -155,6 +153,17 @@ func (p *pair) converse(ctx context.Context) error {
 		return err
 	}
 	return p.a.heard(ctx, p.b, back)
+}
+
+// there and back are what the two say.
+func (p *pair) there() []string { return said(p.a, p.b) }
+func (p *pair) back() []string  { return said(p.b, p.a) }
+
+func said(from, to *resident) (texts []string) {
+	for i := range rounds {
+		texts = append(texts, fmt.Sprintf("%s to %s %d", from.Name(), to.Name(), i))
+	}
+	return texts
 }
 
 // improve waits for the attempt that the conversation began, and begins the others

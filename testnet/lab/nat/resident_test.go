@@ -121,21 +121,14 @@ func (r *resident) tell(ctx context.Context, to *resident, text string) error {
 
 // heard checks that exactly these texts came from a peer, each once and in their order.
 func (r *resident) heard(ctx context.Context, from *resident, texts []string) error {
-	var got []string
-	q := api.InboxQuery{All: true, From: from.amid, Limit: 500}
-	for {
-		page, err := r.api.Inbox(ctx, "", q)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.Name(), err)
-		}
-		for _, item := range page.Items {
-			got = append(got, item.SHA256)
-		}
-		if q.Cursor = page.Next; q.Cursor == "" {
-			break
-		}
+	items, err := r.inbox(ctx, from)
+	if err != nil {
+		return err
 	}
-	var want []string
+	var got, want []string
+	for _, item := range items {
+		got = append(got, item.SHA256)
+	}
 	for _, text := range texts {
 		want = append(want, fmt.Sprintf("%x", sha256.Sum256([]byte(text))))
 	}
@@ -147,6 +140,21 @@ func (r *resident) heard(ctx context.Context, from *resident, texts []string) er
 		distinct[sum] = true
 	}
 	return fmt.Errorf("%s heard %d messages from %s, %d of them different, want %d in their order", r.Name(), len(got), from.Name(), len(distinct), len(want))
+}
+
+// inbox is everything that came from a peer, oldest first.
+func (r *resident) inbox(ctx context.Context, from *resident) (all []api.InboxItem, err error) {
+	q := api.InboxQuery{All: true, From: from.amid, Limit: 500}
+	for {
+		page, err := r.api.Inbox(ctx, "", q)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Name(), err)
+		}
+		all = append(all, page.Items...)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return all, nil
+		}
+	}
 }
 
 // why is what the verb prints.
