@@ -66,6 +66,10 @@ func New(cfg Config) (*World, error) {
 // Dir is the folder of the world.
 func (w *World) Dir() string { return w.cfg.Dir }
 
+// Space is the name of the namespace in which the public network is: whoever listens
+// there hears all that passes over it.
+func (w *World) Space() string { return w.name + coreSpace }
+
 // coreSpace has the public network's bridge, and is the router of everybody on it.
 const (
 	coreSpace  = "core"

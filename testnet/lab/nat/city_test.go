@@ -28,8 +28,8 @@ const patience = 60 * time.Second
 // lookEvery is how often another process is asked for what it has no event.
 const lookEvery = 100 * time.Millisecond
 
-// binary is built once for all tests that need it.
-var binary string
+// program is amesh, built once for all tests that need it.
+var program string
 
 func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
 
@@ -43,8 +43,8 @@ func withBinary(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "amesh")
-	if out, err := exec.Command("go", "build", "-o", binary, "amesh/cmd/amesh").CombinedOutput(); err != nil {
+	program = filepath.Join(dir, "amesh")
+	if out, err := exec.Command("go", "build", "-o", program, "amesh/cmd/amesh").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}
@@ -83,7 +83,7 @@ func newCity(t *testing.T) *city {
 			t.Fatal(err)
 		}
 	}
-	w, err := netns.New(netns.Config{Binary: binary, Dir: dir, Prefix: prefix(t, "AMESH_LAB_PREFIX"), Prefix6: prefix(t, "AMESH_LAB_PREFIX6")})
+	w, err := netns.New(netns.Config{Binary: program, Dir: dir, Prefix: prefix(t, "AMESH_LAB_PREFIX"), Prefix6: prefix(t, "AMESH_LAB_PREFIX6")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,7 @@ func (r *resident) up(ctx context.Context, c *city) error {
 	if err := os.RemoveAll(file); err != nil {
 		return err
 	}
-	p, err := r.Start(process.Config{Name: r.Name(), Binary: binary, Args: append(args, r.extra...), Dir: c.Dir(), Log: r.home + ".log"})
+	p, err := r.Start(process.Config{Name: r.Name(), Binary: program, Args: append(args, r.extra...), Dir: c.Dir(), Log: r.home + ".log"})
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (r *resident) why(ctx context.Context, peer *resident) (api.Why, error) {
 		Data  api.Why
 		Error *struct{ Message string }
 	}
-	out, err := exec.CommandContext(ctx, binary, "--home", r.home, "why", peer.amid, "--json").Output()
+	out, err := exec.CommandContext(ctx, program, "--home", r.home, "why", peer.amid, "--json").Output()
 	if decode := json.Unmarshal(out, &answer); decode != nil {
 		return api.Why{}, fmt.Errorf("%s: why %s: %w: %s", r.Name(), peer.Name(), errors.Join(err, decode), out)
 	}
