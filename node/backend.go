@@ -15,14 +15,17 @@ var _ api.Backend = (*mesh)(nil)
 
 // room finds the agent that a caller means.
 func (m *mesh) room(name string) (*room, error) {
-	if name == "" && len(m.rooms) == 1 {
-		return m.rooms[0], nil
+	own := m.own()
+	if name == "" && len(own) == 1 {
+		return own[0], nil
 	}
 	var names []string
 	for _, r := range m.rooms {
 		if r.agent.Name == name {
 			return r, nil
 		}
+	}
+	for _, r := range own {
 		names = append(names, r.agent.Name)
 	}
 	if name == "" {
@@ -54,6 +57,7 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 		if err != nil {
 			return s, err
 		}
+		one.Echo = one.AMID == m.echo
 		s.Agents = append(s.Agents, one)
 		peers, err := m.peers(r)
 		if err != nil {

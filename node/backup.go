@@ -102,7 +102,7 @@ func (m *mesh) Backup(ctx context.Context, r api.BackupRequest) (api.Backup, err
 	}
 	defer m.backups.Unlock()
 	w := backupWriter{home: &home{dir: m.node.cfg.Home}, agents: make(map[string]identity.AMID, len(m.rooms)), st: m.store}
-	for _, room := range m.rooms {
+	for _, room := range m.own() {
 		w.agents[room.agent.Name] = room.agent.AMID()
 	}
 	b, err := w.write(ctx, r.File, to)

@@ -20,6 +20,7 @@ import (
 //	agents/<name>/identity.json   an agent's signing key (0600)
 //	agents/<name>/token           the agent's credential for the local API (0600)
 //	agents/<name>/mark            its rollback mark
+//	echo/                         the echo agent, where one was offered
 //	owner.token                   the owner's credential on TCP (0600)
 //	node.key                      the node's own key, for its peer id (0600)
 //	servers.json                  DHT servers that were known, for the next start

@@ -37,6 +37,7 @@ type mesh struct {
 	policy     *policyFile
 	started    time.Time
 	rooms      []*room
+	echo       identity.AMID // of the echo agent, zero for none
 	changed    chan struct{} // our places may have changed; the records are made anew
 	recorded   chan struct{} // closes when every agent has a record
 	registries *registries
@@ -94,7 +95,7 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.directory(r), KeySource: keySource{near: r.paths, registries: m.registries, key: id.Key},
 		ServedTwice: m.registries.servedTwice,
-		Policy:      func() *knock.Policy { return m.policy.get() }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
+		Policy:      func() *knock.Policy { return m.policyFor(id.Key.AMID()) }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

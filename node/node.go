@@ -105,6 +105,7 @@ type Config struct {
 	Bootstrap []string // multiaddrs with /p2p/ of DHT servers
 	MapPorts  bool     // ask the router for ports (UPnP, NAT-PMP)
 	DHT       dht.Mode // whether the node keeps records for others; default client
+	Echo      bool     // offer an agent, open to everybody, that sends back what it gets
 	LAN       bool     // find agents in private networks by multicast, and be found there
 	Listen    []string // libp2p multiaddrs; empty: the default port, or a free one if taken
 	API       string   // host:port of the TCP API; empty: 127.0.0.1:7777, or a free one if taken
@@ -242,6 +243,12 @@ func (n *Node) once(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	hosted := maps.Clone(ids)
+	if n.cfg.Echo {
+		if hosted[echoName], err = h.echoIdentity(ids); err != nil {
+			return err
+		}
+	}
 	policy, err := openPolicy(h.path(policyName), n.cfg.Logger)
 	if err != nil {
 		return err
@@ -277,12 +284,18 @@ func (n *Node) once(ctx context.Context) (err error) {
 	if m.lan, err = m.newLAN(); err != nil {
 		return err
 	}
-	if m.registries, err = m.openRegistries(ctx, ids); err != nil {
+	if m.registries, err = m.openRegistries(ctx, hosted); err != nil {
 		return err
 	}
 	defer m.registries.close()
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
 		if err := m.add(ctx, name, ids[name], st, stateKey, h.path(agentsDir, name, markName)); err != nil {
+			return err
+		}
+	}
+	if echo := hosted[echoName]; n.cfg.Echo {
+		m.echo = echo.Key.AMID()
+		if err := m.add(ctx, echoName, echo, st, stateKey, h.path(echoName, markName)); err != nil {
 			return err
 		}
 	}
@@ -342,6 +355,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 		meshLayer.run("relays", r.relays.run)
 		meshLayer.run("guests", r.guests.run)
 		meshLayer.run("marks", r.marks.run)
+		if n.cfg.Echo && r.agent.AMID() == m.echo {
+			meshLayer.run("echo", (&echoer{desk: r.agent, log: n.cfg.Logger}).run)
+		}
 	}
 	defer doors.end()
 	doors.run("local api", func(ctx context.Context) error { return door.Serve(ctx, unix, door.SocketHandler()) })

@@ -47,6 +47,7 @@ var fileKeys = map[string]struct {
 	"api":                   {"up", oneText, "one text, HOST:PORT"},
 	"dht":                   {"up", oneText, "auto, client or server"},
 	"lan":                   {"up", truth, "true or false"},
+	"echo":                  {"up", truth, "true or false"},
 	"listen":                {"up", texts, "a multiaddr, or a list of texts"},
 	"proxy":                 {"up", oneText, "auto, none, or the URL of a proxy"},
 	"proxy_credentials":     {"up", oneText, "file:PATH or command:TEXT"},
@@ -64,7 +65,7 @@ var keyOf = map[string]string{"relays-kept": "relay.homes", "allow-legacy-relay"
 // fromEnvironment are the flags that AMESH_… variables can set. What only makes
 // sense for one call of a verb, such as a text or a file, is not among them.
 var fromEnvironment = []string{
-	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "dht", "lan", "api", "listen",
+	"agent", "log-level", "relay", "relays-kept", "allow-legacy-relay", "registry", "allow-legacy-registry", "bootstrap", "dht", "lan", "echo", "api", "listen",
 	"announce", "map-ports", "punch", "proxy", "proxy-credentials", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",

@@ -106,6 +106,7 @@ var causes = []struct {
 	{node.ErrHomeInUse, exitConflict, "home_in_use", "use that one (amesh status), or stop it, or give another --home"},
 	{node.ErrSDKIdentity, exitConflict, "sdk_identity", "amesh agent import takes it over, or give another --home"},
 	{node.ErrIdentityTwice, exitConflict, "identity_twice", "move one of the two folders out of agents/"},
+	{node.ErrEchoName, exitConflict, "echo_name", "start without --echo, or on another --home"},
 	{node.ErrIdentityLost, exitStorage, "identity_lost", "put identity.json back from a backup, or move state/ away to start as somebody new"},
 	{node.ErrStateKeyLost, exitStorage, "state_key_lost", stateKeyHint},
 	{node.ErrBackupExists, exitConflict, "exists", "name a new file"},

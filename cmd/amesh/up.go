@@ -26,7 +26,7 @@ import (
 type upOptions struct {
 	relays, bootstrap, listen           []string
 	homes                               int
-	legacy, lan, mapPorts               bool
+	legacy, lan, mapPorts, echo         bool
 	registries                          []string
 	legacyRegistry                      bool
 	dht                                 string
@@ -62,6 +62,7 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringSliceVar(&o.bootstrap, "bootstrap", nil, "`MULTIADDR` of a DHT server, ending in /p2p/… (repeatable)")
 	f.StringVar(&o.dht, "dht", "auto", "keep records for others: `MODE` client, server, or auto while reachable from outside")
 	f.BoolVar(&o.lan, "lan", true, "find agents in private networks by multicast, and be found there")
+	f.BoolVar(&o.echo, "echo", false, "offer a further agent, open to everybody, that sends back what it gets, for others to try against")
 	f.StringVar(&o.api, "api", "", "`ADDR` of the local API on TCP (default 127.0.0.1:7777)")
 	f.StringSliceVar(&o.listen, "listen", nil, "libp2p `MULTIADDR` to listen on (repeatable; default tcp and udp port 47777)")
 	f.BoolVar(&o.mapPorts, "map-ports", true, "ask the router for a port (UPnP, NAT-PMP)")
@@ -97,7 +98,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	}
 	n, err := node.New(node.Config{
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
-		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Bootstrap: o.bootstrap, Listen: o.listen,
+		Registries: o.registries, AllowLegacyRegistry: o.legacyRegistry, DHT: mode, LAN: o.lan, Echo: o.echo, Bootstrap: o.bootstrap, Listen: o.listen,
 		Proxy: o.proxy, ProxyCredentials: o.proxyCredentials,
 		API: hostPort(o.api), Announce: o.announce, MapPorts: o.mapPorts, Punch: o.punch, STUN: o.stun, Version: version, Logger: log,
 		Notice: func(line string) { fmt.Fprintln(a.err, line) },
@@ -205,6 +206,7 @@ type ready struct {
 	Relays     []string       `json:"relays"`
 	Registries []string       `json:"registries,omitempty"`
 	Strangers  string         `json:"strangers,omitempty"`
+	Echo       string         `json:"echo,omitempty"` // AMID of the echo agent
 	node.Addrs
 }
 
@@ -219,6 +221,10 @@ func (a *app) welcome(ctx context.Context, addrs node.Addrs, o upOptions, starte
 		return err
 	}
 	for _, agent := range status.Agents {
+		if agent.Echo {
+			r.Echo = agent.AMID.String()
+			continue
+		}
 		id, err := own.Identity(ctx, agent.Name)
 		if err != nil {
 			return err
@@ -263,6 +269,9 @@ func writeReady(w io.Writer, r ready, took time.Duration) {
 	fmt.Fprintf(w, "api        unix:%s  %s\n", r.Socket, r.API)
 	if says, ok := strangersDo[r.Strangers]; ok {
 		fmt.Fprintf(w, "policy     %s\n", says)
+	}
+	if r.Echo != "" {
+		fmt.Fprintf(w, "echo       %s sends back what it gets from anybody; who writes to it learns where this node is\n", r.Echo)
 	}
 	fmt.Fprintf(w, "ready in %.1f s\n", took.Seconds())
 }

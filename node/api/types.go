@@ -223,6 +223,7 @@ type Agent struct {
 	AMID       identity.AMID `json:"amid"`
 	Epoch      uint32        `json:"epoch,omitempty" doc:"grows whenever the state was put back"`
 	RolledBack *time.Time    `json:"rolled_back,omitempty" doc:"when it was last noticed that the state was put back, or that a copy of it ran elsewhere"`
+	Echo       bool          `json:"echo,omitempty" doc:"it sends back what it gets, and is open to everybody"`
 	OneTime    *OneTimeKeys  `json:"one_time_keys,omitempty" doc:"left to be handed out"`
 }
 
