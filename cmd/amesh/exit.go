@@ -69,6 +69,8 @@ var exits = map[api.Code]int{
 	api.CodeTooLarge:     exitUsage,
 	api.CodeUnreachable:  exitDaemon,
 	api.CodeNotFound:     exitNotFound,
+	api.CodeNoSession:    exitNotFound,
+	api.CodeNoAnswer:     exitTimeout,
 	api.CodePolicy:       exitRefused,
 	api.CodeUnauthorized: exitUnauthorized,
 	api.CodeForbidden:    exitUnauthorized,

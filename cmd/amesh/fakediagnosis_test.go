@@ -12,6 +12,9 @@ type looked struct {
 	why   []api.Why
 	tries int
 
+	pings  []func(api.PingRequest) (api.Ping, error) // one after the other; the last one stays
+	pinged []api.PingRequest
+
 	doctor    api.Doctor
 	doctorErr error
 }
@@ -35,3 +38,12 @@ func (l *looked) TryDirect(context.Context, string, string) (api.Why, error) {
 }
 
 func (l *looked) Doctor(context.Context) (api.Doctor, error) { return l.doctor, l.doctorErr }
+
+func (l *looked) Ping(_ context.Context, _, _ string, r api.PingRequest) (api.Ping, error) {
+	l.pinged = append(l.pinged, r)
+	answer := l.pings[0]
+	if len(l.pings) > 1 {
+		l.pings = l.pings[1:]
+	}
+	return answer(r)
+}

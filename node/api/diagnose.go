@@ -16,17 +16,25 @@ type Diagnosis interface {
 	// answers at once; Why shows how it goes. With a direct path, and while an attempt is
 	// under way, it does nothing. Owner only.
 	TryDirect(ctx context.Context, agent, peer string) (Why, error)
+	// Ping asks a peer's node for an echo inside the session with it. CodeNoSession when
+	// there is none, CodePolicy when the peer said no or is blocked here, CodeNoAnswer when
+	// none came in time, CodeBusy after too many in a minute. Owner and agent.
+	Ping(ctx context.Context, agent, peer string, r PingRequest) (Ping, error)
 	// Doctor looks the node, its home and its machine over. Owner only.
 	Doctor(ctx context.Context) (Doctor, error)
 }
 
-// PingMost is the longest a ping may be asked to wait for its answer.
-const PingMost = time.Minute
+// PingMost is the longest a ping may be asked to wait for its answer; PingDefault is
+// meant by 0.
+const (
+	PingMost    = 30 * time.Second
+	PingDefault = 5 * time.Second
+)
 
 // PingRequest asks for one echo, sealed in the session with the peer.
 type PingRequest struct {
 	Via       string `json:"via,omitempty" enum:"direct,relayed" doc:"use only this path; default the best"`
-	TimeoutMS int64  `json:"timeout_ms,omitempty" minimum:"0" maximum:"60000" doc:"default 5000"`
+	TimeoutMS int64  `json:"timeout_ms,omitempty" minimum:"0" maximum:"30000" doc:"default 5000"`
 }
 
 // Ping is an echo that came back: the peer's node proved inside the session that it is

@@ -1,6 +1,9 @@
 package api
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Why implements Diagnosis.
 func (c *Client) Why(ctx context.Context, agent, peer string) (Why, error) {
@@ -10,6 +13,11 @@ func (c *Client) Why(ctx context.Context, agent, peer string) (Why, error) {
 // TryDirect implements Diagnosis.
 func (c *Client) TryDirect(ctx context.Context, agent, peer string) (Why, error) {
 	return post[Why](ctx, c, agent, call{path: []string{"peers", peer, "try"}, in: nothing{}})
+}
+
+// Ping implements Diagnosis.
+func (c *Client) Ping(ctx context.Context, agent, peer string, r PingRequest) (Ping, error) {
+	return post[Ping](ctx, c, agent, call{path: []string{"peers", peer, "ping"}, in: r, wait: time.Duration(r.TimeoutMS) * time.Millisecond})
 }
 
 // Doctor implements Diagnosis.

@@ -42,6 +42,8 @@ const (
 	CodeNameLike     Code = "name_confusable"    // 409: it could be taken for another contact's
 	CodeExpired      Code = "invite_expired"     // 410
 	CodeTooLarge     Code = "too_large"          // 413
+	CodeNoSession    Code = "no_session"         // 409: the peer has not let our agent in yet
+	CodeNoAnswer     Code = "no_answer"          // 504: the peer's node did not answer in time
 	CodePolicy       Code = "policy_denied"      // 403
 	CodeBusy         Code = "busy"               // 429 or 503
 	CodeStorage      Code = "storage_failed"     // 500: the node stops to protect data

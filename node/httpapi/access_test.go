@@ -17,7 +17,7 @@ import (
 var (
 	openVerbs  = []string{"livez", "readyz"}
 	agentVerbs = []string{"node", "identity", "peers", "contacts", "compare", "keys", "policy", "openapi", "send", "messages", "message", "cancel",
-		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact", "why"}
+		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact", "why", "ping"}
 	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup",
 		"set-card", "invite", "invites", "revoke-invite", "join", "add-contact", "rename-contact", "remove-contact",
 		"try", "doctor"}
@@ -48,6 +48,7 @@ var sample = map[string]struct{ id, body string }{
 	"contact":    {bobAMID.String(), ""},
 	"why":        {bobAMID.String(), ""},
 	"try":        {bobAMID.String(), ""},
+	"ping":       {bobAMID.String(), `{"via":"relayed"}`},
 
 	"revoke-invite":  {"00000000", ""},
 	"add-contact":    {"", `{"amid":"` + bobAMID.String() + `","name":"bob"}`},

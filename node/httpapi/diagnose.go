@@ -23,6 +23,14 @@ func (s *Server) diagnosis(door huma.API) {
 		}) (api.Why, error) {
 			return b.TryDirect(ctx, agentIn(ctx), in.ID)
 		})
+	route(s, door, verb{access: ownerOrAgent, method: http.MethodPost, path: "/v1/peers/{id}/ping", id: "ping",
+		says: "An echo of a peer's node, sealed in the session with it"},
+		func(ctx context.Context, in *struct {
+			One
+			Body *api.PingRequest
+		}) (api.Ping, error) {
+			return b.Ping(ctx, agentIn(ctx), in.ID, orZero(in.Body))
+		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/doctor", id: "doctor",
 		says: "Look the node, its home and its machine over"},
 		func(ctx context.Context, _ *struct {

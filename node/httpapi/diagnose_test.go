@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 
 	"amesh/node/api"
 )
@@ -26,6 +27,22 @@ func (m *memory) TryDirect(ctx context.Context, agent, peer string) (api.Why, er
 	return m.Why(ctx, agent, peer)
 }
 
+func (m *memory) Ping(_ context.Context, agent, peer string, r api.PingRequest) (api.Ping, error) {
+	b, err := m.enter(agent)
+	defer m.mu.Unlock()
+	if err != nil {
+		return api.Ping{}, err
+	}
+	c, err := pick(b.known, "peer", peer, func(c *api.Contact) string { return c.AMID.String() })
+	if err != nil {
+		return api.Ping{}, err
+	}
+	if r.TimeoutMS == 1 {
+		return api.Ping{}, api.Problemf(http.StatusGatewayTimeout, api.CodeNoAnswer, "nothing came").WithHint("ask why")
+	}
+	return api.Ping{Peer: c.AMID, Agent: agent, RTTMS: 1.25, Path: api.PathKind(r.Via), Via: "/ip4/192.0.2.1/udp/1/quic-v1"}, nil
+}
+
 func (m *memory) Doctor(context.Context) (api.Doctor, error) {
 	_, err := m.enter("")
 	defer m.mu.Unlock()
@@ -38,5 +55,7 @@ func diagnosis(ctx context.Context, b api.Backend, agent string, note func(strin
 	note("Why")(b.Why(ctx, agent, bobAMID.String()))
 	note("Why")(b.Why(ctx, agent, "nobody"))
 	note("TryDirect")(b.TryDirect(ctx, agent, bobAMID.String()))
+	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{Via: "direct", TimeoutMS: 5}))
+	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{TimeoutMS: 1}))
 	note("Doctor")(b.Doctor(ctx))
 }
