@@ -38,7 +38,7 @@ func (m *mesh) Ping(ctx context.Context, name, who string, req api.PingRequest) 
 	}
 	switch {
 	case path == api.PathRelayed:
-		p.Via = r.relays.nearest(r.paths.way(amid).relays)
+		p.Via = r.relays.nearest(r.paths.relaysOf(amid))
 	case w.Remote != "":
 		p.Path, p.Via = w.Path, w.Remote // the connection may have been punched
 	}
@@ -81,4 +81,14 @@ func (m *mesh) noSession(r *room, amid identity.AMID) error {
 	}
 	return api.Problemf(http.StatusConflict, api.CodeNoSession, "there is no session with %s: a ping travels inside one", amid).
 		WithHint("send it a message first: amesh send %s hello", amid)
+}
+
+// relaysOf are the relays that a peer told, none when it told none.
+func (p *paths) relaysOf(amid identity.AMID) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.roads.find(amid); r != nil {
+		return r.relays()
+	}
+	return nil
 }
