@@ -92,7 +92,8 @@ var rooms = []room{
 	{dir: "testnet/compose", may: []string{"testnet/plan"}},
 	{dir: "testnet/wiring"},
 	{dir: "testnet/stage", may: []string{"node/api", "testnet/..."}},
-	{dir: "testnet/scenario", may: []string{"node/api", "testnet/stage"}},
+	{dir: "testnet/scenario", may: []string{"node/api", "testnet/plan", "testnet/stage"}},
+	{dir: "testnet/report", may: []string{"node/api", "testnet/plan", "testnet/scenario"}},
 	{dir: "testnet", may: []string{"node/api", "identity", "testnet/process"}, libp2p: true},
 
 	{dir: "cmd/amesh", may: []string{"..."}, libp2p: true},

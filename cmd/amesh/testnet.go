@@ -25,12 +25,15 @@ and heals them; and counts whether any message was lost.
 testnet up", starts it. The image is made of this program alone, nothing is pulled.`,
 		Example: `  amesh testnet init --nodes 6 --relays 2 --nat mixed
   amesh testnet up
-  amesh testnet run smoke
+  amesh testnet status
+  amesh testnet run smoke --report report.html
+  amesh testnet fault n2 --partition 30s
   amesh testnet down`,
 		Args: verbs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.testnetInitCommand(), a.testnetUpCommand(), a.testnetDownCommand(), a.testnetRunCommand(),
+	cmd.AddCommand(a.testnetInitCommand(), a.testnetUpCommand(), a.testnetDownCommand(), a.testnetStatusCommand(),
+		a.testnetRunCommand(), a.testnetFaultCommand(), a.testnetReportCommand(), a.testnetExecCommand(),
 		a.natboxCommand(), a.testnetBoxCommand(), a.testnetPipeCommand())
 	return cmd
 }

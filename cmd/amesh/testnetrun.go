@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"amesh/identity"
 	"amesh/testnet/scenario"
 	"amesh/testnet/stage"
 
@@ -22,6 +19,8 @@ type testnetRunOptions struct {
 	dir   string
 	local bool
 	keep  bool
+	// report is the page to write; empty: none.
+	report string
 	wishOptions
 }
 
@@ -37,7 +36,7 @@ themselves say. It fails (exit code 1) when one is lost, or handed out twice.
 It runs on the testnet of --dir, which must be up; or, with --local, on plain processes
 of this machine, which are started for it and ended after it. They need neither Docker
 nor rights, but there is no line between them that could be cut.`,
-		Example: "  amesh testnet run smoke\n  amesh testnet run smoke --local --nodes 3 --json",
+		Example: "  amesh testnet run smoke\n  amesh testnet run smoke --report report.html\n  amesh testnet run smoke --local --nodes 3 --json",
 		Args:    words(1, 1, "the name of a set of scenarios: smoke"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "smoke" {
@@ -48,13 +47,11 @@ nor rights, but there is no line between them that could be cut.`,
 	}
 	dirFlag(cmd, &o.dir)
 	o.wishOptions.flags(cmd, 3, "none")
+	cmd.Flags().StringVar(&o.report, "report", "", "write a page about it to `FILE`, see report")
 	cmd.Flags().BoolVar(&o.local, "local", false, "as plain processes on loopback, for this run only")
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "with --local: keep the folder with homes and logs")
 	return cmd
 }
-
-// runFile is where the last run of a testnet is kept, in its folder.
-const runFile = "run.json"
 
 func (a *app) testnetRun(ctx context.Context, o testnetRunOptions) (err error) {
 	on, dir, end, err := a.openStage(ctx, o)
@@ -66,12 +63,13 @@ func (a *app) testnetRun(ctx context.Context, o testnetRunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	record, err := json.Marshal(run)
-	if err != nil {
-		return fmt.Errorf("keep the run: %w", err)
+	if err := keepRun(dir, run); err != nil {
+		return err
 	}
-	if err := identity.ReplaceFile(filepath.Join(dir, runFile), record); err != nil {
-		return fmt.Errorf("keep the run: %w", err)
+	if o.report != "" {
+		if err := writeReport(o.report, run); err != nil {
+			return err
+		}
 	}
 	if !run.Passed {
 		return &failure{exit: exitFailed, code: "scenario_failed", message: "failed: " + strings.Join(failedOf(run), ", "), data: run,

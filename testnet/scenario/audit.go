@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"amesh/node/api"
-	"amesh/testnet/stage"
 )
 
 // everything is more messages than a node of a testnet has.
@@ -85,30 +84,4 @@ func (s *scene) inbox(ctx context.Context, name string, has map[string]api.Inbox
 			return nil
 		}
 	}
-}
-
-// Paths asks every node how it reaches the others. A node that does not answer is down.
-func Paths(ctx context.Context, on stage.Stage) []Path {
-	var all []Path
-	plan := on.Plan()
-	for _, from := range plan.Nodes {
-		var peers []api.Peer
-		node, err := on.Node(from.Name)
-		if err == nil {
-			peers, err = node.Peers(ctx, "")
-		}
-		for _, to := range plan.Nodes {
-			if to.Name == from.Name {
-				continue
-			}
-			p := Path{From: from.Name, To: to.Name, Kind: api.PathNone, Down: err != nil}
-			for _, peer := range peers {
-				if peer.AMID.String() == to.AMID {
-					p.Kind, p.Address, p.Waiting = peer.Path, peer.Addr, peer.Waiting
-				}
-			}
-			all = append(all, p)
-		}
-	}
-	return all
 }

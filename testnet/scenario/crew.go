@@ -61,7 +61,8 @@ func (s *scene) work(ctx context.Context, name string) error {
 // handle answers a question, remembers a reply, and acknowledges.
 func (s *scene) handle(ctx context.Context, name string, node api.Backend, m api.InboxMessage) error {
 	if !s.ledger.taken(m.ID) {
-		return nil
+		_, err := node.Ack(ctx, "", m.ID, api.AckRequest{})
+		return err
 	}
 	if text, ok := strings.CutPrefix(string(m.Body), question); ok {
 		// The key makes one reply of it when the node dies between this and the next line.

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"time"
 
-	"amesh/node/api"
 	"amesh/testnet/stage"
 )
 
@@ -41,15 +40,6 @@ type Counts struct {
 // Balanced reports whether no message is lost or doubled.
 func (c Counts) Balanced() bool { return c.Sent == c.Handled+c.Queued+c.Dead && c.Twice == 0 }
 
-func (c *Counts) add(o Counts) {
-	c.Sent += o.Sent
-	c.Handled += o.Handled
-	c.Queued += o.Queued
-	c.Dead += o.Dead
-	c.Refused += o.Refused
-	c.Twice += o.Twice
-}
-
 // Result is one scenario.
 type Result struct {
 	Name    string   `json:"name"`
@@ -61,16 +51,6 @@ type Result struct {
 	Notes   []string `json:"notes,omitempty"`
 }
 
-// Path is how a node reaches a peer.
-type Path struct {
-	From    string       `json:"from"`
-	To      string       `json:"to"`
-	Kind    api.PathKind `json:"path"`
-	Address string       `json:"address,omitempty"` // of a direct one
-	Waiting int          `json:"waiting"`           // messages that the peer's node does not have yet
-	Down    bool         `json:"down,omitempty"`    // the node does not answer
-}
-
 // Run is a whole run.
 type Run struct {
 	Began   time.Time `json:"began"`
@@ -78,7 +58,8 @@ type Run struct {
 	Passed  bool      `json:"passed"`
 	Results []Result  `json:"results"`
 	Total   Counts    `json:"total"` // by the nodes' own lists
-	Paths   []Path    `json:"paths"`
+	// Picture is the mesh at the end.
+	Picture Picture `json:"picture"`
 }
 
 // Config says what to try and where.
@@ -116,7 +97,6 @@ func Smoke(ctx context.Context, cfg Config) (Run, error) {
 		return Run{}, err
 	}
 	run := Run{Began: s.began, Passed: true}
-	defer func() { run.TookMS = time.Since(s.began).Milliseconds() }()
 	stop := s.serve(ctx)
 	defer stop()
 	for _, script := range []script{
@@ -126,6 +106,7 @@ func Smoke(ctx context.Context, cfg Config) (Run, error) {
 		{"offline", "messages wait for a node that is off", s.offline},
 		{"relay-kill", "a relay is killed under traffic through it", s.relayKill},
 		{"partition", "a node is cut off for a while, both sides go on writing", s.partition},
+		{"again", "everybody asks everybody once more, on the best path there is by now", s.ask},
 		{"audit", "what the nodes say they sent is what the others say they have", nil},
 	} {
 		r := Result{Name: script.name, Says: script.says}
@@ -146,7 +127,7 @@ func Smoke(ctx context.Context, cfg Config) (Run, error) {
 			return run, ctx.Err()
 		}
 	}
-	run.Paths = Paths(ctx, s.stage)
+	run.Picture = Look(ctx, s.stage)
 	run.TookMS = time.Since(s.began).Milliseconds()
 	return run, nil
 }
