@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"amesh/dht"
 	"amesh/identity"
 	"amesh/internal/proxy"
+	"amesh/internal/trim"
 	"amesh/node"
 	"amesh/node/api"
 	"amesh/node/homing"
@@ -118,9 +120,24 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		if err := a.welcome(ctx, n.Addrs(), o, started); err != nil && ctx.Err() == nil {
 			return err
 		}
+		trimLater(ctx, log)
 		<-ctx.Done()
 		return nil
 	})
+}
+
+// settling is how long after a start the lines to relays and other nodes are up.
+const settling = 3 * time.Second
+
+// trimLater gives back what only the start needed.
+func trimLater(ctx context.Context, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(settling):
+		if err := trim.Memory(); err != nil {
+			log.Debug("memory of the start is kept", "err", err)
+		}
+	}
 }
 
 // check looks at what was typed before anything is opened.

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package trim
+
+func program() error { return errUnsupported }
