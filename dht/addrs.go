@@ -91,12 +91,16 @@ type gater struct {
 	loopback bool
 	networks func() []netip.Prefix // private ones that may be dialled
 	refuse   func(netip.Addr) bool // nil: nobody
+	circuits *Circuits             // nil: none
 	trusted  map[peer.ID]bool
 }
 
 func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
 
 func (g *gater) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
+	if circuitAddr(a) {
+		return g.circuits != nil && g.circuits.mayDial(p, a)
+	}
 	return g.trusted[p] || AddressRules{Loopback: g.loopback, Interfaces: g.networks()}.Allow(a)
 }
 
@@ -110,7 +114,10 @@ func (g *gater) InterceptAccept(c network.ConnMultiaddrs) bool {
 
 // InterceptSecured asks again, because somebody may be refused from now on who was
 // accepted a moment ago.
-func (g *gater) InterceptSecured(d network.Direction, _ peer.ID, c network.ConnMultiaddrs) bool {
+func (g *gater) InterceptSecured(d network.Direction, p peer.ID, c network.ConnMultiaddrs) bool {
+	if d == network.DirInbound && g.circuits != nil && circuitAddr(c.RemoteMultiaddr()) && !g.circuits.cfg.Accepted(p) {
+		return false
+	}
 	return d != network.DirInbound || g.InterceptAccept(c)
 }
 

@@ -46,6 +46,8 @@ type HostConfig struct {
 	// MapPorts asks the router in front of us for ports (UPnP, NAT-PMP), if a listener is
 	// there to be reached from outside.
 	MapPorts bool
+	// Circuits, unless nil, let the host be met at relays by those it accepts.
+	Circuits *Circuits
 	// Sockets, unless nil, shares the host's UDP sockets; it must be new.
 	Sockets *Sockets
 }
@@ -69,6 +71,9 @@ func NewHost(cfg HostConfig) (host.Host, error) {
 		return nil, fmt.Errorf("host: %w", err)
 	}
 	cfg.Sockets.of(h.Network())
+	if cfg.Circuits != nil {
+		cfg.Circuits.of(h)
+	}
 	// The library is content when one address of many can be listened on, and
 	// only logs the others; an owner who asked for a port wants that port.
 	for _, a := range listen {
@@ -122,7 +127,7 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if err != nil {
 		return nil, fmt.Errorf("connection limits: %w", err)
 	}
-	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, trusted: make(map[peer.ID]bool)}
+	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, circuits: cfg.Circuits, trusted: make(map[peer.ID]bool)}
 	if cfg.Relay {
 		g.networks = func() []netip.Prefix { return ownNetworks(listen, reach.Interfaces()) }
 	}
@@ -146,8 +151,14 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if cfg.MapPorts && !onlyLoopback(listen) {
 		opts = append(opts, libp2p.NATPortMap())
 	}
+	switch {
+	case cfg.Circuits != nil:
+		opts = append(opts, libp2p.EnableRelay())
+	case !cfg.Relay:
+		opts = append(opts, libp2p.DisableRelay())
+	}
 	if !cfg.Relay {
-		return append(opts, libp2p.DisableRelay()), nil
+		return opts, nil
 	}
 	// The service waits for a proof of being reachable from outside, which nobody
 	// gives on loopback or in a closed network; whoever runs a relay says so.
@@ -204,7 +215,9 @@ func Multiaddrs(h host.Host) []string {
 	}
 	var list []string
 	for _, a := range addrs {
-		list = append(list, a.String()+"/p2p/"+h.ID().String())
+		if !circuitAddr(a) { // stands for any relay
+			list = append(list, a.String()+"/p2p/"+h.ID().String())
+		}
 	}
 	slices.SortFunc(list, func(x, y string) int {
 		if qx, qy := strings.Contains(x, "/quic"), strings.Contains(y, "/quic"); qx != qy {

@@ -17,6 +17,7 @@ func DefaultRelayLimits() HostLimits {
 	l.Conns, l.Files, l.Streams = 2048, 1024, 8192
 	l.KeepLow, l.KeepHigh = 768, 1024
 	l.Memory = 256 << 20
+	l.Reservations = 1024 // every node that uses the relay takes one
 	return l
 }
 

@@ -39,6 +39,20 @@ func (p *Puncher) gather(ctx context.Context) []candidate {
 	return list
 }
 
+// Addresses are where a peer may reach our sockets, as multiaddrs like Result.Remote:
+// as STUN servers see us first. It takes up to Limits.Gather, and is nil when Run does
+// not run.
+func (p *Puncher) Addresses(ctx context.Context) []string {
+	if p.ready(ctx) != nil {
+		return nil
+	}
+	var list []string
+	for _, c := range p.gather(ctx) {
+		list = append(list, multiaddr(c.at))
+	}
+	return list
+}
+
 // hosts are the addresses of our sockets, wildcards resolved, public ones first.
 func (p *Puncher) hosts() []netip.AddrPort {
 	var list []netip.AddrPort

@@ -198,6 +198,15 @@ func TestHostOnLoopbackOffersLoopback(t *testing.T) {
 	}
 }
 
+func TestAddressesAreThoseOfTheSockets(t *testing.T) {
+	_, server := serve(t, STUNLimits{})
+	p := run(t, Config{Servers: func() []string { return []string{server} }})
+	got := p.Addresses(t.Context())
+	if len(got) != 1 || got[0] != multiaddr(p.sockets[0].local) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestMappingsAreAskedOnceAndForgottenWhenTheNetworkChanges(t *testing.T) {
 	s, server := serve(t, STUNLimits{})
 	p := run(t, Config{Servers: func() []string { return []string{server} }})
