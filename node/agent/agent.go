@@ -168,6 +168,7 @@ func New(cfg Config) (*Agent, error) {
 		keys:   make(map[identity.AMID]int),
 		failed: make(chan error, 1), started: make(chan struct{}),
 	}
+	a.Store = storeWatch{cfg.Store, a}
 	a.prekeys = &prekeys{a: a}
 	a.mark = newMark(a)
 	a.oneTime = newOneTimeKeys(a)
@@ -257,19 +258,6 @@ func (a *Agent) Run(ctx context.Context) error {
 // connects the mailroom to the mesh waits for it, since what arrives before is not
 // taken and would come again only on another connection.
 func (a *Agent) Running() <-chan struct{} { return a.started }
-
-// spaceTrouble notes whether the disk has room, and logs when that changes.
-func (a *Agent) spaceTrouble(full bool) {
-	switch {
-	case full && !a.noSpace.Swap(true):
-		a.Logger.Error("the disk is full; messages wait until there is room")
-	case !full && a.noSpace.Load() && a.noSpace.Swap(false):
-		a.Logger.Info("the disk has room again")
-	}
-}
-
-// NoSpace reports whether the last commit failed because the disk is full.
-func (a *Agent) NoSpace() bool { return a.noSpace.Load() }
 
 // fail ends Run with an error of the store.
 func (a *Agent) fail(err error) {

@@ -37,7 +37,7 @@ var inBackup = map[byte]bool{
 var countersInBackup = map[byte]bool{
 	counterArrival: true, counterSequence: true, counterRecord: true, counterCard: true,
 	// A restore has an epoch of its own, and counts anew.
-	counterEpoch: false, counterSealed: false, counterOneTime: false, counterBack: false,
+	counterEpoch: false, counterSealed: false, counterOneTime: false, counterBack: false, counterRoom: false,
 }
 
 // backedUp reports whether a backup holds the row with a key, which is without the

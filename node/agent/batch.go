@@ -221,7 +221,6 @@ func (c *clerk) commit(b *batch) error {
 	}
 	c.row = row
 	c.swapIn(b)
-	c.a.spaceTrouble(false)
 	for _, f := range after {
 		f()
 	}

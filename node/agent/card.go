@@ -52,7 +52,6 @@ func (a *Agent) SignCard(ctx context.Context, said api.CardContent) ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("card of %s: %w", a.Name, err)
 	}
-	a.spaceTrouble(false)
 	return raw, nil
 }
 

@@ -26,5 +26,5 @@
 // onetime.go those that are used once, handout.go who is given them, deposited.go those that
 // a registry gives away, peerkeys.go those of a peer, learn.go what is found out about one
 // elsewhere, card.go what the owner says of the agent, revoke.go and verify.go what owners say of keys; backup.go says what a backup
-// holds, sweep.go what time takes away.
+// holds, sweep.go what time takes away, space.go whether the disk has room.
 package agent

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -221,6 +222,43 @@ func TestDiskHasRoomAgain(t *testing.T) {
 	stores["bob"].full.Store(false)
 	if err := add(); err != nil || bob.NoSpace() {
 		t.Errorf("with room: %v, said to be full: %t", err, bob.NoSpace())
+	}
+}
+
+// T44: a node that nobody asks for anything finds out by itself.
+func TestDiskHasRoomAgainWhileNothingIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, stores := fragileWorld(t)
+		bob := w.person("bob", "accept")
+		stores["bob"].full.Store(true)
+		if _, err := bob.AddContact(t.Context(), api.ContactRequest{AMID: newKey(t).AMID().String(), Name: "dave"}); problemCode(err) != api.CodeStorage {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * lookEvery)
+		if !bob.NoSpace() {
+			t.Error("a full disk is said to have room")
+		}
+		stores["bob"].full.Store(false)
+		time.Sleep(2 * lookEvery)
+		if bob.NoSpace() {
+			t.Error("a disk with room is said to be full")
+		}
+	})
+}
+
+// T44: what only deletes passes on a full disk, and does not show that there is room.
+func TestDeletingShowsNoRoom(t *testing.T) {
+	w := newWorld(t)
+	bob := w.person("bob", "accept")
+	bob.spaceTrouble(true)
+	for _, f := range []func(store.Tx) error{
+		func(tx store.Tx) error { return tx.Delete([]byte("x")) },
+		func(tx store.Tx) error { return errors.Join(tx.Delete([]byte("x")), tx.Set([]byte("y"), nil)) },
+		func(store.Tx) error { return nil },
+	} {
+		if err := bob.Store.Update(t.Context(), f); err != nil || !bob.NoSpace() {
+			t.Errorf("said to be full: %t, %v", bob.NoSpace(), err)
+		}
 	}
 }
 

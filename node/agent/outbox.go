@@ -78,7 +78,6 @@ func (a *Agent) submit(ctx context.Context, peer identity.AMID, r api.SendReques
 	if err != nil {
 		return outRow{}, a.storageProblem(err)
 	}
-	a.spaceTrouble(false)
 	a.wake(peer)
 	return row, nil
 }
@@ -186,7 +185,6 @@ func (a *Agent) outRow(r store.Reader, id uuid.UUID) (outRow, bool, error) {
 func (a *Agent) storageProblem(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoSpace):
-		a.spaceTrouble(true)
 		return api.Problemf(http.StatusInsufficientStorage, api.CodeStorage, "the disk is full; nothing was stored").
 			WithHint("make room and try again")
 	case errors.Is(err, store.ErrPoisoned):

@@ -175,7 +175,6 @@ func (a *Agent) changeContact(ctx context.Context, amid identity.AMID, change fu
 	if err != nil {
 		return api.Contact{}, a.storageProblem(err)
 	}
-	a.spaceTrouble(false)
 	return c, nil
 }
 

@@ -77,6 +77,7 @@ const (
 	counterEpoch    = 'e' // the agent's epoch
 	counterSealed   = 'n' // envelopes sealed, of which the rollback mark reserves a number
 	counterOneTime  = 'o' // id of the next one-time key
+	counterRoom     = 'f' // when the disk was found to have room again, in seconds
 	counterBack     = 'b' // when it was noticed that the state was put back, in seconds
 )
 

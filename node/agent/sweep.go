@@ -25,12 +25,9 @@ func (a *Agent) sweepLoop(ctx context.Context) {
 	defer tick.Stop()
 	defer look.Stop()
 	for {
-		if err := a.sweep(ctx); err != nil && ctx.Err() == nil {
-			if !errors.Is(err, store.ErrNoSpace) {
-				a.fail(err)
-				return
-			}
-			a.spaceTrouble(true)
+		if err := a.sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrNoSpace) {
+			a.fail(err)
+			return
 		}
 		if !a.watchClock(ctx, tick.C, look.C) {
 			return
@@ -40,7 +37,7 @@ func (a *Agent) sweepLoop(ctx context.Context) {
 
 // watchClock waits for the next sweep. Meanwhile it wakes the clerks when the time
 // jumped or the machine slept: they sleep until moments that are nearer now, or
-// farther. It reports false when ctx ended.
+// farther; and it tries whether a full disk has room. It reports false when ctx ended.
 func (a *Agent) watchClock(ctx context.Context, sweep, look <-chan time.Time) bool {
 	for looked := a.Uptime(); ; {
 		select {
@@ -54,6 +51,7 @@ func (a *Agent) watchClock(ctx context.Context, sweep, look <-chan time.Time) bo
 			up := a.Uptime()
 			slept := up-looked > 2*lookEvery // with the machine; timers stood still
 			looked = up
+			a.tryRoom(ctx)
 			if a.expiry.moved() || slept {
 				for _, c := range a.allClerks() {
 					c.nudge()
