@@ -21,6 +21,7 @@ type clerk struct {
 	a    *Agent
 	peer identity.AMID
 	wake chan struct{}
+	home chan struct{} // closed when it works no more
 
 	mu       sync.Mutex
 	room     sync.Cond // signalled when incoming was taken
@@ -83,7 +84,7 @@ type outcome struct {
 
 func newClerk(a *Agent, peer identity.AMID) *clerk {
 	c := &clerk{
-		a: a, peer: peer, wake: make(chan struct{}, 1),
+		a: a, peer: peer, wake: make(chan struct{}, 1), home: make(chan struct{}),
 		byID: make(map[ratchet.ID]*flight), open: make(map[uint64]*outRow),
 		offered: make(map[content.Attempt]time.Duration), echoes: make(map[content.Nonce]echo),
 		repeats: make(map[ratchet.ID]time.Duration), lastPath: api.PathNone, batch: a.Limits.Batch,
@@ -200,7 +201,7 @@ func (c *clerk) run(ctx context.Context) {
 func (c *clerk) bear(err error) bool {
 	switch {
 	case errors.Is(err, store.ErrNoSpace):
-		c.a.spaceTrouble(true)
+		c.a.spaceTrouble(true) // or where the mark lies
 	case errors.Is(err, store.ErrTooBig):
 		c.a.Logger.Error("too much for one transaction", "peer", c.peer.Short(), "batch", c.batch)
 		c.batch = max(1, c.batch/2)
@@ -226,6 +227,39 @@ func (c *clerk) goHome() {
 		delete(c.a.clerks, c.peer)
 	}
 	c.room.Broadcast()
+	close(c.home)
+}
+
+// onClerk has a peer's clerk run f and waits until it did. It returns ErrNotRunning when
+// no clerk will, because the agent stops or its store failed, and the error of ctx; f may
+// run later all the same then.
+func (a *Agent) onClerk(ctx context.Context, peer identity.AMID, f func(*clerk) error) error {
+	for {
+		c := a.clerk(peer)
+		if c == nil {
+			return ErrNotRunning
+		}
+		done := make(chan struct{})
+		if !c.do(func() error {
+			defer close(done)
+			return f(c)
+		}) {
+			continue
+		}
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.home:
+		}
+		select {
+		case <-done: // it was the last thing it did
+			return nil
+		default:
+			return ErrNotRunning
+		}
+	}
 }
 
 // round is what a clerk takes on in one round. What is done leaves it.

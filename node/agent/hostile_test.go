@@ -313,6 +313,38 @@ func TestFailedJobKeepsTheRest(t *testing.T) {
 	<-acked
 }
 
+// Whoever asked a clerk that dies with its store is told, also when its turn had not come.
+func TestDeadClerkLeavesNobodyWaiting(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
+	w.send(ann, bob, "1", api.StateDelivered)
+	c := bob.clerk(ann.AMID())
+	gate, in := make(chan struct{}), make(chan struct{})
+	c.do(func() error { close(in); <-gate; return store.ErrPoisoned })
+	<-in
+	told := make(chan error, 1)
+	go func() {
+		_, err := ask(context.Background(), bob.Agent, ann.AMID(), func(*clerk) (struct{}, error) { return struct{}{}, nil })
+		told <- err
+	}()
+	until(t, bob, "it is asked", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.jobs) > 0
+	})
+	close(gate)
+	if err := <-told; problemCode(err) != api.CodeBusy {
+		t.Errorf("told %v", err)
+	}
+	if err := <-bob.done; !errors.Is(err, store.ErrPoisoned) {
+		t.Errorf("the agent ended with %v", err)
+	}
+	if err := bob.LearnRevocation(context.Background(), &identity.Revocation{AMID: ann.AMID()}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("whoever asks later is told %v", err)
+	}
+	bob.done <- nil // the cleanup asks again
+}
+
 // The window of a chain counts numbers that were used, not envelopes that are still
 // under way (session.md §9.3): what was cancelled or ran out of time stays counted.
 func TestWindowSurvivesEndedMessages(t *testing.T) {

@@ -92,33 +92,25 @@ func (a *Agent) LearnRevocation(ctx context.Context, v *identity.Revocation) err
 	if old := a.left.of(v.AMID); old != nil && old.Counts(v) {
 		return nil
 	}
-	done := make(chan error, 1)
-	for {
-		c := a.clerk(v.AMID)
-		if c == nil {
-			return ErrNotRunning
-		}
-		if c.do(func() error { return c.learn(v, done) }) {
-			break
-		}
-	}
-	select {
-	case err := <-done:
+	var failed error
+	err := a.onClerk(ctx, v.AMID, func(c *clerk) error {
+		failed = c.learn(v)
+		return failed
+	})
+	if err != nil {
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return failed
 }
 
 // learn runs on the clerk's goroutine.
-func (c *clerk) learn(v *identity.Revocation, done chan<- error) error {
-	err := c.ready()
-	if err == nil {
-		b := c.begin()
-		if err = c.takeRevocation(b, &content.Revocation{Statement: v.Raw()}); err == nil {
-			err = c.commit(b)
-		}
+func (c *clerk) learn(v *identity.Revocation) error {
+	if err := c.ready(); err != nil {
+		return err
 	}
-	done <- err
-	return err
+	b := c.begin()
+	if err := c.takeRevocation(b, &content.Revocation{Statement: v.Raw()}); err != nil {
+		return err
+	}
+	return c.commit(b)
 }

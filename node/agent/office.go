@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -175,35 +176,22 @@ func (a *Agent) Cancel(ctx context.Context, id string) (api.Message, error) {
 // ask has a peer's clerk do something and waits for its answer. An error of the
 // store ends the clerk's round as well; a Problem is only for the caller.
 func ask[T any](ctx context.Context, a *Agent, peer identity.AMID, f func(*clerk) (T, error)) (T, error) {
-	type answer struct {
-		v   T
-		err error
+	var none, v T
+	var failed error
+	err := a.onClerk(ctx, peer, func(c *clerk) error {
+		v, failed = f(c)
+		if _, harmless := failed.(*api.Problem); harmless {
+			return nil
+		}
+		return failed
+	})
+	switch {
+	case errors.Is(err, ErrNotRunning):
+		return none, api.Problemf(http.StatusServiceUnavailable, api.CodeBusy, "the node is stopping")
+	case err != nil:
+		return none, err
 	}
-	var none T
-	for {
-		c := a.clerk(peer)
-		if c == nil {
-			return none, api.Problemf(http.StatusServiceUnavailable, api.CodeBusy, "the node is stopping")
-		}
-		done := make(chan answer, 1)
-		ok := c.do(func() error {
-			v, err := f(c)
-			done <- answer{v, err}
-			if _, harmless := err.(*api.Problem); harmless {
-				return nil
-			}
-			return err
-		})
-		if !ok {
-			continue
-		}
-		select {
-		case got := <-done:
-			return got.v, a.storageProblem(got.err)
-		case <-ctx.Done():
-			return none, ctx.Err()
-		}
-	}
+	return v, a.storageProblem(failed)
 }
 
 // Knocks lists requests to talk, newest first.
