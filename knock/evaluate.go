@@ -28,6 +28,8 @@ type Facts struct {
 	// Invite is the id of an invite of ours that the knock brings and that covers the
 	// intent; empty for none.
 	Invite string
+	// Tier is what the knock's certificate proved.
+	Tier Tier
 	// NoOneTimeKey says that the knock was made without a one-time KEM key. No
 	// rule weighs it; it is a remark for the owner.
 	NoOneTimeKey bool
@@ -59,8 +61,8 @@ func (p Policy) WithBlock(peer identity.AMID, blocked bool) Policy {
 }
 
 // Evaluate judges a knock. The first of these rules that applies decides: the
-// block list; the modes; the intents; a grant; the allow list; an invite; what the
-// owner says of strangers.
+// block list; the modes; the intents; a grant; the allow list; an invite; the tier; what
+// the owner says of strangers.
 func (p Policy) Evaluate(f Facts) Decision {
 	d := p.judge(f)
 	if f.NoOneTimeKey {
@@ -86,6 +88,8 @@ func (p Policy) judge(f Facts) Decision {
 		return Decision{Verdict: Accept, Rule: "allow"}
 	case f.Invite != "":
 		return Decision{Verdict: Accept, Rule: InviteRule(f.Invite)}
+	case f.Tier < p.MinTier:
+		return Decision{Verdict: Reject, Rule: keyMinTier + ": " + p.MinTier.String()}
 	case p.Strangers == StrangersAccept:
 		return Decision{Verdict: Accept, Rule: "strangers-accept"}
 	case p.Strangers == StrangersReject:
@@ -108,9 +112,9 @@ func (p Policy) bars(intent string) string {
 }
 
 // Welcomes says whether the peer is let in without a grant and without asking the
-// owner, with some intent.
+// owner, with some intent and whatever it can prove.
 func (p Policy) Welcomes(peer identity.AMID) bool {
-	return (slices.Contains(p.Allow, peer) || p.Strangers == StrangersAccept) && p.Leaves(peer, nil)
+	return (slices.Contains(p.Allow, peer) || p.Strangers == StrangersAccept && p.MinTier == Anonymous) && p.Leaves(peer, nil)
 }
 
 // Leaves says whether the policy lets the peer in with at least one of the intents of

@@ -43,6 +43,7 @@ type Policy struct {
 	AcceptedIntents []string // patterns; empty: every intent
 	RejectedIntents []string // patterns
 	KnocksPerMinute int      // of one sender
+	MinTier         Tier     // strangers who prove less are rejected
 
 	Mode          content.Mode   // what our own knocks ask for; 0 is private
 	AcceptModes   []content.Mode // what others may ask for; empty: every mode
@@ -129,6 +130,8 @@ func (p *Policy) take(m strictjson.Member) error {
 		p.RejectedIntents, err = takePatterns(p.RejectedIntents, m.Value)
 	case keyRate:
 		p.KnocksPerMinute, err = takeCount(m.Value)
+	case keyMinTier:
+		p.MinTier, err = takeTier(m.Value)
 	case keyMode, keyModes, keyMessages, keyBytes, keyTTL:
 		err = p.takeSession(key, m.Value)
 	case keyRateLimit:
@@ -152,6 +155,7 @@ const (
 	keyAccepted  = "accepted_intents"
 	keyRejected  = "rejected_intents"
 	keyRate      = "knocks_per_minute"
+	keyMinTier   = "min_tier"
 	keyMode      = "mode"
 	keyModes     = "accept_modes"
 	keyMessages  = "session_messages"
@@ -171,6 +175,7 @@ var ourKeys = map[string]string{
 	"accepted_intents":  keyAccepted,
 	"rejected_intents":  keyRejected,
 	"knocks_per_minute": keyRate,
+	"min_tier":          keyMinTier,
 	"mode":              keyMode,
 	"accept_modes":      keyModes,
 	"session_messages":  keyMessages,
@@ -179,8 +184,8 @@ var ourKeys = map[string]string{
 }
 
 // sdkKeys are the keys of the Python and JavaScript SDKs. Those that restrict
-// whom we know how to restrict are obeyed; tiers and reputation are claims of the
-// knocker on that wire and say nothing. autoAccept is ignored on purpose: only
+// whom we know how to restrict are obeyed; their tiers and reputation are claims of the
+// knocker on that wire and say nothing, while our min_tier asks for proof. autoAccept is ignored on purpose: only
 // our own key opens the door to strangers.
 var sdkKeys = map[string]string{
 	"allowlist":                keyAllow,
@@ -309,6 +314,17 @@ func takeCount(v json.RawMessage) (int, error) {
 	return n, nil
 }
 
+func takeTier(v json.RawMessage) (Tier, error) {
+	var s string
+	if err := decode(v, &s); err != nil {
+		return Anonymous, err
+	}
+	if s == "" {
+		return Anonymous, errors.New("no tier: anonymous, verified or organization")
+	}
+	return parseTier(s)
+}
+
 func takeBool(v json.RawMessage) (bool, error) {
 	var b bool
 	err := decode(v, &b)
@@ -373,6 +389,8 @@ func (p Policy) set(key, value string) (Policy, error) {
 		if err != nil || p.KnocksPerMinute < 0 {
 			err = fmt.Errorf("%q is not a number of knocks", value)
 		}
+	case keyMinTier:
+		p.MinTier, err = parseTier(value)
 	case keyMode, keyModes, keyMessages, keyBytes, keyTTL:
 		err = p.setSession(key, value)
 	default:

@@ -72,6 +72,16 @@ func TestEvaluate(t *testing.T) {
 		"mode not accepted":       {`{"accept_modes":["accountable"]}`, Facts{Mode: content.Private, Granted: true}, Reject, "accept_modes"},
 		"mode accepted":           {`{"accept_modes":["accountable"]}`, Facts{Mode: content.Accountable, Granted: true}, Accept, "grant"},
 		"no mode, a message":      {`{"accept_modes":["accountable"]}`, Facts{Granted: true}, Accept, "grant"},
+		"no tier wanted":          {`{"strangers":"accept","min_tier":"anonymous"}`, Facts{}, Accept, "strangers-accept"},
+		"tier not proved":         {`{"strangers":"accept","min_tier":"verified"}`, Facts{}, Reject, "min_tier: verified"},
+		"tier too low":            {`{"min_tier":"organization"}`, Facts{Tier: Verified}, Reject, "min_tier: organization"},
+		"tier proved":             {`{"strangers":"accept","min_tier":"verified"}`, Facts{Tier: Verified}, Accept, "strangers-accept"},
+		"tier better":             {`{"min_tier":"verified"}`, Facts{Tier: Organization}, Ask, "strangers-ask"},
+		"tier does not let in":    {`{"strangers":"reject","min_tier":"verified"}`, Facts{Tier: Organization}, Reject, "strangers-reject"},
+		"tier is for strangers":   {`{"min_tier":"organization"}`, Facts{Granted: true}, Accept, "grant"},
+		"nor for who is allowed":  {`{"min_tier":"organization","allow":["` + alice + `"]}`, Facts{}, Accept, "allow"},
+		"nor for who was invited": {`{"min_tier":"organization"}`, Facts{Invite: "00c0ffee"}, Accept, "invite/00c0ffee"},
+		"tier of the blocked":     {`{"min_tier":"verified","block":["` + alice + `"]}`, Facts{Tier: Organization}, Reject, "block"},
 		"own mode is not theirs":  {`{"strangers":"accept","mode":"accountable"}`, Facts{Mode: content.Private}, Accept, "strangers-accept"},
 	} {
 		c.facts.Peer, c.facts.Intent = amid(t, alice), "travel/flights"
@@ -148,6 +158,10 @@ func TestT09PolicyRefused(t *testing.T) {
 		"huge rate":              `{"knocks_per_minute":1e99}`,
 		"pattern in upper case":  `{"rejected_intents":["Travel"]}`,
 		"mode of a third kind":   `{"mode":"public"}`,
+		"tier of a third kind":   `{"min_tier":"gold"}`,
+		"tier as a number":       `{"min_tier":1}`,
+		"empty tier":             `{"min_tier":""}`,
+		"null tier":              `{"min_tier":null}`,
 		"no mode":                `{"mode":""}`,
 		"null modes":             `{"accept_modes":null}`,
 		"a mode for a list":      `{"accept_modes":"private"}`,
@@ -202,7 +216,7 @@ func TestSet(t *testing.T) {
 	for _, s := range [][2]string{
 		{"block", bob + ", did:agentmesh:" + carol}, {"strangers", "ask"}, {"knocks_per_minute", "9"},
 		{"accepted_intents", "travel/*,food"}, {"allow", ""}, {"mode", "accountable"}, {"accept_modes", "accountable, private"},
-		{"session_messages", "100"}, {"session_bytes", "8589934592"}, {"session_ttl", "3600"},
+		{"session_messages", "100"}, {"session_bytes", "8589934592"}, {"session_ttl", "3600"}, {"min_tier", "verified"},
 	} {
 		next, err := p.Set(s[0], s[1])
 		if err != nil {
@@ -227,6 +241,7 @@ func TestSet(t *testing.T) {
   ],
   "rejected_intents": [],
   "knocks_per_minute": 9,
+  "min_tier": "verified",
   "mode": "accountable",
   "accept_modes": [
     "accountable",
@@ -256,7 +271,7 @@ func TestSet(t *testing.T) {
 	}
 	for _, bad := range [][2]string{
 		{"strangers", "maybe"}, {"block", "alice"}, {"knocks_per_minute", "many"}, {"knocks_per_minute", "-1"},
-		{"accepted_intents", "A"}, {"blocklist", ""}, {"strangres", "ask"}, {"mode", "both"}, {"accept_modes", "none"},
+		{"accepted_intents", "A"}, {"blocklist", ""}, {"strangres", "ask"}, {"mode", "both"}, {"accept_modes", "none"}, {"min_tier", "gold"},
 		{"session_messages", "many"}, {"session_messages", "-1"}, {"session_messages", "4294967296"}, {"session_bytes", "1 MB"},
 	} {
 		next, err := p.Set(bad[0], bad[1])
@@ -318,6 +333,7 @@ func TestWhatIsLeftOfAGrant(t *testing.T) {
 	}
 	for text, want := range map[string]bool{
 		`{}`: false, `{"strangers":"accept"}`: true, `{"allow":["` + alice + `"]}`: true, `{"allow":["` + bob + `"]}`: false,
+		`{"strangers":"accept","min_tier":"verified"}`: false, `{"allow":["` + alice + `"],"min_tier":"verified"}`: true,
 		`{"strangers":"accept","rejected_intents":["*"]}`: false, `{"strangers":"accept","block":["` + alice + `"]}`: false,
 	} {
 		if got := policy(t, text).Welcomes(amid(t, alice)); got != want {

@@ -19,8 +19,11 @@ import (
 func (p Policy) Encode() ([]byte, error) {
 	var members []strictjson.Member
 	for _, key := range []string{
-		keyStrangers, keyAllow, keyBlock, keyAccepted, keyRejected, keyRate, keyMode, keyModes, keyMessages, keyBytes, keyTTL,
+		keyStrangers, keyAllow, keyBlock, keyAccepted, keyRejected, keyRate, keyMinTier, keyMode, keyModes, keyMessages, keyBytes, keyTTL,
 	} {
+		if key == keyMinTier && p.MinTier == Anonymous {
+			continue // as in files of before, which keeps their version
+		}
 		v, err := json.Marshal(p.value(key))
 		if err != nil {
 			return nil, fmt.Errorf("policy: %s: %w", key, err)
@@ -60,6 +63,8 @@ func (p Policy) value(key string) any {
 		return append([]string{}, p.RejectedIntents...)
 	case keyStrict:
 		return p.Strangers == StrangersReject
+	case keyMinTier:
+		return p.MinTier.String()
 	case keyMode:
 		return p.AskMode().String()
 	case keyModes:
@@ -129,6 +134,7 @@ func (p Policy) Show() string {
 	line(keyAccepted, orNone(p.AcceptedIntents, "every intent"))
 	line(keyRejected, orNone(p.RejectedIntents, "none"))
 	line(keyRate, fmt.Sprint(p.KnocksPerMinute))
+	line(keyMinTier, p.MinTier.String())
 	line(keyMode, p.AskMode().String())
 	line(keyModes, orNone(modeNames(p.AcceptModes), "every mode"))
 	for _, key := range []string{keyMessages, keyBytes, keyTTL} {

@@ -102,6 +102,13 @@ type Config struct {
 	Rand        io.Reader            // default crypto/rand
 	Logger      *slog.Logger
 
+	// Certificate is the agent's own tier certificate in its compact form, for its knocks;
+	// empty for none. Prove says which tier the one in a peer's knock proves now, for the
+	// signing key that the knock is signed with. Neither may block, nor call the agent. nil:
+	// none, and Anonymous.
+	Certificate func() []byte
+	Prove       func(certificate []byte, key identity.PublicKey) knock.Tier
+
 	// ServedTwice hears that a one-time key which lay at place (OneTimeDeposit) was used
 	// twice, the second time by peer. It must not block. nil: nobody.
 	ServedTwice func(place string, peer identity.AMID)
@@ -144,6 +151,12 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Uptime == nil {
 		start := cfg.Clock()
 		cfg.Uptime = func() time.Duration { return cfg.Clock().Sub(start) }
+	}
+	if cfg.Certificate == nil {
+		cfg.Certificate = func() []byte { return nil }
+	}
+	if cfg.Prove == nil {
+		cfg.Prove = func([]byte, identity.PublicKey) knock.Tier { return knock.Anonymous }
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader

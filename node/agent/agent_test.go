@@ -214,6 +214,7 @@ type person struct {
 	done   chan error
 
 	newPolicy atomic.Pointer[knock.Policy] // takes policy's place, see rule
+	tierProof atomic.Pointer[[]byte]       // goes with knocks
 }
 
 // will is the policy in force.
@@ -224,6 +225,13 @@ func (p *person) will() *knock.Policy {
 	return &p.policy
 }
 
+func (p *person) certificate() []byte {
+	if raw := p.tierProof.Load(); raw != nil {
+		return *raw
+	}
+	return nil
+}
+
 type world struct {
 	clock  func() time.Time // nil: the real one
 	limits Limits
@@ -232,6 +240,7 @@ type world struct {
 	wrap   func(p *person) store.Store // stands between an agent and its store
 	book   *book
 	keys   KeySource // nil: nobody asks for one-time keys
+	prove  func([]byte, identity.PublicKey) knock.Tier
 }
 
 func newWorld(t *testing.T) *world {
@@ -276,7 +285,7 @@ func (w *world) begin(p *person) {
 	}
 	a, err := New(Config{
 		Name: p.name, Key: p.key, Store: st, StateKey: p.state, Carrier: line{w.sb, p.key.AMID()}, Directory: w.book, KeySource: w.keys,
-		Policy: p.will, Mark: p.mark, Limits: w.limits, Clock: w.clock,
+		Policy: p.will, Mark: p.mark, Limits: w.limits, Clock: w.clock, Certificate: p.certificate, Prove: w.prove,
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t, p.name}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

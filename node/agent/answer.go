@@ -158,8 +158,12 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	if err != nil {
 		return err
 	}
+	var tier knock.Tier
+	if raw := opened.Request.TierCertificate; len(raw) > 0 {
+		tier = c.a.Prove(raw, k.SigningKey())
+	}
 	d := c.a.Policy().Evaluate(knock.Facts{
-		Peer: c.peer, Intent: opened.Request.Intent, Granted: granted, Invite: invite.name(),
+		Peer: c.peer, Intent: opened.Request.Intent, Granted: granted, Invite: invite.name(), Tier: tier,
 		NoOneTimeKey: k.NoOneTimeKey(), Mode: opened.Request.Mode,
 	})
 	event := map[knock.Verdict]knock.AnswerEvent{
@@ -182,13 +186,13 @@ func (c *clerk) takeKnock(b *batch, arr arrival) error {
 	s := &session{r: opened.Session, sessionMeta: sessionMeta{
 		Sid: sidText(opened.Session), KnockHash: hash, Resume: resumes, Prev: opened.Request.Prev,
 		Intent: opened.Request.Intent, Limits: opened.Request.Limits, Type: uint8(opened.Request.SessionType),
-		Mode:      uint8(opened.Request.Mode),
+		Mode: uint8(opened.Request.Mode), Tier: tier,
 		PeerEpoch: k.Epoch, FirstSeq: opened.Request.FirstSeq, Created: b.wall, Used: b.wall, Expires: k.Expires,
 		sessionProof: proofFrom(opened.Request.Mode, k.SigningKey(), k.Bytes()),
 	}}
 	row := knockRow{
 		Hash: hash, Peer: c.peer, Intent: s.Intent, Type: s.Type, Mode: s.Mode, Rule: d.Rule, Sid: s.Sid, At: b.wall, Expires: k.Expires,
-		Envelope: arr.id, Retry: retry, Remark: remark,
+		Envelope: arr.id, Retry: retry, Remark: remark, Tier: tier,
 	}
 	if invite != nil && d.Rule == knock.InviteRule(invite.name()) {
 		row.by = invite

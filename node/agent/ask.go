@@ -224,7 +224,7 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 	}
 	request := content.Request{
 		Intent: intent, SessionType: terms.Type, Mode: terms.Mode, Limits: terms.Limits, FirstSeq: c.firstSeq(),
-		Prev: c.lastSession(),
+		Prev: c.lastSession(), TierCertificate: c.certificate(),
 	}
 	if c.joins() {
 		request.Intent, request.Invite = c.wish.intent(), c.wish.Secret
@@ -291,6 +291,15 @@ func (c *clerk) knockAt(to *door, keys peerKeys) error {
 		c.lookAgain(s)
 	})
 	return c.commit(b)
+}
+
+// certificate is what our knock has to say of us. One that fits into no knock is left out.
+func (c *clerk) certificate() []byte {
+	raw := c.a.Certificate()
+	if len(raw) > content.MaxTierCertificate {
+		return nil
+	}
+	return raw
 }
 
 // lastSession names the session that a new one is to replace, zeros for none.

@@ -125,7 +125,7 @@ func (c *clerk) judgeKnocks(b *batch, policy *knock.Policy) error {
 		if s.Asker || s.Answer != knock.AnswerAsked {
 			continue
 		}
-		d := policy.Evaluate(knock.Facts{Peer: c.peer, Intent: s.Intent, Mode: s.mode()})
+		d := policy.Evaluate(knock.Facts{Peer: c.peer, Intent: s.Intent, Mode: s.mode(), Tier: s.Tier})
 		if d.Verdict != knock.Reject {
 			continue
 		}

@@ -216,6 +216,8 @@ func (a *Agent) knock(row knockRow, now time.Time) api.Knock {
 	}
 	if row.Out {
 		k.Direction = "out"
+	} else {
+		k.Tier = row.Tier.String()
 	}
 	if (row.State == knockPending || row.State == knockSent) && now.After(row.Expires) {
 		k.State = knockExpired

@@ -13,6 +13,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/content"
 	"amesh/internal/store"
+	"amesh/knock"
 	"amesh/node/api"
 	"amesh/ratchet"
 )
@@ -264,6 +265,8 @@ type knockRow struct {
 	Expires  time.Time     `json:"expires"`
 	// Remark is what was wrong with the invite that it brought.
 	Remark string `json:"remark,omitempty"`
+	// Tier is what its certificate proved when it came.
+	Tier knock.Tier `json:"tier,omitempty"`
 	// Retry is when a peer that was refused for now may ask again.
 	Retry time.Duration `json:"retry,omitempty"`
 

@@ -35,6 +35,7 @@ type sessionMeta struct {
 	Limits    content.Limits      `json:"limits"`
 	Type      uint8               `json:"type"`
 	Mode      uint8               `json:"mode"`
+	Tier      knock.Tier          `json:"tier,omitempty"` // that the peer's knock proved
 	PeerEpoch uint32              `json:"peer_epoch"`
 	FirstSeq  uint64              `json:"first_seq"` // the asker's, until we accept
 	Created   time.Time           `json:"created"`

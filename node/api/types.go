@@ -376,6 +376,7 @@ type Knock struct {
 	State     string        `json:"state" enum:"sent,pending,accepted,rejected,expired"`
 	Rule      string        `json:"rule,omitempty" doc:"the rule of the policy that decided; only for knocks that came in"`
 	Remark    string        `json:"remark,omitempty" doc:"what was wrong with the invite that it came with"`
+	Tier      string        `json:"tier,omitempty" enum:"anonymous,verified,organization" doc:"what the peer's certificate proved when it knocked; only for knocks that came in"`
 	At        time.Time     `json:"at"`
 	Expires   time.Time     `json:"expires"`
 }
