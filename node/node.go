@@ -122,6 +122,7 @@ type Config struct {
 	Uptime func() time.Duration
 
 	climb path.Limits // of the way to each peer; zero: the defaults
+	built func(*mesh) // is shown the mesh before anything of it runs; nil: nobody
 }
 
 // Addrs are the places where a running node can be reached.
@@ -298,6 +299,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 		if err := m.add(ctx, echoName, echo, st, stateKey, h.path(echoName, markName)); err != nil {
 			return err
 		}
+	}
+	if n.cfg.built != nil {
+		n.cfg.built(m)
 	}
 	tcp, err := n.listenAPI()
 	if err != nil {
