@@ -4,7 +4,8 @@
 //	AMESH_WITH_ROOT=1 go test -v ./testnet/lab/nat
 //
 // AMESH_LAB_PREFIX and AMESH_LAB_PREFIX6 change the public network's addresses,
-// AMESH_LAB_PLACES (open,symmetric,…) leaves out places of the matrix, and
+// AMESH_LAB_PLACES (open,symmetric,…) names the places of the matrix that are wanted,
+// AMESH_LAB_TELL=1 shows the attempts of every pair and not only of those that fail, and
 // AMESH_LAB_KEEP names a folder in which logs and homes stay.
 package nat_test
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	// pairsAtOnce is how many pairs of the matrix talk at a time. They mostly wait.
-	pairsAtOnce = 12
+	pairsAtOnce = 25
 	// startsAtOnce is how many nodes start at a time, which is work.
 	startsAtOnce = 4
 	// tries is how often a path that can be had may be tried until it is there.
@@ -54,7 +54,7 @@ func TestWithRootEveryPair(t *testing.T) {
 			if p.err != nil {
 				t.Error(p.err)
 			}
-			if t.Failed() {
+			if t.Failed() || os.Getenv("AMESH_LAB_TELL") != "" {
 				t.Logf("%s, because %s", map[bool]string{true: "direct", false: "relayed"}[p.want.direct], p.want.why)
 				for _, w := range p.whys {
 					if w.Path != "" {
@@ -166,29 +166,16 @@ func said(from, to *resident) (texts []string) {
 	return texts
 }
 
-// improve waits for the attempt that the conversation began, and begins the others
-// itself. It returns the one that led to a direct path.
-func (p *pair) improve(ctx context.Context) (int, error) {
-	for try := 1; ; try++ {
-		settled, err := p.settled(ctx)
-		switch {
-		case err != nil:
-			return 0, err
-		case settled:
-			return try, nil
-		case try == tries || !p.want.direct && try > 1:
-			return 0, nil
-		}
-		if _, err := p.a.api.TryDirect(ctx, "", p.b.amid); err != nil {
-			return 0, err
-		}
+// improve waits until both ends have a direct path, and says at which try they had it: 0
+// for never. The conversation began an attempt, and nodes try again by themselves; where
+// nobody is at it, improve has it tried. Where a direct path cannot be had, one
+// attempt at punching that failed is enough.
+func (p *pair) improve(ctx context.Context) (try int, err error) {
+	enough := 1
+	if p.want.direct {
+		enough = tries
 	}
-}
-
-// settled waits until both ends have a direct path, or no attempt is under way.
-func (p *pair) settled(ctx context.Context) (bool, error) {
-	direct := false
-	err := await(ctx, "an end of the attempt", func() (bool, error) {
+	err = await(ctx, "a direct path, or the end of the attempts at one", func() (bool, error) {
 		a, err := p.a.api.Why(ctx, "", p.b.amid)
 		if err != nil {
 			return false, err
@@ -197,14 +184,34 @@ func (p *pair) settled(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		direct = isDirect(a) && isDirect(b)
-		return direct || !trying(a) && !trying(b), nil
+		failed := max(inVain(a), inVain(b))
+		switch {
+		case isDirect(a) && isDirect(b):
+			try = failed + 1
+			return true, nil
+		case failed >= enough:
+			return true, nil
+		case trying(a) || trying(b):
+			return false, nil
+		}
+		_, err = p.a.api.TryDirect(ctx, "", p.b.amid)
+		return false, err
 	})
-	return direct, err
+	return try, err
 }
 
 func trying(w api.Why) bool {
 	return w.Reason == api.WhyTrying || slices.ContainsFunc(w.Attempts, func(a api.Attempt) bool { return a.Outcome == api.OutcomeRunning })
+}
+
+// inVain counts attempts at punching that failed.
+func inVain(w api.Why) (n int) {
+	for _, a := range w.Attempts {
+		if a.Kind == api.AttemptICE && (a.Outcome == api.OutcomeFailed || a.Outcome == api.OutcomeDeclined) {
+			n++
+		}
+	}
+	return n
 }
 
 // drawn is the matrix: who asks to the left, who is asked above.
