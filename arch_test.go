@@ -49,7 +49,8 @@ var rooms = []room{
 	// Apart from dht, so that a relay does not carry it.
 	{dir: "dht/lan", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "dht", may: []string{"identity", "internal/..."}, libp2p: true},
-	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "relay/ban", "internal/..."}, libp2p: true},
+	{dir: "relay", may: []string{"identity", "relay/mailbox", "relay/socket", "relay/longpoll", "relay/ban", "internal/..."}, libp2p: true},
+	{dir: "relay/longpoll", may: []string{"internal/..."}},
 	{dir: "relay/socket"},
 	{dir: "relay/ban", may: []string{"identity"}},
 	{dir: "relay/marks", may: []string{"identity", "relay/mailbox", "internal/..."}},
