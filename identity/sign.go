@@ -20,6 +20,7 @@ const (
 	TagSuccessor      Tag = "amesh/1 successor"  // by the key that takes its place
 	TagRelayConnect   Tag = "amesh/1 relay connect"
 	TagRelayNotice    Tag = "amesh/1 relay notice"
+	TagRelayPoll      Tag = "amesh/1 relay poll"
 	TagMessage        Tag = "amesh/1 message"
 	TagAgentCard      Tag = "amesh/1 agent card"
 	TagPresence       Tag = "amesh/1 lan presence"

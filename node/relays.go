@@ -262,6 +262,7 @@ func (r *relays) status() []api.Relay {
 		if v.SameAs != "" {
 			s.Error = "the same relay as " + v.SameAs
 		}
+		s.Proxy = r.proxy.Way(v.URL)
 		if line := r.lines[v.URL]; line != nil {
 			line.show(&s)
 		}
@@ -283,6 +284,12 @@ func (l *relayLine) show(s *api.Relay) {
 		s.State, s.Trust = "connected", "legacy"
 	case refusal(l.state.Err):
 		s.State = "refused"
+	}
+	if l.client.Connected() {
+		s.Via = "websocket"
+		if l.state.LongPoll {
+			s.Via = "longpoll"
+		}
 	}
 	if l.state.Err != nil {
 		s.Error = l.state.Err.Error()

@@ -228,7 +228,8 @@ func (a *admission) introduce(g *guest, h http.Header) (status int) {
 	}
 	a.mu.Lock()
 	var out []*guest
-	if from != g.from && g.place == placeWaiting {
+	// A connection on which an agent polled has a name, and gives it up.
+	if g.place == placeNamed || from != g.from && g.place == placeWaiting {
 		a.forget(g)
 		out = a.seat(g, from)
 	}

@@ -30,6 +30,9 @@ func (c *Client) pause(ctx context.Context, o *outage, up time.Duration, err err
 	if up >= c.limits.HealthyAfter {
 		*o = outage{}
 	}
+	if errors.Is(err, errUpgradeAgain) {
+		return true
+	}
 	if o.since.IsZero() {
 		o.since = time.Now()
 	}

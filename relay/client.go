@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -14,15 +13,10 @@ import (
 	"amesh/identity"
 	"amesh/internal/dialled"
 	"amesh/internal/proxy"
-
-	"github.com/coder/websocket"
 )
 
 // connectPath is where the SDKs connect; our relay takes any path.
 const connectPath = "/v1/connect"
-
-// maxHeadBytes is how much of an answer's headers a client reads.
-const maxHeadBytes = 16 << 10
 
 // ClientConfig is what a Client needs.
 type ClientConfig struct {
@@ -202,12 +196,11 @@ func (c *Client) current() *link {
 // then it closes the connection, settles every Send and returns nil. Run is
 // called once.
 func (c *Client) Run(ctx context.Context) error {
-	transport := &http.Transport{DialContext: c.dial, MaxResponseHeaderBytes: maxHeadBytes}
-	defer transport.CloseIdleConnections()
-	dialer := &http.Client{Transport: transport}
+	w := newWays(c)
+	defer w.close()
 	var out outage
 	for {
-		up, err := c.connect(ctx, dialer)
+		up, err := c.connect(ctx, w)
 		if ctx.Err() != nil {
 			c.onState(State{})
 			return nil
@@ -222,22 +215,23 @@ func (c *Client) Run(ctx context.Context) error {
 
 // connect runs one connection from dialling to its end, and says how long it was
 // up and why it ended.
-func (c *Client) connect(ctx context.Context, dialer *http.Client) (up time.Duration, err error) {
-	hello, cancel := context.WithTimeout(ctx, c.limits.DialWait)
-	defer cancel()
-	ws, answer, err := websocket.Dial(hello, c.url, &websocket.DialOptions{
-		HTTPClient: dialer, CompressionMode: websocket.CompressionDisabled,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("dial: %w", err)
-	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(c.limits.FrameBytes)
-	state, err := c.introduce(hello, ws, answer.Header)
+func (c *Client) connect(ctx context.Context, w *ways) (up time.Duration, err error) {
+	line, err := w.dial(ctx)
 	if err != nil {
 		return 0, err
 	}
-	l := newLink(c, ws, state)
+	defer line.close()
+	line.SetReadLimit(c.limits.FrameBytes)
+	hello, cancel := context.WithTimeout(ctx, c.limits.DialWait)
+	defer cancel()
+	state, err := c.introduce(hello, line.Conn, line.header)
+	if err != nil {
+		return 0, err
+	}
+	l := newLink(c, line.Conn, state)
+	if line.poll != nil {
+		l.better, state.LongPoll = w.better, true
+	}
 	started := time.Now()
 	c.setLink(l)
 	c.onState(state)

@@ -45,6 +45,7 @@ type conn struct {
 	marks     markPlace
 	mark      string // as connected tells it
 	guest     *guest // nil for a bare handler's connection
+	poll      *poll  // nil for a socket
 	by        [2]*activity
 	// named, pinged and replacing belong to the server's mutex.
 	named     bool
@@ -191,6 +192,9 @@ func (c *conn) greet() bool {
 		return false
 	}
 	key, no := c.s.verify(c, f)
+	if no == nil && c.poll != nil && key != c.poll.key {
+		no = &refusal{CodeInvalidSignature, "the session was opened with another key"}
+	}
 	if no != nil {
 		c.s.counts.auth.add(no.code, 0)
 		c.s.log.Debug("connect refused", "code", no.code, "reason", no.text)

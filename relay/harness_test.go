@@ -46,6 +46,7 @@ type house struct {
 	web *httptest.Server
 	cfg ServerConfig // of the next server, with its own Mailbox and Limits
 
+	polled  bool        // nobody upgrades, and clients poll
 	shallow atomic.Bool // let the kernel keep as little as it can of what the server writes
 
 	mu      sync.Mutex
@@ -57,7 +58,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t}
+	h := &house{t: t, polled: strings.HasPrefix(t.Name(), polledTests)}
 	h.web = httptest.NewUnstartedServer(h)
 	h.web.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if h.shallow.Load() {
@@ -79,6 +80,9 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Unlock()
 	if strip {
 		w = stripped{w}
+	}
+	if h.polled {
+		r.Header.Del("Upgrade")
 	}
 	if s == nil {
 		http.Error(w, "nobody home", http.StatusBadGateway)
@@ -176,10 +180,14 @@ type raw struct {
 
 type object = map[string]any
 
-func (h *house) dial() *raw {
+// dial opens a connection on which n will connect, if that matters.
+func (h *house) dial(n ...byte) *raw {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	if h.polled {
+		return h.dialPoll(ctx, append(n, 1)[0])
+	}
 	ws, answer, err := websocket.Dial(ctx, h.url()+"/any/path", nil)
 	if err != nil {
 		h.t.Fatal(err)
@@ -187,6 +195,24 @@ func (h *house) dial() *raw {
 	ws.SetReadLimit(1 << 20)
 	h.t.Cleanup(func() { _ = ws.CloseNow() })
 	return &raw{t: h.t, ws: ws, header: answer.Header}
+}
+
+// polledTests is how the names of tests begin in whose houses nobody upgrades.
+const polledTests = "TestByLongPoll/"
+
+func (h *house) dialPoll(ctx context.Context, n byte) *raw {
+	h.t.Helper()
+	w := newWays(newAgent(h.t, ClientConfig{URL: h.url() + "/any/path", Key: testKey(h.t, n)}).Client)
+	track, err := w.longPoll(ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	track.SetReadLimit(1 << 20)
+	h.t.Cleanup(func() {
+		track.close()
+		w.close()
+	})
+	return &raw{t: h.t, ws: track.Conn, header: track.header}
 }
 
 var (
@@ -209,7 +235,7 @@ func jsStamp() string {
 // join connects an agent and takes the connected frame.
 func (h *house) join(n byte, extensions ...Extension) (*raw, object) {
 	h.t.Helper()
-	c := h.dial()
+	c := h.dial(n)
 	key := testKey(h.t, n)
 	c.who = key.AMID()
 	f := signed(key, jsStamp(), "")

@@ -28,6 +28,7 @@ type Info struct {
 	Contact    string      `json:"contact,omitempty"`
 	Version    string      `json:"version,omitempty"`
 	Wires      []string    `json:"wires"`
+	Transports []string    `json:"transports"`
 	Extensions []Extension `json:"extensions"`
 	Challenge  bool        `json:"challenge"`
 	STUN       string      `json:"stun,omitempty"`
@@ -35,6 +36,12 @@ type Info struct {
 	Retention  int64       `json:"retention_s"`
 	Limits     InfoLimits  `json:"limits"`
 }
+
+// The transports of an Info.
+const (
+	transportWebSocket = "websocket"
+	transportLongPoll  = "longpoll"
+)
 
 // InfoLimits are the limits that a client runs into.
 type InfoLimits struct {
@@ -63,7 +70,7 @@ func (s *Server) Info() Info {
 	return Info{
 		Schema: "amesh.relay-info/1",
 		Name:   s.about.Name, Operator: s.about.Operator, Contact: s.about.Contact, Version: s.about.Version,
-		Wires: []string{protocol02, protocol01}, Extensions: s.extensions(), Challenge: slices.Contains(s.extensions(), ExtensionChallenge),
+		Wires: []string{protocol02, protocol01}, Transports: []string{transportWebSocket, transportLongPoll}, Extensions: s.extensions(), Challenge: slices.Contains(s.extensions(), ExtensionChallenge),
 		STUN: s.stun, Libp2p: s.about.Libp2p, Retention: int64(l.Mailbox.TTL / time.Second),
 		Limits: InfoLimits{
 			PayloadBytes: l.PayloadBytes, FrameBytes: l.FrameBytes,

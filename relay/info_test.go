@@ -63,7 +63,8 @@ func TestInfoForPrograms(t *testing.T) {
 	}
 	want := object{
 		"schema": "amesh.relay-info/1", "name": "relay.example:443", "operator": "Ann", "contact": "ann@relay.example", "version": "1.2",
-		"wires": []any{"agentmesh/0.2", "agentmesh/0.1"}, "extensions": got["extensions"], "challenge": got["challenge"],
+		"wires":      []any{"agentmesh/0.2", "agentmesh/0.1"},
+		"transports": []any{"websocket", "longpoll"}, "extensions": got["extensions"], "challenge": got["challenge"],
 		"stun": "relay.example:3478", "libp2p": []any{"/dns/relay.example/tcp/1/p2p/x"}, "retention_s": 259200.0,
 		"limits": object{
 			"payload_bytes": 65536.0, "frame_bytes": 524288.0,

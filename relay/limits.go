@@ -29,6 +29,8 @@ type Limits struct {
 	Unauthenticated int
 	// Admission bounds what one address may hold and cost before that.
 	Admission AdmissionLimits
+	// Poll bounds the long poll.
+	Poll PollLimits
 	// AuthWait is the time for the connect frame. Default 10 s.
 	AuthWait time.Duration
 	// StampPast is how old a connect timestamp may be, inclusive. Default 5 min.
@@ -147,7 +149,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		PayloadBytes: 64 << 10, FrameBytes: 512 << 10, Extensions: 16, ClientIDBytes: 64,
 
-		Connections: 20_000, Unauthenticated: 1_000, Admission: defaultAdmission(),
+		Connections: 20_000, Unauthenticated: 1_000, Admission: defaultAdmission(), Poll: defaultPoll(),
 		AuthWait: 10 * time.Second, StampPast: 5 * time.Minute, StampFuture: time.Minute,
 		Replacements: 3, ReplaceWindow: 10 * time.Second, MuteWait: 30 * time.Second,
 		WriteWait: 10 * time.Second, CloseWait: 2 * time.Second,
@@ -182,7 +184,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("PayloadBytes", int64(l.PayloadBytes)), positive("FrameBytes", l.FrameBytes),
 		positive("ClientIDBytes", int64(l.ClientIDBytes)), positive("Connections", int64(l.Connections)),
 		positive("Unauthenticated", int64(l.Unauthenticated)), positive("AuthWait", l.AuthWait),
-		l.Admission.check(),
+		l.Admission.check(), l.Poll.check(),
 		positive("Replacements", int64(l.Replacements)), positive("ReplaceWindow", l.ReplaceWindow), positive("MuteWait", l.MuteWait),
 		positive("WriteWait", l.WriteWait), positive("CloseWait", l.CloseWait),
 		positive("FinishWait", l.FinishWait), positive("QuietFor", l.QuietFor),

@@ -35,6 +35,8 @@ type link struct {
 	salt        []byte // of the allow list
 	// session is the relay's name for the connection.
 	session string
+	// better waits for a reason to connect again; nil on a WebSocket.
+	better func(context.Context) error
 
 	wake  chan struct{} // there is something to write
 	inbox chan any      // a Delivery or an Expired
@@ -73,7 +75,11 @@ func (l *link) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context) error{l.read, l.write, l.ping} {
+	parts := []func(context.Context) error{l.read, l.write, l.ping}
+	if l.better != nil {
+		parts = append(parts, l.better)
+	}
+	for _, part := range parts {
 		wg.Go(func() { cancel(part(ctx)) })
 	}
 	wg.Go(func() { l.deliverAll(ctx) })
@@ -324,7 +330,11 @@ func (l *link) settle() {
 // ping notices a relay that is gone without a word, and one that has forgotten to
 // answer.
 func (l *link) ping(ctx context.Context) error {
-	for wait(ctx, l.c.limits.ClientPing) {
+	every, within := l.c.limits.ClientPing, l.c.limits.ClientPong
+	if l.better != nil {
+		every, within = l.c.limits.Poll.Ping, l.c.limits.Poll.Pong
+	}
+	for wait(ctx, every) {
 		if l.overdue() {
 			return errNoAnswer
 		}
@@ -332,7 +342,7 @@ func (l *link) ping(ctx context.Context) error {
 		if l.blocked.Load() {
 			continue
 		}
-		bounded, cancel := context.WithTimeout(ctx, l.c.limits.ClientPong)
+		bounded, cancel := context.WithTimeout(ctx, within)
 		err := l.ws.Ping(bounded)
 		cancel()
 		if err != nil && ctx.Err() == nil && !l.blocked.Load() {

@@ -2,13 +2,17 @@ package relay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"amesh/relay/longpoll"
 
 	"github.com/coder/websocket"
 )
@@ -17,7 +21,8 @@ import (
 const measurePings = 3
 
 // Measure is the round trip time to a relay: the median of a few pings on a
-// connection of its own, after the upgrade. It does not say who we are. ctx bounds
+// connection of its own, after the upgrade, or of a few requests where no WebSocket gets
+// through and the relay can be polled. It does not say who we are. ctx bounds
 // all of it; dial opens the connection, nil means what it means for a Client.
 func Measure(ctx context.Context, url string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (time.Duration, error) {
 	u, err := parseURL(url)
@@ -27,26 +32,68 @@ func Measure(ctx context.Context, url string, dial func(ctx context.Context, net
 	if dial, err = dialerOr(dial, u.String()); err != nil {
 		return 0, err
 	}
-	transport := &http.Transport{DialContext: dial, MaxResponseHeaderBytes: maxHeadBytes}
-	defer transport.CloseIdleConnections()
-	ws, _, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, CompressionMode: websocket.CompressionDisabled,
-	})
+	plain := newPlainHTTP(dial)
+	defer plain.CloseIdleConnections()
+	ws, answer, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: plain, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
-		return 0, fmt.Errorf("dial: %w", err)
+		err = fmt.Errorf("dial: %w", err)
+		if answer == nil || answer.Header.Get(refusedHeader) != "" {
+			return 0, err
+		}
+		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
+		took, err2 := median(func() error { return askInfo(ctx, plain, u.String()) })
+		if err2 != nil {
+			return 0, err // which is more to the point
+		}
+		return took, nil
 	}
 	defer func() { _ = ws.CloseNow() }()
 	ctx = ws.CloseRead(ctx) // somebody must read the pongs
+	took, err := median(func() error { return ws.Ping(ctx) })
+	if err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	return took, nil
+}
+
+// median is how long the middle one of a few goes takes.
+func median(try func() error) (time.Duration, error) {
 	var took []time.Duration
 	for range measurePings {
-		sent := time.Now()
-		if err := ws.Ping(ctx); err != nil {
-			return 0, fmt.Errorf("ping: %w", err)
+		began := time.Now()
+		if err := try(); err != nil {
+			return 0, err
 		}
-		took = append(took, max(time.Since(sent), 1))
+		took = append(took, max(time.Since(began), 1))
 	}
 	slices.Sort(took)
 	return took[len(took)/2], nil
+}
+
+// infoBytes bounds what a relay says of itself.
+const infoBytes = 64 << 10
+
+// askInfo is an error when no relay answers that can be polled.
+func askInfo(ctx context.Context, c *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", typeJSON)
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, infoBytes))
+	if err != nil {
+		return err
+	}
+	var info Info
+	if err := json.Unmarshal(b, &info); err != nil || !slices.Contains(info.Transports, transportLongPoll) {
+		return longpoll.ErrNoRelay
+	}
+	return nil
 }
 
 // Draining reports whether a relay ended a connection because it is going for good:

@@ -45,10 +45,15 @@ func (s *Server) serveReady(w http.ResponseWriter) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
+// refusedHeader tells a client that this no is the relay's own, and not of somebody in
+// between (relay.md §13).
+const refusedHeader = "AgentMesh-Relay"
+
 // refusedUpgrade is the answer to an upgrade that is not to be.
 func refusedUpgrade(status int) *http.Response {
 	why := "this address is banned by the operator of this relay\n"
 	h := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
+	h.Set(refusedHeader, "refused")
 	if status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "5")
 		why = "relay is full or stopping, or has enough connections from this address\n"

@@ -107,6 +107,9 @@ type State struct {
 	Connected bool
 	// Session is the relay's name for the connection.
 	Session string
+	// LongPoll says that it goes over plain HTTP requests, because somebody in between
+	// lets no WebSocket through.
+	LongPoll bool
 	// Extensions are what both sides speak; without ExtensionAck sends stay
 	// unconfirmed and deliveries come at most once.
 	Extensions []Extension

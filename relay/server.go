@@ -16,6 +16,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/dialled"
 	"amesh/relay/ban"
+	"amesh/relay/longpoll"
 	"amesh/relay/mailbox"
 	"amesh/relay/socket"
 
@@ -71,6 +72,7 @@ type Server struct {
 	keys    *keys
 	broken  chan error
 	failing atomic.Bool
+	polls   polls
 
 	admission *admission
 	bans      *ban.List
@@ -122,6 +124,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		rates: newRates(l), replays: newReplays(l), keys: newKeys(maxKeys, maxKnown), broken: make(chan error, 1), ready: make(chan struct{}),
 		open: map[*conn]struct{}{}, online: map[identity.AMID]*conn{},
 	}
+	s.polls.open = map[longpoll.Token]*poll{}
 	s.admission = newAdmission(cfg, l, n, b)
 	return s, nil
 }
@@ -224,7 +227,11 @@ func (s *Server) storageResult(err error) {
 // upgrade it says how and what the relay is.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		s.servePlain(w, r)
+		if polling(r) {
+			s.servePoll(w, r)
+		} else {
+			s.servePlain(w, r)
+		}
 		return
 	}
 	c, status := s.receive(guestOf(r), r, dialled.LocalAddr(r))
@@ -315,6 +322,9 @@ func (s *Server) register(c *conn) (old *conn, mute, ok bool) {
 	}
 	s.online[c.who] = c
 	c.named, c.pinged = true, time.Now()
+	if c.poll != nil {
+		c.poll.named.Store(true)
+	}
 	s.books.open(c)
 	s.pending--
 	return old, mute, true

@@ -122,6 +122,12 @@ func relayState(r api.Relay) string {
 	if r.Trust != "" {
 		words = append(words, r.Trust)
 	}
+	if r.Via == "longpoll" {
+		words = append(words, "long poll")
+	}
+	if r.Proxy != "" {
+		words = append(words, "through "+plain(r.Proxy))
+	}
 	if r.LatencyMS > 0 {
 		words = append(words, fmt.Sprintf("%.4g ms", r.LatencyMS))
 	}

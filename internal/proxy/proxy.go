@@ -136,13 +136,14 @@ func parse(text string) (*url.URL, error) {
 // name is how a proxy is called in front of people: without credentials.
 func name(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// Way names the proxy through which a URL of this scheme reaches addr, HOST:PORT. It
-// is empty where no proxy is used.
-func (p *Proxy) Way(scheme, addr string) string {
-	if p == nil {
+// Way names the proxy, without credentials, through which a URL is reached: http, https,
+// ws or wss. It is empty where no proxy is used.
+func (p *Proxy) Way(target string) string {
+	to, err := url.Parse(target)
+	if p == nil || err != nil {
 		return ""
 	}
-	if u := p.way(scheme, addr); u != nil {
+	if u := p.way(to.Scheme, to.Host); u != nil {
 		return name(u)
 	}
 	return ""

@@ -74,7 +74,7 @@ func TestWaysAreThoseOfOtherPrograms(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProxy(t, Config{Setting: c.setting, Getenv: env(c.env...)})
-			if got := p.Way(c.scheme, c.addr); got != c.want {
+			if got := p.Way(c.scheme + "://" + c.addr + "/v1/connect"); got != c.want {
 				t.Errorf("goes through %q, want %q", got, c.want)
 			}
 		})

@@ -244,6 +244,8 @@ type Relay struct {
 	Role      string    `json:"role" enum:"home,standby,draining,leaving" doc:"leaving: it was a home, and its mail is still fetched"`
 	Announced bool      `json:"announced" doc:"others are told to leave mail there"`
 	LatencyMS float64   `json:"latency_ms,omitempty" doc:"round trip, median of the last measurements; absent when there is none"`
+	Via       string    `json:"via,omitempty" enum:"websocket,longpoll" doc:"while connected; longpoll: plain HTTP requests, because somebody in between lets no WebSocket through"`
+	Proxy     string    `json:"proxy,omitempty" doc:"the proxy that leads there, without credentials"`
 	Trust     string    `json:"trust,omitempty" enum:"pinned,legacy" doc:"pinned: what we sign for it is of use nowhere else, and it must stay so; legacy: of AgentMesh 0.2, the owner allows it"`
 	Mailbox   int       `json:"mailbox" doc:"messages that lie there for us, as far as known"`
 }
