@@ -72,7 +72,7 @@ func (l *registryLine) tendAgent(ctx context.Context, r *room) error {
 		return l.sayFarewell(ctx, r, e, v)
 	}
 	for _, step := range []func(context.Context, *room, *enrolment) error{
-		l.register, l.tellWords, l.tellRecord, l.tellCard, l.bringKeys, l.tellPresence,
+		l.register, l.tellWords, l.tellRecord, l.tellCard, l.bringKeys, l.tellPresence, l.learnCertificate,
 	} {
 		// What a 0.2 registry does not have is no failure.
 		if err := step(ctx, r, e); err != nil && !errors.Is(err, client.ErrUnsupported) {

@@ -37,6 +37,7 @@ type hall struct {
 	// issuer signs certificates, certificate is shown of whom it describes; nil, empty: none.
 	issuer      *certificate.Issuer
 	certificate string
+	compacts    map[string][]byte // what a knock can show, by AMID
 	calls       map[string]int
 	heard       chan struct{} // closed and made anew with every call
 }
@@ -53,6 +54,7 @@ func newHall(t *testing.T) *hall {
 	mux.HandleFunc("GET /v1/amesh/revocations", h.departed)
 	mux.HandleFunc("POST /v1/amesh/revocations", h.takeStatement)
 	mux.HandleFunc("GET /v1/amesh/certificates/root", h.root)
+	mux.HandleFunc("GET /v1/amesh/certificates/{amid}", h.compact)
 	mux.HandleFunc("GET /v1/amesh/crl", h.crl)
 	mux.HandleFunc("POST /v1/amesh/one-time-keys/{amid}", h.bring)
 	mux.HandleFunc("POST /v1/amesh/one-time-keys/{amid}/take", h.take)
@@ -186,6 +188,17 @@ func (h *hall) root(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	sayJSON(w, 200, rwire.RootReply{RootKey: h.issuer.Root().Text()})
+}
+
+func (h *hall) compact(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	raw := h.compacts[r.PathValue("amid")]
+	if raw == nil {
+		sayJSON(w, 404, rwire.NotFound("no certificate"))
+		return
+	}
+	sayJSON(w, 200, rwire.CertificateReply{AMID: r.PathValue("amid"), Compact: rwire.EncodeBase64(raw)})
 }
 
 func (h *hall) crl(w http.ResponseWriter, _ *http.Request) {

@@ -94,8 +94,8 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 	})
 	r.agent, err = agent.New(agent.Config{
 		Name: name, Key: id.Key, Store: st, StateKey: key, Carrier: r.paths, Directory: m.directory(r), KeySource: keySource{near: r.paths, registries: m.registries, key: id.Key},
-		ServedTwice: m.registries.servedTwice,
-		Policy:      func() *knock.Policy { return m.policyFor(id.Key.AMID()) }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
+		ServedTwice: m.registries.servedTwice, Certificate: func() []byte { return m.registries.certificate(id.Key.AMID()) }, Prove: m.registries.prove,
+		Policy: func() *knock.Policy { return m.policyFor(id.Key.AMID()) }, Mark: markFile(mark), Raised: r.marks.raised, Clock: cfg.Clock, Uptime: cfg.Uptime, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -97,7 +97,8 @@ type registryLine struct {
 	err        error
 	next       time.Time // when it is tried again, zero while it works
 	enrolments map[identity.AMID]*enrolment
-	cursor     int64 // up to which keys that left were looked at
+	shown      map[identity.AMID]shown // what our agents' knocks can show
+	cursor     int64                   // up to which keys that left were looked at
 }
 
 // openRegistries makes what the node has to do with its registries.
@@ -136,7 +137,7 @@ func newRegistries(urls []string, legacy bool, book *registryBook, house registr
 		}
 		one := &registryLine{
 			registryHouse: house, client: c, book: book, warnings: &warnings{url: url, log: house.log}, poke: make(chan struct{}, 1),
-			back: make(chan struct{}, 1), state: "trying", since: house.clock(), enrolments: make(map[identity.AMID]*enrolment),
+			back: make(chan struct{}, 1), state: "trying", since: house.clock(), enrolments: make(map[identity.AMID]*enrolment), shown: make(map[identity.AMID]shown),
 		}
 		one.log = house.log.With("registry", url)
 		all.lines = append(all.lines, one)

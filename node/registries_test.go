@@ -289,6 +289,59 @@ func TestTierIsProvedByACertificate(t *testing.T) {
 	}
 }
 
+// A stranger's knock shows what its registry knows of it; who demands more than it can show
+// refuses it.
+func TestKnockShowsItsTier(t *testing.T) {
+	_, h, cfg := town(t)
+	h.issuer = certificate.NewIssuer(freshKey(t), rand.Reader, time.Now)
+	h.compacts = make(map[string][]byte)
+	a, b := startNode(t, cfg), startNode(t, cfg)
+	b.set("strangers", "accept")
+	b.set("min_tier", "verified")
+	h.has(a.amid)
+	h.has(b.amid)
+	if m := a.send(b, "who am I", api.SendRequest{}); m.State != api.StateRefused {
+		t.Errorf("without a certificate: %s (%s)", m.State, m.Reason)
+	}
+	h.mu.Lock()
+	key, err := identity.ParsePublicKeyText(h.agents[a.amid.String()].SigningPublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := h.issuer.IssueVerification(certificate.Verification{Key: key, Provider: "github", ProviderID: "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.compacts[a.amid.String()] = c.Compact
+	before := h.calls["GET /v1/amesh/certificates/{amid}"]
+	h.mu.Unlock()
+	a.end()
+	a.start()
+	h.until("ann has her certificate", func() bool { return h.calls["GET /v1/amesh/certificates/{amid}"] > before })
+	eventually(t, "the message arrives", func() bool {
+		return a.send(b, "a person", api.SendRequest{}).State == api.StateDelivered
+	})
+	b.set("min_tier", "organization")
+	d := startNode(t, cfg)
+	h.has(d.amid)
+	if m := d.send(b, "nobody", api.SendRequest{}); m.State != api.StateRefused {
+		t.Errorf("without a certificate: %s (%s)", m.State, m.Reason)
+	}
+	knocks, err := b.api.Knocks(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tiers []string
+	for _, k := range knocks {
+		if k.State == "accepted" {
+			tiers = append(tiers, k.Tier+" "+k.Rule)
+		}
+	}
+	if !slices.Equal(tiers, []string{"verified strangers-accept"}) {
+		t.Errorf("bob's owner sees %q", tiers)
+	}
+}
+
 // T11: a peer that was off when a key left hears of it from the registry, where the
 // statement of the key itself lies.
 func TestT11RevocationThroughARegistry(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"amesh/identity"
+	"amesh/knock"
 	"amesh/node/api"
 	"amesh/registry/certificate"
 	"amesh/registry/client"
@@ -63,6 +64,64 @@ func (l *registryLine) learnTrust(ctx context.Context) error {
 	}
 	l.vouching.set(trust)
 	return nil
+}
+
+// shown is a certificate of one of our agents, in both forms.
+type shown struct {
+	raw   []byte
+	chain *certificate.Chain
+}
+
+// learnCertificate fetches the agent's own certificate for its knocks. Whoever is knocked
+// at judges it anew; here it only has to be the agent's.
+func (l *registryLine) learnCertificate(ctx context.Context, r *room, _ *enrolment) error {
+	raw, err := l.client.Certificate(ctx, r.agent.AMID())
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	chain, bad := certificate.ParseCompact(raw)
+	if err == nil && (bad != nil || chain.Leaf.AMID != r.agent.AMID()) {
+		l.log.Debug("our own certificate not taken", "err", bad)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || bad != nil || chain.Leaf.AMID != r.agent.AMID() {
+		delete(l.shown, r.agent.AMID())
+		return nil
+	}
+	l.shown[r.agent.AMID()] = shown{raw, chain}
+	return nil
+}
+
+// certificate is what an agent's knocks have to show: the one of the highest tier that
+// has not expired, of registries that are equal of the first; nil for none.
+func (r *registries) certificate(of identity.AMID) []byte {
+	var best shown
+	for _, l := range r.all() {
+		l.mu.Lock()
+		s, ok := l.shown[of]
+		l.mu.Unlock()
+		if ok && l.clock().Before(s.chain.Leaf.Expires) && (best.chain == nil || s.chain.Leaf.Tier > best.chain.Leaf.Tier) {
+			best = s
+		}
+	}
+	return best.raw
+}
+
+// prove is the tier that a certificate in a knock proves for the key that signed the
+// knock, under the roots of our registries and their newest lists.
+func (r *registries) prove(raw []byte, key identity.PublicKey) knock.Tier {
+	chain, err := certificate.ParseCompact(raw)
+	if err != nil {
+		return knock.Anonymous
+	}
+	for _, l := range r.all() {
+		if err = l.vouching.now().Verify(chain, key, l.clock()); err == nil {
+			return knock.Tier(chain.Leaf.Tier)
+		}
+		l.log.Debug("a knock's certificate proves nothing here", "err", err)
+	}
+	return knock.Anonymous
 }
 
 // judgeTier takes over a tier that a certificate proves; what is not proved is shown as

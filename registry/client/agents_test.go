@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -150,6 +151,33 @@ func TestDocuments(t *testing.T) {
 		raw, got, err := h.client(nil).Document(t.Context(), key.AMID())
 		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != key.Public() || string(raw) != c.text) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCompactCertificates(t *testing.T) {
+	key := newKey(t)
+	for name, c := range map[string]struct {
+		text string
+		want error
+	}{
+		"some":         {`{"compact":"AQI="}`, nil},
+		"not base64":   {`{"compact":"?"}`, ErrMalformed},
+		"no document":  {`[]`, ErrMalformed},
+		"nothing said": {"", ErrNotFound},
+	} {
+		h := newHouse(t, false)
+		h.mux.HandleFunc("GET /v1/amesh/certificates/{amid}", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if c.text == "" {
+				w.WriteHeader(http.StatusNotFound)
+				c.text = `{"error":"no certificate","code":"not_found"}`
+			}
+			_, _ = w.Write([]byte(c.text))
+		})
+		raw, err := h.client(nil).Certificate(t.Context(), key.AMID())
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || !bytes.Equal(raw, []byte{1, 2})) {
+			t.Errorf("%s: %x, %v", name, raw, err)
 		}
 	}
 }
