@@ -92,7 +92,7 @@ func (p *paths) means(r *road) path.Means {
 	if p.ctx == nil || p.ctx.Err() != nil {
 		return path.Means{}
 	}
-	return path.Means{Dial: r.dialable(), Punch: p.begin != nil && r.inside}
+	return path.Means{Dial: r.dialable(), Punch: p.begin != nil && r.inside, Circuit: p.meet != nil && r.inside}
 }
 
 // act does what a machine says; p.mu is held.
@@ -111,15 +111,21 @@ func (p *paths) act(r *road, a path.Action) {
 	if p.ctx == nil {
 		return
 	}
-	switch a {
-	case path.Dial:
+	if a&path.Dial != 0 {
+		if r.machine.State() != path.Dialling {
+			run = r.machine.Side()
+		}
 		p.dial(r, run, r.target())
+	}
+	switch a &^ path.Dial {
 	case path.Echo:
 		p.dial(r, run, direct.Target{PeerIDs: []string{p.openID(r)}}) // asks an open path for an echo
 	case path.Punch:
 		p.attempt(r, run, p.offer)
 	case path.Answer:
-		p.attempt(r, run, p.answer)
+		p.attempt(r, r.run, p.answer)
+	case path.Circuit:
+		p.attempt(r, run, p.circle)
 	}
 }
 

@@ -5,10 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"amesh/dht"
 	"amesh/dht/lan"
@@ -176,12 +179,22 @@ func (m *mesh) onPeer(peerID string, _ bool) {
 // places is what an accepted peer of an agent is told, sealed: everything.
 func (m *mesh) places(r *room) agent.Places {
 	p := agent.Places{PeerIDs: []string{m.host.ID().String()}, Relays: r.relays.announced()}
-	for _, a := range dht.OwnAddrs(m.host) {
+	for _, a := range useful(dht.OwnAddrs(m.host)) {
 		if s := a.String(); len(s) <= maxAddressText && len(p.Addresses) < identity.MaxAddresses {
 			p.Addresses = append(p.Addresses, s)
 		}
 	}
 	return p
+}
+
+// useful leaves out loopback addresses where there are others: they lead every peer to
+// itself.
+func useful(all []ma.Multiaddr) []ma.Multiaddr {
+	others := slices.DeleteFunc(slices.Clone(all), manet.IsIPLoopback)
+	if len(others) == 0 {
+		return all
+	}
+	return others
 }
 
 // public is what everybody may read in the agent's record. Addresses stand there

@@ -64,6 +64,9 @@ type pathsConfig struct {
 	// begin starts to gather candidates for ICE; nil: the owner wants no punching, or
 	// there is nothing to punch with.
 	begin func(context.Context) (punch, error)
+	// meet makes a direct connection by way of a circuit, and returns the multiaddr of its
+	// other end; nil: there is no circuit relay.
+	meet func(ctx context.Context, peerID string) (string, error)
 	// signal seals an offer or an answer for a peer; needed with begin.
 	signal func(context.Context, identity.AMID, content.Signal) error
 }

@@ -48,6 +48,9 @@ type offering struct {
 var (
 	errPeerSilent = errors.New("no answer to the offer")
 	errNoEcho     = errors.New("no echo through the hole")
+	// errSTUN is what begin returns when STUN servers were asked and none answered: what
+	// cannot get out to them gets to no peer either.
+	errSTUN = errors.New("no STUN server answered")
 )
 
 // Signalled implements agent.Carrier.
@@ -79,7 +82,7 @@ func (p *paths) offered(r *road, o *content.ICEOffer) {
 		p.decline(r, o, content.PunchGlare)
 	default:
 		r.theirs = o
-		if p.tell(r, path.Event{Kind: path.Offered}) != path.Answer {
+		if p.tell(r, path.Event{Kind: path.Offered})&path.Answer == 0 {
 			p.decline(r, o, content.PunchOpen)
 		}
 	}
@@ -120,7 +123,7 @@ func (p *paths) attempt(r *road, run uint64, work func(context.Context, *road, u
 func (p *paths) offer(ctx context.Context, r *road, run uint64) (path.Result, error) {
 	a, err := p.begin(ctx)
 	if err != nil {
-		return path.Result{Code: path.NoSTUN}, err
+		return path.Result{Code: unableCode(err)}, err
 	}
 	defer a.close()
 	o := &offering{answers: make(chan *content.ICEAnswer, 1)}
@@ -165,7 +168,7 @@ func (p *paths) answer(ctx context.Context, r *road, run uint64) (path.Result, e
 	a, err := p.begin(ctx)
 	if err != nil {
 		_ = p.say(ctx, r, &content.ICEAnswer{Attempt: o.Attempt, Code: content.PunchUnable})
-		return path.Result{Code: path.NoSTUN}, err
+		return path.Result{Code: unableCode(err)}, err
 	}
 	defer a.close()
 	if err := p.say(ctx, r, &content.ICEAnswer{Attempt: o.Attempt, ICEDescription: p.describe(a)}); err != nil {
@@ -223,6 +226,42 @@ func (p *paths) through(ctx context.Context, r *road, run uint64, a punch, their
 		return res, fmt.Errorf("%w: %w", errNoEcho, err)
 	}
 	return res, nil
+}
+
+// circle makes a circuit through a relay and has libp2p punch from there.
+func (p *paths) circle(ctx context.Context, r *road, run uint64) (path.Result, error) {
+	p.mu.Lock()
+	ids, dialing := slices.Collect(r.peerIDs()), p.ctx
+	p.mu.Unlock()
+	res := path.Result{Code: path.CircuitError}
+	if dialing == nil {
+		return res, context.Canceled
+	}
+	err := errNoEcho
+	for _, id := range ids {
+		var remote string
+		if remote, err = p.meet(ctx, id); err != nil {
+			continue
+		}
+		p.direct.Punched(id, remote)
+		res.Target = remote
+		// Not ctx: it ends as soon as the path is there, and its echo would be lost.
+		echo, cancel := context.WithTimeout(dialing, dialTimeout)
+		_, err = p.direct.Dial(echo, direct.Target{PeerIDs: []string{id}})
+		cancel()
+		if err == nil {
+			res.Code = ""
+			break
+		}
+	}
+	return res, err
+}
+
+func unableCode(err error) path.Code {
+	if errors.Is(err, errSTUN) {
+		return path.UDPBlocked
+	}
+	return path.NoSTUN
 }
 
 func refusalCode(c content.AnswerCode) path.Code {

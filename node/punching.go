@@ -15,6 +15,7 @@ import (
 // punching is the node's ICE, which all its agents share: there is one set of sockets.
 type punching struct {
 	*ice.Puncher
+	servers func() []string
 }
 
 // checkPunching fills in the defaults of what the owner says about direct paths.
@@ -50,7 +51,7 @@ func (m *mesh) newPunching(sockets *dht.Sockets) (*punching, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &punching{p}, nil
+	return &punching{p, m.stunServers}, nil
 }
 
 // stunServers are those that the owner names, and those beside our relays.
@@ -71,6 +72,10 @@ func (p *punching) forPaths() func(context.Context) (punch, error) {
 		a, err := p.Begin(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if !slices.ContainsFunc(a.Local().Candidates, outside) && len(p.servers()) > 0 {
+			a.Close()
+			return nil, errSTUN
 		}
 		return icePunch{a}, nil
 	}

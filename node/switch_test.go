@@ -279,7 +279,9 @@ func TestNeighboursGoOnWithoutServers(t *testing.T) {
 // proven by an echo before messages go through it.
 func TestPunchedWhereAddressesDoNotAnswer(t *testing.T) {
 	s := newStation(t)
-	cfg := Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}}
+	// Two addresses each, so that a hole is told from what the peer told.
+	listen := []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"}
+	cfg := Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Listen: listen}
 	a, b := newYard(t, cfg), newYard(t, cfg)
 	a.holesOnly()
 	b.holesOnly()

@@ -25,14 +25,15 @@
 // The table. A cell is what is done, a dot is nothing. "climb" starts the first rung that
 // may be tried now, and ends in Idle when there is none. "carry" is Open, or Holding for
 // a path that died too often lately. "prove" asks for an echo before it carries, "echo"
-// while it does. "fall" remembers a death and climbs.
+// while it does. "fall" remembers a death and climbs. "answer" punches as the peer offers,
+// and dials beside that; "beside" dials beside what is under way.
 //
 //	         │ Idle    Dialling Punching Circling Holding Proving Open
 //	─────────┼─────────────────────────────────────────────────────────
 //	Need     │ climb   ·        ·        ·        ·       ·       ·
 //	Want     │ climb   ·        ·        ·        ·       ·       ·
 //	Ask      │ climb   ·        ·        ·        ·       ·       ·
-//	Told     │ climb   ·        ·        ·        ·       ·       ·
+//	Told     │ climb   ·        beside   beside   ·       ·       ·
 //	Moved    │ climb   climb    climb    climb    prove   prove   echo
 //	Tick     │ climb   ·        ·        ·        prove   ·       ·
 //	Offered  │ answer  answer   answer   answer   echo    ·       prove

@@ -1,6 +1,9 @@
 package path
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // State is how far the way to a peer is.
 type State int
@@ -54,22 +57,29 @@ type Event struct {
 	Result Result
 }
 
-// Action is what is to be done now.
+// Action is what is to be done now; two of them may be.
 type Action int
 
 // The actions.
 const (
-	None    Action = iota
-	Dial           // dial the addresses that are known
-	Punch          // gather, offer, and punch when the answer comes
-	Answer         // gather, answer the offer, and punch
-	Circuit        // make a circuit and punch through it
-	Echo           // ask the open connection for an echo
+	Dial    Action = 1 << iota // dial the addresses that are known, for Side when not Dialling
+	Punch                      // gather, offer, and punch when the answer comes
+	Answer                     // gather, answer the offer, and punch
+	Circuit                    // make a circuit and punch through it
+	Echo                       // ask the open connection for an echo
+
+	None Action = 0
 )
 
-// String is the action's name, for people.
+// String names the actions, for people.
 func (a Action) String() string {
-	return [...]string{"none", "dial", "punch", "answer", "circuit", "echo"}[a]
+	text := ""
+	for i, name := range [...]string{"dial", "punch", "answer", "circuit", "echo"} {
+		if a&(1<<i) != 0 {
+			text += "+" + name
+		}
+	}
+	return strings.TrimPrefix(text, "+")
 }
 
 // Means are the rungs that exist for a peer right now.
@@ -87,6 +97,7 @@ type Machine struct {
 	limits Limits
 	state  State
 	run    uint64 // counts attempts and changes of state
+	sides  uint64 // counts dials beside other attempts
 	up     bool   // a connection is there
 
 	used   time.Time // traffic, or somebody who asked
@@ -124,6 +135,12 @@ func (m *Machine) State() State { return m.state }
 // whoever works on an attempt knows from it whether anybody still waits for the result.
 func (m *Machine) Run() uint64 { return m.run }
 
+// Side names the last dial that was begun beside another attempt.
+func (m *Machine) Side() uint64 { return sideRuns + m.sides }
+
+// sideRuns is where their numbers begin, beyond all runs.
+const sideRuns = 1 << 63
+
 // Carries reports whether envelopes go over the connection.
 func (m *Machine) Carries() bool { return m.state == Open }
 
@@ -143,7 +160,8 @@ const (
 	open        // Open
 	prove       // ask for an echo, then Open
 	echo        // ask for an echo, and stay
-	answer      // punch as the peer offers
+	answer      // punch as the peer offers, and dial beside it
+	beside      // dial beside what is under way
 	fall        // remember a death, then climb
 )
 
@@ -152,7 +170,7 @@ var table = [kinds][states]move{
 	Need:    {Idle: climb},
 	Want:    {Idle: climb},
 	Ask:     {Idle: climb},
-	Told:    {Idle: climb},
+	Told:    {Idle: climb, Punching: beside, Circling: beside},
 	Moved:   {climb, climb, climb, climb, prove, prove, echo},
 	Tick:    {Idle: climb, Holding: prove},
 	Offered: {Idle: answer, Dialling: answer, Punching: answer, Circling: answer, Holding: echo, Open: prove},
@@ -164,7 +182,7 @@ var table = [kinds][states]move{
 // Handle takes an event and says what to do. After Failed of another run than Run
 // nothing changed.
 func (m *Machine) Handle(e Event, now time.Time) Action {
-	m.settle(e.Run, e.Result)
+	m.settle(e, now)
 	if e.Kind == Failed && e.Run != m.run {
 		return None
 	}
@@ -197,7 +215,9 @@ func (m *Machine) Handle(e Event, now time.Time) Action {
 	case answer:
 		m.enter(Punching, now)
 		m.begin(true, now)
-		return Answer
+		return Answer | m.beside(now)
+	case beside:
+		return m.beside(now)
 	case fall:
 		m.fall(now)
 		return m.climb(e.Kind, now)
@@ -258,6 +278,18 @@ func (m *Machine) climb(why Kind, now time.Time) Action {
 	return None
 }
 
+// beside begins a dial beside what is under way, if one may be tried now.
+func (m *Machine) beside(now time.Time) Action {
+	r := &m.rungs[rungDial]
+	if !m.Means.Dial || now.Before(r.next) {
+		return None
+	}
+	r.began, r.next = now, now.Add(m.limits.Dial.First)
+	m.sides++
+	m.remember(Attempt{Rung: Dialling, Started: now, run: m.Side()})
+	return Dial
+}
+
 // may are the rungs that are open to us, whatever their pauses say.
 func (m *Machine) may() [rungs]bool {
 	return [rungs]bool{m.Means.Dial, m.wanted && m.Means.Punch, m.wanted && m.Means.Circuit}
@@ -290,7 +322,7 @@ func (m *Machine) failed(now time.Time) {
 	}
 	backoff := [...]Backoff{m.limits.Dial, m.limits.Punch, m.limits.Circuit}[m.state-Dialling]
 	r.failures++
-	if m.last().Code.final() {
+	if m.current().Code.final() {
 		r.failures = max(r.failures, backoff.Tries)
 	}
 	r.next = now.Add(backoff.pause(r.failures))
@@ -301,6 +333,9 @@ func (m *Machine) failed(now time.Time) {
 func (m *Machine) carry(now time.Time) {
 	if r := m.rung(); r != nil {
 		r.failures = 0
+		if m.dialsBeside() {
+			m.end(GivenUp, now) // the dial was faster
+		}
 		m.end(Won, now)
 	}
 	hold := m.hold()

@@ -116,10 +116,10 @@ var outcomes = map[Kind][states]string{
 	Need:    {"dialling dial", "dialling", "punching", "circling", "holding", "proving", "open"},
 	Want:    {"dialling dial", "dialling", "punching", "circling", "holding", "proving", "open"},
 	Ask:     {"dialling dial", "dialling", "punching", "circling", "holding", "proving", "open"},
-	Told:    {"dialling dial", "dialling", "punching", "circling", "holding", "proving", "open"},
+	Told:    {"dialling dial", "dialling", "punching dial", "circling dial", "holding", "proving", "open"},
 	Moved:   {"dialling dial", "dialling dial", "dialling dial", "dialling dial", "proving echo", "proving echo", "open echo"},
 	Tick:    {"dialling dial", "dialling", "punching", "circling", "proving echo", "proving", "open"},
-	Offered: {"punching answer", "punching answer", "punching answer", "punching answer", "holding echo", "proving", "proving echo"},
+	Offered: {"punching dial+answer", "punching dial+answer", "punching dial+answer", "punching dial+answer", "holding echo", "proving", "proving echo"},
 	Failed:  {"idle", "idle", "dialling dial", "dialling dial", "holding", "dialling dial", "open"},
 	Up:      {"open", "open", "open", "open", "holding", "open", "open"},
 	Down:    {"idle", "dialling", "punching", "circling", "dialling dial", "dialling dial", "dialling dial"},
@@ -150,7 +150,7 @@ func TestTableIsTheOneInTheText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := [...]string{"·", "climb", "carry", "open", "prove", "echo", "answer", "fall"}
+	words := [...]string{"·", "climb", "carry", "open", "prove", "echo", "answer", "beside", "fall"}
 	seen := 0
 	for line := range strings.Lines(string(text)) {
 		name, cells, ok := strings.Cut(strings.TrimPrefix(line, "//\t"), "│")
@@ -315,6 +315,27 @@ func TestLateResults(t *testing.T) {
 	}
 	if got := len(l.Attempts()); got != l.limits.Memory {
 		t.Errorf("%d are remembered", got)
+	}
+}
+
+// New places, and an offer, have addresses dialled at once: punching takes seconds, and
+// may come to nothing where a dial does not.
+func TestDialBesideAPunch(t *testing.T) {
+	l := begin(t, Means{Punch: true})
+	l.on(Want).want(Punching, "punch")
+	l.Means.Dial = true
+	l.on(Told).want(Punching, "dial").on(Offered).want(Punching, "answer") // one dial is enough for now
+	l.Handle(Event{Kind: Failed, Run: l.Side(), Result: Result{Code: NoAnswer}}, l.now)
+	l.want(Punching, "")
+	got := l.Attempts()
+	if got[1].Rung != Dialling || got[1].Outcome != Lost || got[1].Code != NoAnswer || got[0].Outcome != Running {
+		t.Errorf("remembered: %+v", got)
+	}
+	l.wait(2*time.Second).on(Told).want(Punching, "dial")
+	l.on(Up).want(Open, "") // the transport is the first to say so
+	l.Handle(Event{Kind: Up, Run: l.Side()}, l.now)
+	if got := l.Attempts(); got[0].Outcome != Won || got[1].Outcome != GivenUp {
+		t.Errorf("in the end: %+v", got)
 	}
 }
 

@@ -59,32 +59,55 @@ func (m *Machine) Attempts() []Attempt {
 
 // begin remembers that the rung of the state is tried.
 func (m *Machine) begin(answer bool, now time.Time) {
+	m.remember(Attempt{Rung: m.state, Answer: answer, Started: now, run: m.run})
+}
+
+func (m *Machine) remember(a Attempt) {
 	if len(m.attempts) >= m.limits.Memory {
 		m.attempts = slices.Delete(m.attempts, 0, 1)
 	}
-	m.attempts = append(m.attempts, Attempt{Rung: m.state, Answer: answer, Started: now, run: m.run})
+	m.attempts = append(m.attempts, a)
 }
 
-// end remembers how the attempt under way ended, if there is one.
-func (m *Machine) end(o Outcome, now time.Time) {
-	if a := m.last(); a.Outcome == Running {
+// end remembers how the attempt of the state ended, if there is one under way.
+func (m *Machine) end(o Outcome, now time.Time) { m.current().over(o, now) }
+
+// over is how it ended, unless it had before.
+func (a *Attempt) over(o Outcome, now time.Time) {
+	if a.Outcome == Running {
 		a.Outcome, a.Took = o, now.Sub(a.Started)
 	}
 }
 
-// last is the newest attempt; one that counts for nothing when there was none.
-func (m *Machine) last() *Attempt {
-	if n := len(m.attempts); n > 0 {
-		return &m.attempts[n-1]
+// current is the attempt of the state; one that counts for nothing when there is none.
+func (m *Machine) current() *Attempt {
+	for i := range m.attempts {
+		if m.attempts[i].run == m.run {
+			return &m.attempts[i]
+		}
 	}
 	return &Attempt{Outcome: GivenUp}
 }
 
-// settle keeps what an attempt found out, also when nobody waits for it any more.
-func (m *Machine) settle(run uint64, r Result) {
+// dialsBeside reports whether a dial runs beside the attempt of the state.
+func (m *Machine) dialsBeside() bool {
+	return slices.ContainsFunc(m.attempts, func(a Attempt) bool { return a.run >= sideRuns && a.Outcome == Running })
+}
+
+// settle keeps what an attempt found out, also when nobody waits for it any more, and how
+// a dial ended that ran beside another attempt.
+func (m *Machine) settle(e Event, now time.Time) {
+	if e.Run == 0 || e.Kind != Failed && e.Kind != Up {
+		return
+	}
 	for i := range m.attempts {
-		if run != 0 && m.attempts[i].run == run {
-			m.attempts[i].Result = r
+		a := &m.attempts[i]
+		if a.run != e.Run {
+			continue
+		}
+		a.Result = e.Result
+		if e.Run >= sideRuns {
+			a.over(map[Kind]Outcome{Up: Won, Failed: Lost}[e.Kind], now)
 		}
 	}
 }

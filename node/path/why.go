@@ -31,7 +31,7 @@ const (
 )
 
 // final reports that another try soon cannot end otherwise.
-func (c Code) final() bool { return c == PeerOff || c == PeerOld || c == UDPBlocked }
+func (c Code) final() bool { return c == PeerOff || c == PeerOld }
 
 // story is a code in a sentence, and what would make the path direct.
 type story struct{ text, next string }
