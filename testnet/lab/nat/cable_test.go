@@ -90,32 +90,6 @@ func TestWithRootCablePulledAtHome(t *testing.T) {
 	}
 }
 
-// The machine gets another address, and with it another place on the public network:
-// the peer meets it there, and nobody had to be restarted.
-func TestWithRootAddressChanges(t *testing.T) {
-	needsRoot(t)
-	for _, peer := range []place{atRestricted, atOpen} {
-		t.Run(string(peer), func(t *testing.T) {
-			c := newCity(t)
-			a, b := c.two(atOpen, peer)
-			p := &pair{a: a, b: b, want: expect(atOpen, peer)}
-			if p.talk(t.Context()); p.err != nil {
-				t.Fatalf("%v\n%s", p.err, told(p.whys[0]))
-			}
-			if err := a.Move(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			a.front = a.IP()
-			if err := a.tell(t.Context(), b, "I have moved"); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.pathTo(t.Context(), b, a, a.front); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
 // two have nodes move in at two places.
 func (c *city) two(at, with place) (a, b *resident) {
 	c.t.Helper()
