@@ -119,7 +119,9 @@ func (h *house) start(s store.Store, l Limits) *Server {
 		// Raw clients read only when a test expects something.
 		l.CloseWait = 50 * time.Millisecond
 	}
-	return h.startWith(testBox(h.t, s, l), l)
+	server := h.startWith(testBox(h.t, s, l), l)
+	<-server.ready // the first sweep has its commit, which is not to be taken for another one
+	return server
 }
 
 // startWith moves a server in that has this mailbox.
