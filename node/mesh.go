@@ -44,7 +44,8 @@ type mesh struct {
 	changed    chan struct{} // our places may have changed; the records are made anew
 	recorded   chan struct{} // closes when every agent has a record
 	registries *registries
-	punching   *punching  // nil: the owner wants none
+	punching   *punching // nil: the owner wants none
+	nat        natView
 	backups    sync.Mutex // held while a backup is written
 }
 

@@ -347,6 +347,7 @@ func (n *Node) once(ctx context.Context) (err error) {
 	}
 	if m.punching != nil {
 		meshLayer.run("punching", m.punching.Run)
+		meshLayer.run("nat", m.watchNAT)
 	}
 	meshLayer.run("records", m.publish)
 	for _, l := range m.registries.all() {

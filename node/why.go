@@ -57,8 +57,10 @@ func (m *mesh) why(r *room, amid identity.AMID) (api.Why, error) {
 	if err != nil {
 		return api.Why{}, err
 	}
-	w := r.paths.way(amid, path.Facts{Session: p.Session == "accepted"})
+	own := m.ownNAT()
+	w := r.paths.way(amid, path.Facts{Session: p.Session == "accepted", Symmetric: typeOf(own) == api.NATSymmetric})
 	w.Peer, w.Agent, w.Name, w.Session = amid, r.agent.Name, name, p.Session
+	w.Own = own
 	w.homeless = !r.relays.reach(nil)
 	if w.Path == api.PathNone && !w.unknown {
 		if w.Relay = r.relays.nearest(w.relays); w.Relay != "" {
@@ -74,6 +76,13 @@ func (m *mesh) why(r *room, amid identity.AMID) (api.Why, error) {
 		w.Text, w.Next = sentences(reason)
 	}
 	return w.Why, nil
+}
+
+func typeOf(n *api.NAT) api.NATType {
+	if n == nil {
+		return api.NATUnknown
+	}
+	return n.Type
 }
 
 // known is what our agent has to do with a peer; with one that it never met, nothing.

@@ -15,6 +15,10 @@ type looked struct {
 	pings  []func(api.PingRequest) (api.Ping, error) // one after the other; the last one stays
 	pinged []api.PingRequest
 
+	net    api.Netcheck
+	netErr error
+	netted []api.NetcheckRequest
+
 	doctor    api.Doctor
 	doctorErr error
 }
@@ -46,4 +50,9 @@ func (l *looked) Ping(_ context.Context, _, _ string, r api.PingRequest) (api.Pi
 		l.pings = l.pings[1:]
 	}
 	return answer(r)
+}
+
+func (l *looked) Netcheck(_ context.Context, r api.NetcheckRequest) (api.Netcheck, error) {
+	l.netted = append(l.netted, r)
+	return l.net, l.netErr
 }

@@ -20,6 +20,8 @@ type Diagnosis interface {
 	// there is none, CodePolicy when the peer said no or is blocked here, CodeNoAnswer when
 	// none came in time, CodeBusy after too many in a minute. Owner and agent.
 	Ping(ctx context.Context, agent, peer string, r PingRequest) (Ping, error)
+	// Netcheck looks at the network from the node's own sockets. Owner only.
+	Netcheck(ctx context.Context, r NetcheckRequest) (Netcheck, error)
 	// Doctor looks the node, its home and its machine over. Owner only.
 	Doctor(ctx context.Context) (Doctor, error)
 }
@@ -74,7 +76,7 @@ type Netcheck struct {
 	IPv4       bool         `json:"ipv4" doc:"there is an IPv4 address that is not loopback"`
 	IPv6       bool         `json:"ipv6" doc:"there is a public IPv6 address"`
 	Proxy      string       `json:"proxy,omitempty" doc:"what relays are reached through, without its password"`
-	PortMap    string       `json:"port_map,omitempty" doc:"address that the router forwards to this node"`
+	PortMap    string       `json:"port_map,omitempty" doc:"outside address at which the router forwards a port to this node"`
 	STUN       []STUNResult `json:"stun" nullable:"false"`
 	Relays     []RelayCheck `json:"relays" nullable:"false"`
 	Daemon     bool         `json:"daemon" doc:"found out by the running node, with its own sockets"`
@@ -83,6 +85,7 @@ type Netcheck struct {
 // STUNResult is what one STUN server said.
 type STUNResult struct {
 	Server string  `json:"server"`
+	Asked  string  `json:"asked,omitempty" doc:"the address that was asked; a server with two ports is asked at both"`
 	Public string  `json:"public,omitempty" doc:"our address as it saw it"`
 	RTTMS  float64 `json:"rtt_ms,omitempty"`
 	Error  string  `json:"error,omitempty"`
@@ -93,7 +96,7 @@ type RelayCheck struct {
 	URL       string  `json:"url"`
 	State     string  `json:"state" enum:"reached,connected,failed"`
 	LatencyMS float64 `json:"latency_ms,omitempty"`
-	Transport string  `json:"transport,omitempty" doc:"websocket or long-poll"`
+	Transport string  `json:"transport,omitempty" doc:"websocket; absent when none came about"`
 	STUN      string  `json:"stun,omitempty" doc:"its STUN server"`
 	Error     string  `json:"error,omitempty"`
 }

@@ -20,6 +20,11 @@ func (c *Client) Ping(ctx context.Context, agent, peer string, r PingRequest) (P
 	return post[Ping](ctx, c, agent, call{path: []string{"peers", peer, "ping"}, in: r, wait: time.Duration(r.TimeoutMS) * time.Millisecond})
 }
 
+// Netcheck implements Diagnosis.
+func (c *Client) Netcheck(ctx context.Context, r NetcheckRequest) (Netcheck, error) {
+	return post[Netcheck](ctx, c, "", call{path: []string{"netcheck"}, in: r, wait: lookIn})
+}
+
 // Doctor implements Diagnosis.
 func (c *Client) Doctor(ctx context.Context) (Doctor, error) {
 	return post[Doctor](ctx, c, "", call{path: []string{"doctor"}, in: nothing{}, wait: lookIn})

@@ -31,6 +31,14 @@ func (s *Server) diagnosis(door huma.API) {
 		}) (api.Ping, error) {
 			return b.Ping(ctx, agentIn(ctx), in.ID, orZero(in.Body))
 		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/netcheck", id: "netcheck",
+		says: "What the network lets this node do"},
+		func(ctx context.Context, in *struct {
+			About
+			Body *api.NetcheckRequest
+		}) (api.Netcheck, error) {
+			return b.Netcheck(ctx, orZero(in.Body))
+		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/doctor", id: "doctor",
 		says: "Look the node, its home and its machine over"},
 		func(ctx context.Context, _ *struct {

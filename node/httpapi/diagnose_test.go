@@ -43,6 +43,17 @@ func (m *memory) Ping(_ context.Context, agent, peer string, r api.PingRequest) 
 	return api.Ping{Peer: c.AMID, Agent: agent, RTTMS: 1.25, Path: api.PathKind(r.Via), Via: "/ip4/192.0.2.1/udp/1/quic-v1"}, nil
 }
 
+func (m *memory) Netcheck(_ context.Context, r api.NetcheckRequest) (api.Netcheck, error) {
+	_, err := m.enter("")
+	defer m.mu.Unlock()
+	n := api.Netcheck{At: start, Verdict: api.VerdictDegraded, Text: "so so", Next: "mend it", NAT: api.NAT{Type: api.NATEndpoint}, Daemon: true,
+		STUN: []api.STUNResult{}, Relays: []api.RelayCheck{{URL: "wss://r", State: "failed", Error: "no"}}}
+	for _, at := range r.STUN {
+		n.STUN = append(n.STUN, api.STUNResult{Server: at, Asked: "192.0.2.1:1", Public: "192.0.2.2:2", RTTMS: 1.5})
+	}
+	return n, err
+}
+
 func (m *memory) Doctor(context.Context) (api.Doctor, error) {
 	_, err := m.enter("")
 	defer m.mu.Unlock()
@@ -57,5 +68,6 @@ func diagnosis(ctx context.Context, b api.Backend, agent string, note func(strin
 	note("TryDirect")(b.TryDirect(ctx, agent, bobAMID.String()))
 	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{Via: "direct", TimeoutMS: 5}))
 	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{TimeoutMS: 1}))
+	note("Netcheck")(b.Netcheck(ctx, api.NetcheckRequest{STUN: []string{"s:1"}, Relays: []string{"wss://r"}}))
 	note("Doctor")(b.Doctor(ctx))
 }

@@ -186,7 +186,7 @@ func TestOpenAPI(t *testing.T) {
 		"GET /v1/peers", "GET /v1/peers/{id}/why", "GET /v1/policy", "GET /v1/search", "GET /v1/sessions", "PATCH /v1/contacts/{id}", "PATCH /v1/policy", "POST /v1/backup",
 		"POST /v1/contacts", "POST /v1/contacts/{id}/verify", "POST /v1/doctor", "POST /v1/inbox/lease", "POST /v1/inbox/{id}/ack", "POST /v1/inbox/{id}/nack",
 		"POST /v1/inbox/{id}/read", "POST /v1/invites", "POST /v1/invites/redeem", "POST /v1/keys/revoke", "POST /v1/keys/rotate",
-		"POST /v1/knocks/{id}/approve", "POST /v1/knocks/{id}/refuse", "POST /v1/messages", "POST /v1/messages/{id}/cancel",
+		"POST /v1/knocks/{id}/approve", "POST /v1/knocks/{id}/refuse", "POST /v1/messages", "POST /v1/messages/{id}/cancel", "POST /v1/netcheck",
 		"POST /v1/peers/{id}/block", "POST /v1/peers/{id}/kill", "POST /v1/peers/{id}/ping", "POST /v1/peers/{id}/try",
 		"POST /v1/peers/{id}/unblock", "PUT /v1/card"}
 	var have []string
