@@ -27,8 +27,8 @@ func (o *wishOptions) flags(cmd *cobra.Command, nodes int, nat string) {
 	f.IntVar(&o.nodes, "nodes", nodes, fmt.Sprintf("`N` nodes, 2 to %d", plan.MaxNodes))
 	f.IntVar(&o.relays, "relays", 2, fmt.Sprintf("`N` relays, 1 to %d", plan.MaxRelays))
 	f.StringVar(&o.nat, "nat", nat, "what is in front of nodes: mixed or none")
-	f.StringVar(&o.public, "public", plan.DefaultPublic.String(), "`CIDR` of the public network, IPv4, at least /24; take one that looks routed")
-	f.StringVar(&o.inside, "inside", plan.DefaultInside.String(), "`CIDR` of the networks behind boxes, IPv4, at least /16")
+	f.StringVar(&o.public, "public", plan.DefaultPublic.String(), "`CIDR` of the public network, IPv4, /16 to /24; take one that looks routed")
+	f.StringVar(&o.inside, "inside", plan.DefaultInside.String(), "`CIDR` of the networks behind boxes, IPv4, /8 to /16")
 }
 
 // plan makes a plan of what was asked for.
@@ -62,8 +62,8 @@ compose" and "docker-compose" alike; no image is pulled. It starts nothing.
 
 With --nat mixed the nodes are, in turn: open, behind a port-restricted box, behind a
 symmetric one, without UDP, behind a full cone, behind two boxes. Boxes are containers
-of the same image, and the only ones with a capability (NET_ADMIN). With --nat none all
-nodes are in the public network.`,
+of the same image, and the only ones with capabilities. With --nat none all nodes are in
+the public network.`,
 		Example: "  amesh testnet init --nodes 6 --relays 2 --nat mixed\n" +
 			"  amesh testnet init --nat none --nodes 3 --dir /tmp/small --public 12.34.56.0/24",
 		Args: words(0, 0, ""),

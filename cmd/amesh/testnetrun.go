@@ -16,9 +16,9 @@ import (
 )
 
 type testnetRunOptions struct {
-	dir   string
-	local bool
-	keep  bool
+	dir          string
+	local, netns bool
+	keep         bool
 	// report is the page to write; empty: none.
 	report string
 	wishOptions
@@ -33,11 +33,12 @@ func (a *app) testnetRunCommand() *cobra.Command {
 sent must have been handled, be queued, or have ended with a reason, by what the nodes
 themselves say. It fails (exit code 1) when one is lost, or handed out twice.
 
-It runs on the testnet of --dir, which must be up; or, with --local, on plain processes
-of this machine, which are started for it and ended after it. They need neither Docker
-nor rights, but there is no line between them that could be cut.`,
-		Example: "  amesh testnet run smoke\n  amesh testnet run smoke --report report.html\n  amesh testnet run smoke --local --nodes 3 --json",
-		Args:    words(1, 1, "the name of a set of scenarios: smoke"),
+It runs on the testnet of --dir, which must be up. Without Docker it makes one for this
+run: with --netns in network namespaces, which needs root and the program ip; with
+--local of plain processes, which need no rights, but have no line that could be cut.`,
+		Example: "  amesh testnet run smoke\n  amesh testnet run smoke --report report.html\n  amesh testnet run smoke --local --nodes 3 --json\n" +
+			"  amesh testnet run smoke --netns --nodes 6 --nat mixed",
+		Args: words(1, 1, "the name of a set of scenarios: smoke"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "smoke" {
 				return withUsage(cmd, usagef("no scenarios are called %q: want smoke", args[0]))
@@ -49,7 +50,9 @@ nor rights, but there is no line between them that could be cut.`,
 	o.wishOptions.flags(cmd, 3, "none")
 	cmd.Flags().StringVar(&o.report, "report", "", "write a page about it to `FILE`, see report")
 	cmd.Flags().BoolVar(&o.local, "local", false, "as plain processes on loopback, for this run only")
-	cmd.Flags().BoolVar(&o.keep, "keep", false, "with --local: keep the folder with homes and logs")
+	cmd.Flags().BoolVar(&o.netns, "netns", false, "in network namespaces of this machine, for this run only")
+	cmd.MarkFlagsMutuallyExclusive("local", "netns")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "with --local or --netns: keep the folder with homes and logs")
 	return cmd
 }
 
@@ -116,8 +119,8 @@ func (a *app) tellScenario(r scenario.Result) {
 
 // openStage finds or makes the testnet to run on, and what has to be done at the end.
 func (a *app) openStage(ctx context.Context, o testnetRunOptions) (on stage.Stage, dir string, end func() error, err error) {
-	if o.local {
-		return a.localStage(ctx, o)
+	if o.local || o.netns {
+		return a.ownStage(ctx, o)
 	}
 	p, dir, err := readTestnet(o.dir)
 	if err != nil {
@@ -127,11 +130,15 @@ func (a *app) openStage(ctx context.Context, o testnetRunOptions) (on stage.Stag
 	return on, dir, on.Close, nil
 }
 
-// localStage starts plain processes in a folder of their own.
-func (a *app) localStage(ctx context.Context, o testnetRunOptions) (on stage.Stage, dir string, end func() error, err error) {
+// ownStage starts processes for this run, in a folder of their own.
+func (a *app) ownStage(ctx context.Context, o testnetRunOptions) (on stage.Stage, dir string, end func() error, err error) {
 	p, err := o.wishOptions.plan("amesh-testnet")
 	if err != nil {
 		return nil, "", nil, err
+	}
+	if o.netns && os.Geteuid() != 0 {
+		return nil, "", nil, &failure{exit: exitUnauthorized, code: "not_root", message: "network namespaces need root",
+			hint: "run it as root, or in containers, or with --local"}
 	}
 	binary, err := os.Executable()
 	if err != nil {
@@ -151,7 +158,11 @@ func (a *app) localStage(ctx context.Context, o testnetRunOptions) (on stage.Sta
 	if err := p.Write(dir, rand.Reader); err != nil {
 		return nil, "", nil, errors.Join(err, remove())
 	}
-	on, err = stage.NewLocal(stage.LocalConfig{Plan: p, Dir: dir, Binary: binary, Limits: stage.DefaultLimits()})
+	if o.netns {
+		on, err = stage.NewNetns(stage.NetnsConfig{Plan: p, Dir: dir, Binary: binary, Limits: stage.DefaultLimits()})
+	} else {
+		on, err = stage.NewLocal(stage.LocalConfig{Plan: p, Dir: dir, Binary: binary, Limits: stage.DefaultLimits()})
+	}
 	if err != nil {
 		return nil, "", nil, errors.Join(err, remove())
 	}

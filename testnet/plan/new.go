@@ -13,8 +13,8 @@ type Wish struct {
 	Nodes  int
 	Relays int
 	NAT    string       // mixed or none
-	Public netip.Prefix // IPv4, with room for 256 addresses
-	Inside netip.Prefix // IPv4, with room for one /24 for each box
+	Public netip.Prefix // IPv4, /16 to /24
+	Inside netip.Prefix // IPv4, /8 to /16, of which each box gets a /24
 }
 
 // DefaultPublic looks as if it were routed on the internet, because libp2p and ICE treat
@@ -38,10 +38,10 @@ func (w Wish) check() error {
 		return fmt.Errorf("%d relays: want 1 to %d", w.Relays, MaxRelays)
 	case w.NAT != "mixed" && w.NAT != "none":
 		return fmt.Errorf("nat %q: want mixed or none", w.NAT)
-	case !w.Public.IsValid() || !w.Public.Addr().Is4() || w.Public.Bits() > 24:
-		return fmt.Errorf("public network %s: want an IPv4 network of at least /24", w.Public)
-	case !w.Inside.IsValid() || !w.Inside.Addr().Is4() || w.Inside.Bits() > 16:
-		return fmt.Errorf("inside networks %s: want an IPv4 network of at least /16", w.Inside)
+	case !w.Public.IsValid() || !w.Public.Addr().Is4() || w.Public.Bits() < 16 || w.Public.Bits() > 24:
+		return fmt.Errorf("public network %s: want an IPv4 network of /16 to /24", w.Public)
+	case !w.Inside.IsValid() || !w.Inside.Addr().Is4() || w.Inside.Bits() < 8 || w.Inside.Bits() > 16:
+		return fmt.Errorf("inside networks %s: want an IPv4 network of /8 to /16", w.Inside)
 	case w.Public.Overlaps(w.Inside):
 		return errors.New("the public network and those inside overlap")
 	}

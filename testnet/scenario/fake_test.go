@@ -73,6 +73,7 @@ func newMesh(t *testing.T, nodes int) *mesh {
 }
 
 func (m *mesh) Plan() *plan.Plan                                 { return m.plan }
+func (m *mesh) URL(string) string                                { return m.plan.Relays[0].URL() }
 func (m *mesh) Up(context.Context) error                         { return nil }
 func (m *mesh) Down(context.Context) error                       { return nil }
 func (m *mesh) Close() error                                     { return nil }

@@ -81,7 +81,7 @@ func lookAt(ctx context.Context, on stage.Stage, n plan.Node) (Standing, []Path)
 	s.Queued, s.Unread, s.Degraded = status.Queued, status.Unread, status.Degraded
 	for _, r := range status.Relays {
 		if r.State == "connected" {
-			s.Relays = append(s.Relays, relayName(on.Plan(), r.URL))
+			s.Relays = append(s.Relays, relayName(on, r.URL))
 		}
 	}
 	var paths []Path
@@ -118,9 +118,9 @@ func (p *Path) ask(ctx context.Context, node api.Backend, status api.Status, ami
 }
 
 // relayName is what a relay is called here, else its URL.
-func relayName(p *plan.Plan, url string) string {
-	for _, r := range p.Relays {
-		if r.URL() == url {
+func relayName(on stage.Stage, url string) string {
+	for _, r := range on.Plan().Relays {
+		if on.URL(r.Name) == url {
 			return r.Name
 		}
 	}

@@ -20,6 +20,7 @@ type children struct {
 	dir    string // with the homes
 	binary string
 	limits Limits
+	spawn  func(name string, c process.Config) (*process.Process, error)
 
 	mu      sync.Mutex
 	running map[string]*process.Process
@@ -28,6 +29,7 @@ type children struct {
 
 func newChildren(dir, binary string, l Limits) *children {
 	return &children{dir: dir, binary: binary, limits: l,
+		spawn:   func(_ string, c process.Config) (*process.Process, error) { return process.Start(c) },
 		running: make(map[string]*process.Process), clients: make(map[string]*api.Client)}
 }
 
@@ -45,8 +47,8 @@ func (c *children) start(ctx context.Context, name string, args []string, addrs 
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	p, err := process.Start(process.Config{Name: name, Binary: c.binary,
-		Args: append(args[:len(args):len(args)], "--print-addrs", file),
+	p, err := c.spawn(name, process.Config{Name: name, Binary: c.binary,
+		Args: append(args[:len(args):len(args)], "--home", home, "--print-addrs", file),
 		Env:  process.Environment(home), Dir: c.dir, Log: filepath.Join(c.dir, name+".log")})
 	if err != nil {
 		return err

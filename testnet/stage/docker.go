@@ -45,6 +45,15 @@ func NewDocker(c DockerConfig) *Docker {
 // Plan is what runs here.
 func (d *Docker) Plan() *plan.Plan { return d.plan }
 
+// URL is where a relay is.
+func (d *Docker) URL(relay string) string {
+	r, ok := d.plan.Relay(relay)
+	if !ok {
+		return ""
+	}
+	return r.URL()
+}
+
 // Up makes the image and starts the containers.
 func (d *Docker) Up(ctx context.Context) error {
 	if err := compose.Import(ctx, d.dir, d.plan); err != nil {

@@ -46,6 +46,13 @@ func NewLocal(c LocalConfig) (*Local, error) {
 // Plan is what runs here.
 func (l *Local) Plan() *plan.Plan { return l.plan }
 
+// URL is where a relay is.
+func (l *Local) URL(relay string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.relays[relay].Relay
+}
+
 // Up starts relays, then nodes.
 func (l *Local) Up(ctx context.Context) error {
 	for _, r := range l.plan.Relays {

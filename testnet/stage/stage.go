@@ -1,5 +1,5 @@
-// Package stage is where a testnet runs: in containers, or as plain processes on
-// loopback. A scenario sees a Stage and cannot tell which.
+// Package stage is where a testnet runs: in containers, in network namespaces, or as
+// plain processes on loopback. A scenario sees a Stage and cannot tell which.
 //
 // Messages and what becomes of them are asked of the nodes themselves, through their own
 // local API; a stage only starts, kills, cuts and heals.
@@ -22,6 +22,8 @@ import (
 type Stage interface {
 	// Plan is what runs here.
 	Plan() *plan.Plan
+	// URL is where nodes connect to a relay; empty before its first start.
+	URL(relay string) string
 	// Up starts all that does not run, and returns when every node answers.
 	Up(ctx context.Context) error
 	// Down ends all of it. What the relays and nodes have on disk stays.

@@ -1,8 +1,8 @@
-// Package containers_test runs testnets in Docker, by the verbs that a person would type.
-package containers_test
+// Package smoke_test runs testnets in Docker and in network namespaces, by the verbs that a
+// person would type.
+package smoke_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,11 +32,7 @@ func open(t *testing.T, name string, args ...string) *lab {
 	t.Helper()
 	dir := t.TempDir()
 	l := &lab{t: t, binary: filepath.Join(dir, "amesh"), dir: filepath.Join(dir, "net"), name: fmt.Sprintf("amesh-%s-%d", name, os.Getpid())}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.binary, "amesh/cmd/amesh")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	build(t, l.binary)
 	l.amesh("init", append([]string{"--name", l.name}, args...)...)
 	t.Cleanup(func() {
 		l.amesh("down", "--remove")
@@ -85,29 +81,10 @@ func (l *lab) docker(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// smoke runs the scenarios and checks what they come to.
+// smoke runs the scenarios, and checks what they come to and the page about them.
 func (l *lab) smoke() scenario.Run {
 	l.t.Helper()
-	page := filepath.Join(filepath.Dir(l.dir), "report.html")
-	out, err := l.try("run", "smoke", "--json", "--report", page)
-	var answer struct{ Data scenario.Run }
-	if jsonErr := json.Unmarshal([]byte(out), &answer); err != nil || jsonErr != nil {
-		l.t.Fatalf("run smoke: %v, %v\n%s", err, jsonErr, out)
-	}
-	run := answer.Data
-	for _, r := range run.Results {
-		l.t.Logf("%-10s %-8s %4.1f s  %+v %s", r.Name, r.Outcome, float64(r.TookMS)/1000, r.Counts, strings.Join(r.Notes, "; "))
-		if r.Outcome != scenario.Passed {
-			l.t.Errorf("%s %s: %s", r.Name, r.Outcome, r.Why)
-		}
-	}
-	if c := run.Total; c.Sent == 0 || c.Queued != 0 || c.Dead != c.Refused || !c.Balanced() {
-		l.t.Errorf("counted %+v", c)
-	}
-	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "<svg") {
-		l.t.Errorf("the page: %v", err)
-	}
-	return run
+	return smoke(l.t, l.binary, "--dir", l.dir)
 }
 
 // Six nodes behind boxes of every kind and two relays; nothing is lost whatever dies, and
