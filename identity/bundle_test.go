@@ -266,6 +266,15 @@ func TestOneTimeKey(t *testing.T) {
 		if diff := cmp.Diff(&in, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
 		}
+		if own, err := OwnOneTimeKey(raw, key.AMID()); err != nil || cmp.Diff(got, own) != "" {
+			t.Errorf("read as one's own: %v, %v", own, err)
+		}
+		if _, err := OwnOneTimeKey(raw, testKey(t, 2).AMID()); !errors.Is(err, ErrMismatch) {
+			t.Errorf("another's read as one's own: %v", err)
+		}
+		if _, err := OwnOneTimeKey(raw[:len(raw)-1], key.AMID()); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("a part read as one's own: %v", err)
+		}
 		if _, err := ParseOneTimeKey(raw, testKey(t, 2).Public()); !errors.Is(err, ErrMismatch) {
 			t.Errorf("%s of another agent: got %v, want ErrMismatch", name, err)
 		}

@@ -69,11 +69,12 @@ func (p *oneTimeKeys) rowsOf(n knock.KeyName) (private, ready []byte) {
 func (p *oneTimeKeys) load() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	own := p.a.Key.AMID()
 	err := p.a.Store.View(func(r store.Reader) error {
 		var bad error
 		err := r.Scan(p.a.key(rowReady), nil, func(_, v []byte) bool {
 			k := readyKey{raw: bytes.Clone(v)}
-			if k.OneTimeKey, bad = identity.ParseOneTimeKey(k.raw, p.a.Key.Public()); bad == nil {
+			if k.OneTimeKey, bad = identity.OwnOneTimeKey(k.raw, own); bad == nil {
 				p.ready = append(p.ready, k)
 			}
 			return bad == nil

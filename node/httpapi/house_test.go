@@ -222,7 +222,11 @@ func (h *house) operations() []operation {
 		OpenAPI string                                             `json:"openapi"`
 		Paths   map[string]map[string]struct{ OperationID string } `json:"paths"`
 	}
-	if err := json.Unmarshal(h.server.spec, &doc); err != nil {
+	raw, err := h.server.document()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
 		h.t.Fatal(err)
 	}
 	if !strings.HasPrefix(doc.OpenAPI, "3.1.") {

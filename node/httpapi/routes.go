@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,8 +47,8 @@ type verb struct {
 	status int    // of success; 0: 200
 }
 
-// register builds all routes and the OpenAPI document that describes them.
-func (s *Server) register() error {
+// routing builds all routes.
+func (s *Server) routing() huma.API {
 	cfg := huma.DefaultConfig("amesh local API", s.cfg.Version)
 	cfg.CreateHooks = nil // $schema links
 	cfg.DocsPath, cfg.SchemasPath = "", ""
@@ -68,18 +69,28 @@ func (s *Server) register() error {
 	s.directory(door)
 	s.introductions(door)
 	s.diagnosis(door)
+	return door
+}
 
+// describe makes the OpenAPI document of all routes. It builds them a second time, for the
+// schemas of the first only judge requests, see register.
+func describe(cfg Config) (json.RawMessage, error) {
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), routes: make(map[string]access)}
+	document := s.routing().OpenAPI()
 	// huma describes its own kind of error although nobody gets to see it.
-	schemas := door.OpenAPI().Components.Schemas.Map()
+	schemas := document.Components.Schemas.Map()
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
-	spec, err := json.Marshal(door.OpenAPI())
-	if err != nil {
-		return err
-	}
-	s.spec = spec
-	// From here on the schemas only judge requests. huma's test for base64 refuses
-	// an empty body, and the decoder looks at every character anyway.
+	return json.Marshal(document)
+}
+
+// register builds the routes that are served. The document that describes them takes longer
+// than all of them, and is made when somebody asks for it.
+func (s *Server) register() error {
+	s.document = sync.OnceValues(func() (json.RawMessage, error) { return describe(s.cfg) })
+	schemas := s.routing().OpenAPI().Components.Schemas.Map()
+	// huma's test for base64 refuses an empty body, and the decoder looks at every
+	// character anyway.
 	body := schemas["SendRequest"].Properties["body"]
 	if body == nil || body.ContentEncoding != "base64" {
 		return errors.New("the schema of a message's body is not where it was")
@@ -158,7 +169,7 @@ func (s *Server) views(door huma.API) {
 	route(s, door, get("/v1/policy", "policy", "The policy in force"),
 		func(ctx context.Context, _ *About) (api.Policy, error) { return b.Policy(ctx, agentIn(ctx)) })
 	route(s, door, get("/v1/openapi.json", "openapi", "This document"),
-		func(context.Context, *About) (json.RawMessage, error) { return s.spec, nil })
+		func(context.Context, *About) (json.RawMessage, error) { return s.document() })
 }
 
 // listed makes a list, in which nothing is an empty list and not null.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,8 @@ type Server struct {
 	cfg    Config
 	mux    *http.ServeMux
 	routes map[string]access // by pattern of the mux
-	spec   []byte            // the OpenAPI document
+
+	document func() (json.RawMessage, error) // OpenAPI
 }
 
 // New checks the configuration and builds the routes.
