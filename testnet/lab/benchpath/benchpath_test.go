@@ -42,7 +42,7 @@ func TestArguments(t *testing.T) {
 		{[]string{"--help"}, 2, "--only"},
 	} {
 		var out, errs bytes.Buffer
-		if exit := run(c.args, &out, &errs); exit != c.exit || !strings.Contains(strings.ReplaceAll(errs.String(), "  -", "  --"), c.says) {
+		if exit := run(c.args, strings.NewReader(""), &out, &errs); exit != c.exit || !strings.Contains(strings.ReplaceAll(errs.String(), "  -", "  --"), c.says) {
 			t.Errorf("%q: exit %d, %q", c.args, exit, errs.String())
 		}
 	}

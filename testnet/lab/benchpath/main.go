@@ -17,25 +17,32 @@ import (
 	"amesh/testnet/lab/bench"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // options are what one run is told.
 type options struct {
 	bench.Options
-	only, profile string
+	only, profile, binary string
 }
 
 // The cases, in the order of the table.
-const caseStream = "stream"
+const (
+	caseStream = "stream"
+	caseStart  = "start"
+)
 
-var caseNames = []string{caseStream}
+var caseNames = []string{caseStream, caseStart}
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 2 && args[0] == bareMode {
+		return exit(bareHost(args[1], stdin, stdout), stderr)
+	}
 	var o options
 	fs := flag.NewFlagSet("benchpath", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	o.Register(fs)
 	fs.StringVar(&o.only, "only", "", "run the cases whose `name`s begin so: "+strings.Join(caseNames, ", "))
+	fs.StringVar(&o.binary, "binary", "", "measure this `FILE` instead of building amesh")
 	fs.StringVar(&o.profile, "profile", "", "write this process's processor profile to `FILE`")
 	if fs.Parse(args) != nil {
 		return 2
@@ -44,7 +51,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "benchpath: %q is no flag\n", fs.Arg(0))
 		return 2
 	}
-	if err := measure(&o, stdout); err != nil {
+	return exit(measure(&o, stdout), stderr)
+}
+
+func exit(err error, stderr io.Writer) int {
+	if err != nil {
 		fmt.Fprintln(stderr, "benchpath:", err)
 		return 1
 	}
@@ -59,13 +70,9 @@ func measure(o *options, stdout io.Writer) (err error) {
 	}
 	var h house
 	defer func() { err = errors.Join(err, h.close()) }()
-	var cases []bench.Case
-	if o.wants(caseStream) {
-		c, err := h.stream()
-		if err != nil {
-			return err
-		}
-		cases = append(cases, c)
+	cases, err := h.cases(o)
+	if err != nil {
+		return err
 	}
 	if err := h.startProfile(o.profile); err != nil {
 		return err
@@ -82,6 +89,29 @@ func measure(o *options, stdout io.Writer) (err error) {
 		err = fmt.Errorf("bars missed: %d", missed)
 	}
 	return err
+}
+
+// cases starts what the cases with a floor need.
+func (h *house) cases(o *options) (all []bench.Case, err error) {
+	if o.wants(caseStream) {
+		c, err := h.stream()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", caseStream, err)
+		}
+		all = append(all, c)
+	}
+	if !o.wants(caseStart) {
+		return all, nil
+	}
+	binary, err := h.program(o.binary)
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.start(binary)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", caseStart, err)
+	}
+	return append(all, c), nil
 }
 
 // startProfile does nothing without a file.

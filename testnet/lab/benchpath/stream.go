@@ -30,11 +30,11 @@ func (h *house) stream() (bench.Case, error) {
 	c := bench.Case{Name: "stream: 1 KiB with E2EE, against raw quic-go", Bar: 0.5, Aim: 0.8, Slice: 100 * time.Millisecond}
 	raw, err := h.openRaw()
 	if err != nil {
-		return c, fmt.Errorf("%s: %w", caseStream, err)
+		return c, err
 	}
 	pair, err := h.openPair()
 	if err != nil {
-		return c, fmt.Errorf("%s: %w", caseStream, err)
+		return c, err
 	}
 	c.Floor, c.Product = raw.carry, pair.carry
 	return c, nil
