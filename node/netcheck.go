@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -130,16 +129,8 @@ func within(r api.RelayCheck) bool { return r.State != "failed" }
 
 // way is the first proxy that a relay is reached through.
 func (s *survey) way() string {
-	for _, text := range s.relays {
-		u, err := url.Parse(text)
-		if err != nil {
-			continue
-		}
-		port := u.Port()
-		if port == "" {
-			port = map[bool]string{true: "443", false: "80"}[u.Scheme == "wss"]
-		}
-		if way := s.proxy.Way(u.Scheme, net.JoinHostPort(u.Hostname(), port)); way != "" {
+	for _, url := range s.relays {
+		if way := s.proxy.Way(url); way != "" {
 			return way
 		}
 	}
