@@ -480,15 +480,27 @@ func (c *clerk) takeFailure(b *batch, f *flight, o Outcome) {
 
 // strange notes that the peer's relay takes nothing but knocks from us: the peer does
 // not know us any more, and its word about that was lost. When it has been so for long
-// the session is used for nothing new, and the next message asks again with a knock.
+// nothing new goes by the session, and what it carried in vain is sealed again in the
+// next one, for which a knock asks. Without any of that the next message does.
 func (c *clerk) strange(b *batch) {
-	s := c.sender()
-	switch {
-	case c.strangeSince == 0:
+	if c.strangeSince == 0 {
 		c.strangeSince = b.up
-	case s != nil && b.up-c.strangeSince > c.a.Limits.StrangeFor:
-		c.strangeSince = 0
-		b.session(s).Closed = true
+		return
+	}
+	if b.up-c.strangeSince <= c.a.Limits.StrangeFor {
+		return
+	}
+	c.strangeSince = 0
+	best := c.sender()
+	for _, s := range c.sess {
+		switch {
+		case s.accepted() && !s.Void && c.refers(s.Sid):
+			c.void(b, s)
+		case s == best:
+			b.session(s).Closed = true
+		default:
+			continue
+		}
 		c.a.Logger.Info("session ended, the peer's relay takes only knocks", "peer", c.peer.Short())
 	}
 }
