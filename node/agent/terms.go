@@ -94,8 +94,11 @@ func (c *clerk) meetEnd(b *batch, s *session, o outRow) error {
 		return nil
 	}
 	reason := content.CloseLimits
-	if s.Type == uint8(content.RequestResponse) {
+	switch {
+	case s.Type == uint8(content.RequestResponse):
 		reason = content.CloseDone
+	case s.over(b.now):
+		reason = content.CloseExpired
 	}
 	return c.end(b, s, reason, flightControl)
 }

@@ -120,8 +120,8 @@ func TestSessionHasItsTime(t *testing.T) {
 	later.Store(int64(61 * time.Minute))
 	w.send(bob, ann, "3", api.StateDelivered)
 	w.send(ann, bob, "4", api.StateDelivered)
-	if list := sessionsOf(t, bob, ann); len(list) != 2 || closedFor(list, content.CloseLimits) != 1 {
-		t.Errorf("bob has %d sessions after an hour, %d closed", len(list), closedFor(list, content.CloseLimits))
+	if list := sessionsOf(t, bob, ann); len(list) != 2 || closedFor(list, content.CloseExpired) != 1 {
+		t.Errorf("bob has %d sessions after an hour, %d closed", len(list), closedFor(list, content.CloseExpired))
 	}
 }
 
