@@ -388,6 +388,15 @@ func (c *Circuits) turn(p peer.ID, now time.Time) bool {
 	return true
 }
 
+// Met reports whether a peer was told our addresses over a circuit, so recently that a
+// connection with it may come from there.
+func (c *Circuits) Met(p peer.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.punched[p]
+	return ok && time.Since(at) < c.limits.Again
+}
+
 // FilterRemote implements holepunch.AddrFilter.
 func (f filter) FilterRemote(p peer.ID, addrs []ma.Multiaddr) []ma.Multiaddr {
 	c := f.circuits

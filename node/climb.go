@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,6 +78,7 @@ func (p *paths) sync(r *road, now time.Time) {
 	switch {
 	case id != "" && !r.machine.Connected():
 		p.act(r, r.machine.Handle(path.Event{Kind: path.Up}, now))
+		p.noteHole(r, id)
 		p.log.Debug("connection to a peer", "peer", r.peer.Short(), "path", p.kind(id), "state", r.machine.State().String())
 		if c, ok := p.direct.Conn(id); ok && r.inside && strings.HasSuffix(c.Remote, "/quic-v1") {
 			r.last = c.Remote + "/p2p/" + id
@@ -85,6 +87,16 @@ func (p *paths) sync(r *road, now time.Time) {
 		p.act(r, r.machine.Handle(path.Event{Kind: path.Down}, now))
 		p.log.Debug("connection to a peer is gone", "peer", r.peer.Short(), "state", r.machine.State().String())
 	}
+}
+
+// noteHole has a connection that a circuit led to called punched, also by the side that
+// was met: it is to no address that the peer told.
+func (p *paths) noteHole(r *road, id string) {
+	c, ok := p.direct.Conn(id)
+	if !ok || p.meet == nil || !p.met(id) || slices.Contains(r.target().Addresses, c.Remote) {
+		return
+	}
+	p.direct.Punched(id, c.Remote)
 }
 
 // means are the rungs that there are; none before run and after it.

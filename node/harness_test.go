@@ -66,7 +66,7 @@ func (s *station) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	h, err := dht.NewHost(dht.HostConfig{Key: s.key, Listen: []string{s.libp2p}})
+	h, err := dht.NewHost(dht.HostConfig{Key: s.key, Listen: []string{s.libp2p}, Relay: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}

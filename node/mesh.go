@@ -44,7 +44,8 @@ type mesh struct {
 	changed    chan struct{} // our places may have changed; the records are made anew
 	recorded   chan struct{} // closes when every agent has a record
 	registries *registries
-	punching   *punching // nil: the owner wants none
+	punching   *punching     // nil: the owner wants none
+	circuits   *dht.Circuits // nil: likewise, or there is no circuit relay
 	nat        natView
 	backups    sync.Mutex // held while a backup is written
 }
@@ -94,6 +95,8 @@ func (m *mesh) add(ctx context.Context, name string, id *identity.Identity, st s
 		places: func() agent.Places { return m.places(r) },
 		kick:   func(p identity.AMID) { r.agent.KickPeer(p) },
 		begin:  m.punching.forPaths(),
+		meet:   m.meeting(),
+		met:    m.met,
 		signal: func(ctx context.Context, p identity.AMID, s content.Signal) error { return r.agent.Signal(ctx, p, s) },
 	})
 	r.agent, err = agent.New(agent.Config{

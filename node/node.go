@@ -263,14 +263,18 @@ func (n *Node) once(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	m := &mesh{node: n, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1), recorded: make(chan struct{})}
+	if m.circuits, err = m.newCircuits(); err != nil {
+		return err
+	}
 	var sockets dht.Sockets
-	lh, err := n.listen(nodeKey, &sockets)
+	lh, err := n.listen(nodeKey, &sockets, m.circuits)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lh.Close()) }()
+	m.host = lh
 
-	m := &mesh{node: n, host: lh, store: st, stateKey: stateKey, policy: policy, started: n.cfg.Clock(), changed: make(chan struct{}, 1), recorded: make(chan struct{})}
 	if m.transport, err = direct.New(lh, direct.Config{
 		Deliver: m.fromDirect, OnPeer: m.onPeer, Keys: m.handOut, Logger: n.cfg.Logger,
 	}); err != nil {
@@ -349,6 +353,9 @@ func (n *Node) once(ctx context.Context) (err error) {
 		meshLayer.run("punching", m.punching.Run)
 		meshLayer.run("nat", m.watchNAT)
 	}
+	if m.circuits != nil {
+		meshLayer.run("circuits", m.circuits.Run)
+	}
 	meshLayer.run("records", m.publish)
 	for _, l := range m.registries.all() {
 		meshLayer.run("registry", l.run)
@@ -396,8 +403,8 @@ func ending(ctx, inner context.Context) error {
 
 // listen opens the libp2p host: on what was asked for, or on the default port, or on
 // a free one when that is taken.
-func (n *Node) listen(key identity.PrivateKey, sockets *dht.Sockets) (host.Host, error) {
-	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap, Announce: dht.AnnounceNothing, MapPorts: n.cfg.MapPorts, Sockets: sockets}
+func (n *Node) listen(key identity.PrivateKey, sockets *dht.Sockets, circuits *dht.Circuits) (host.Host, error) {
+	cfg := dht.HostConfig{Key: key, Listen: n.cfg.Listen, Trusted: n.bootstrap, Announce: dht.AnnounceNothing, MapPorts: n.cfg.MapPorts, Sockets: sockets, Circuits: circuits}
 	if n.cfg.Announce == AnnouncePublic {
 		cfg.Announce = dht.AnnouncePublic
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ type pathsConfig struct {
 	// meet makes a direct connection by way of a circuit, and returns the multiaddr of its
 	// other end; nil: there is no circuit relay.
 	meet func(ctx context.Context, peerID string) (string, error)
+	// met reports whether a node was just told over a circuit where to dial us; needed with
+	// meet.
+	met func(peerID string) bool
 	// signal seals an offer or an answer for a peer; needed with begin.
 	signal func(context.Context, identity.AMID, content.Signal) error
 }
@@ -152,6 +156,20 @@ func (p *paths) moved() {
 	for r := range p.roads.each() {
 		p.tell(r, path.Event{Kind: path.Moved})
 	}
+}
+
+// tenants are the peers with which there is, or was, a session, and that said inside it
+// that they are at a node.
+func (p *paths) tenants(peerID string) []identity.AMID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []identity.AMID
+	for r := range p.roads.each() {
+		if r.inside && (r.metAt == peerID || slices.Contains(r.sealed.PeerIDs, peerID)) {
+			list = append(list, r.peer)
+		}
+	}
+	return list
 }
 
 // try looks for a direct path to a peer now, whatever came of it before.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"amesh/dht"
 	"amesh/internal/content"
 	"amesh/internal/ice"
@@ -39,6 +41,64 @@ func checkPunching(cfg *Config) error {
 		cfg.climb = path.DefaultLimits()
 	}
 	return cfg.climb.Check()
+}
+
+// newCircuits returns the second way through NATs: the owner's DHT servers are circuit
+// relays, too. It is nil where the owner wants no punching, or names no server.
+func (m *mesh) newCircuits() (*dht.Circuits, error) {
+	if m.node.cfg.Punch == PunchOff || len(m.node.bootstrap) == 0 {
+		return nil, nil
+	}
+	return dht.NewCircuits(dht.CircuitConfig{
+		Relays: m.node.bootstrap, Accepted: m.accepted, Logger: m.node.cfg.Logger,
+		Addrs: func(ctx context.Context) []string {
+			if m.punching == nil {
+				return nil
+			}
+			return m.punching.Addresses(ctx)
+		},
+	})
+}
+
+// accepted reports whether a node belongs to somebody with whom one of our agents has, or
+// had, a session, and whom the policy does not block.
+func (m *mesh) accepted(id peer.ID) bool {
+	policy := m.policy.get()
+	for _, r := range m.rooms {
+		for _, tenant := range r.paths.tenants(id.String()) {
+			if !policy.Blocked(tenant) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// met reports whether a node was just told over a circuit where to dial us.
+func (m *mesh) met(peerID string) bool {
+	id, err := peer.Decode(peerID)
+	return err == nil && m.circuits.Met(id)
+}
+
+// meeting is how paths meet a peer over a circuit, nil for not at all.
+func (m *mesh) meeting() func(context.Context, string) (string, error) {
+	if m.circuits == nil {
+		return nil
+	}
+	return m.meet
+}
+
+// meet makes a direct connection by way of a circuit.
+func (m *mesh) meet(ctx context.Context, peerID string) (string, error) {
+	id, err := peer.Decode(peerID)
+	if err != nil {
+		return "", err
+	}
+	conn, err := m.circuits.Punch(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return conn.RemoteMultiaddr().String(), nil
 }
 
 // newPunching returns nil where the owner wants none.

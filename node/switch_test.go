@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -303,4 +304,37 @@ func TestPunchedWhereAddressesDoNotAnswer(t *testing.T) {
 	a.cut(b.id())
 	eventually(t, "the hole again", func() bool { return a.by(b) == api.PathPunched && b.by(a) == api.PathPunched })
 	b.counted(1, 1)
+}
+
+// Where neither addresses nor ICE lead anywhere, the two meet over a circuit of their
+// relay and dial each other from there; the circuit itself carries nothing.
+func TestPunchedByWayOfACircuit(t *testing.T) {
+	s := newStation(t)
+	cfg := Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}}
+	a, b := newYard(t, cfg), newYard(t, cfg)
+	for _, y := range []*yard{a, b} {
+		y.mu.Lock()
+		y.only = func(target direct.Target) bool { return len(target.Addresses) == 0 } // an echo
+		y.mu.Unlock()
+	}
+	b.running.set("strangers", "accept")
+	eventually(t, "places at the relay", func() bool { return len(a.mesh.circuits.Places())+len(b.mesh.circuits.Places()) == 2 })
+	eventually(t, "bob's record", func() bool { _, err := s.find(b.amid); return err == nil })
+	a.send(b.running, "hello", api.SendRequest{})
+	eventually(t, "a connection", func() bool { return directly(a.by(b)) && directly(b.by(a)) })
+	var tried []api.Attempt
+	for _, end := range []struct{ from, to *yard }{{a, b}, {b, a}} {
+		w, err := end.from.api.Why(t.Context(), "", end.to.amid.String())
+		if err != nil || w.Limited || w.Remote == "" || strings.Contains(w.Remote, "circuit") {
+			t.Errorf("%+v, %v", w, err)
+		}
+		tried = append(tried, w.Attempts...)
+	}
+	// One of the two is enough.
+	if !slices.ContainsFunc(tried, func(t api.Attempt) bool { return t.Kind == api.AttemptCircuit && t.Outcome == api.OutcomeOK }) {
+		t.Errorf("remembered: %+v", tried)
+	}
+	if m := a.send(b.running, "0", api.SendRequest{}); !directly(m.Path) {
+		t.Errorf("by %s", m.Path)
+	}
 }
