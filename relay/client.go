@@ -226,6 +226,7 @@ func (c *Client) connect(ctx context.Context, w *ways) (up time.Duration, err er
 	defer cancel()
 	state, err := c.introduce(hello, line.Conn, line.header)
 	if err != nil {
+		w.notIntroduced(line, err)
 		return 0, err
 	}
 	l := newLink(c, line.Conn, state)

@@ -16,6 +16,8 @@ import (
 	"github.com/coder/websocket"
 )
 
+var errMute = errors.New("no answer to connect")
+
 // introduce sends the connect frame and takes the answer. The header is that of the
 // relay's answer to the upgrade.
 func (c *Client) introduce(ctx context.Context, ws *websocket.Conn, h http.Header) (State, error) {
@@ -32,7 +34,7 @@ func (c *Client) introduce(ctx context.Context, ws *websocket.Conn, h http.Heade
 			return State{}, &AuthError{Message: "closed without a reason"}
 		}
 		// The Rust relay refuses by hanging up without a word.
-		return State{}, fmt.Errorf("no answer to connect: %w", err)
+		return State{}, fmt.Errorf("%w: %w", errMute, err)
 	}
 	frame, err := parseRelayFrame(data)
 	switch f := frame.(type) {

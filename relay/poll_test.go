@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/store"
 	"amesh/relay/longpoll"
+	"amesh/relay/socket"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -46,11 +48,11 @@ func newStrip(t *testing.T, h *house, edit func(http.ResponseWriter, *http.Reque
 			s.upgrades.Add(1)
 		}
 		if s.on.Load() {
-			r.Header.Del("Upgrade")
-			r.Header.Del("Connection")
 			if edit != nil && edit(w, r) {
 				return
 			}
+			r.Header.Del("Upgrade")
+			r.Header.Del("Connection")
 		}
 		proxy.ServeHTTP(w, r)
 	}))
@@ -78,6 +80,16 @@ func TestClientPollsWhereNoWebSocketGetsThrough(t *testing.T) {
 				http.Error(w, "<h1>Blocked</h1>", http.StatusForbidden)
 			}
 			return r.URL.RawQuery == ""
+		},
+		"upgraded, and then nothing": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.RawQuery != "" {
+				return false
+			}
+			w.Header().Set(challengeHeader, base64.StdEncoding.EncodeToString(make([]byte, challengeSize)))
+			if ws, err := socket.Upgrade(w, r, 1000); err == nil {
+				_ = ws.Close()
+			}
+			return true
 		},
 		"cut off": func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.URL.RawQuery == "" {

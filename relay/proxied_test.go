@@ -63,10 +63,17 @@ func (a *agent) sendSurely(o Outgoing) {
 // password is asked again.
 func TestMessagesGoOnWhenAProxyChangesItsPassword(t *testing.T) {
 	t.Parallel()
-	for kind, start := range map[string]func(testing.TB, map[string]string) *proxytest.Proxy{"http": proxytest.HTTP, "socks5": proxytest.SOCKS} {
-		t.Run(kind, func(t *testing.T) {
+	for _, c := range []struct {
+		kind   string
+		start  func(testing.TB, map[string]string) *proxytest.Proxy
+		polled bool
+	}{{"http", proxytest.HTTP, false}, {"socks5", proxytest.SOCKS, false}, {"http", proxytest.HTTP, true}} {
+		t.Run(fmt.Sprintf("%s, polled %v", c.kind, c.polled), func(t *testing.T) {
 			h, names := farRelay(t)
-			between := start(t, names)
+			if c.polled {
+				names[farName] = newStrip(t, h, nil).Listener.Addr().String()
+			}
+			between := c.start(t, names)
 			file := filepath.Join(t.TempDir(), "secret")
 			change := func(secret string) {
 				if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
@@ -75,7 +82,7 @@ func TestMessagesGoOnWhenAProxyChangesItsPassword(t *testing.T) {
 				between.Require(secret)
 			}
 			change("ann:0")
-			ann := behind(t, 1, mustProxy(t, proxy.Config{Setting: kind + "://" + between.Addr, Credentials: "file:" + file}))
+			ann := behind(t, 1, mustProxy(t, proxy.Config{Setting: c.kind + "://" + between.Addr, Credentials: "file:" + file}))
 			bob := startAgent(t, 2, h.url(), quick())
 			bob.connected()
 			ann.connected()

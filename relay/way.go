@@ -89,6 +89,15 @@ func (w *ways) dial(ctx context.Context) (*track, error) {
 	return l, nil
 }
 
+// notIntroduced hears why a connection came to nothing. A relay of ours answers every
+// connect frame, so on a WebSocket where it does not somebody in between lets the
+// upgrade through and nothing else.
+func (w *ways) notIntroduced(t *track, err error) {
+	if t.poll == nil && errors.Is(err, errMute) && t.header.Get(challengeHeader) != "" {
+		w.polled = time.Now()
+	}
+}
+
 // webSocket is the first way. It is blocked when the relay, or somebody who speaks for
 // it, was reached and did not upgrade.
 func (w *ways) webSocket(ctx context.Context) (l *track, blocked bool, err error) {
@@ -168,10 +177,21 @@ func (w *ways) better(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if l, _, err := w.webSocket(ctx); err == nil {
-			l.close()
+		if w.getsThrough(ctx) {
 			w.polled = time.Time{}
 			return errUpgradeAgain
 		}
 	}
+}
+
+// getsThrough tries whether a WebSocket is opened and carries something.
+func (w *ways) getsThrough(ctx context.Context) bool {
+	t, _, err := w.webSocket(ctx)
+	if err != nil {
+		return false
+	}
+	defer t.close()
+	ctx, cancel := context.WithTimeout(ctx, w.c.limits.DialWait)
+	defer cancel()
+	return t.Ping(t.CloseRead(ctx)) == nil
 }
