@@ -152,21 +152,21 @@ func (s *survey) askRelays(ctx context.Context) []api.RelayCheck {
 func (s *survey) askRelay(ctx context.Context, url string) api.RelayCheck {
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
-	c := api.RelayCheck{URL: url, State: "failed"}
+	c := api.RelayCheck{URL: url, State: "failed", Proxy: s.proxy.Way(url)}
 	dial := s.proxy.Dialer(url, nil)
 	info, lookErr := relay.Look(ctx, url, dial)
 	c.STUN = info.STUN
 	took, err := relay.Measure(ctx, url, dial)
 	switch {
 	case err == nil:
-		c.State, c.LatencyMS, c.Transport = "reached", milliseconds(took), "websocket"
+		c.State, c.LatencyMS = "reached", milliseconds(took)
 	case lookErr == nil: // it answers, and something in between lets no WebSocket through
 		c.State, c.Error = "reached", err.Error()
 	default:
 		c.Error = err.Error()
 	}
 	if line, ours := s.lines[url]; ours && line.State == "connected" {
-		c.State = "connected"
+		c.State, c.Via = "connected", line.Via
 	}
 	return c
 }

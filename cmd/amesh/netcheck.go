@@ -148,6 +148,12 @@ func relayWords(r api.RelayCheck) string {
 	if r.LatencyMS > 0 {
 		words = append(words, spent(r.LatencyMS))
 	}
+	if r.Via == "longpoll" {
+		words = append(words, "by plain HTTP requests: no WebSocket gets through")
+	}
+	if r.Proxy != "" {
+		words = append(words, "through "+plain(r.Proxy))
+	}
 	if r.Error != "" {
 		words = append(words, clip(plain(r.Error), 160))
 	}

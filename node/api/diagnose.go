@@ -96,7 +96,8 @@ type RelayCheck struct {
 	URL       string  `json:"url"`
 	State     string  `json:"state" enum:"reached,connected,failed"`
 	LatencyMS float64 `json:"latency_ms,omitempty"`
-	Transport string  `json:"transport,omitempty" doc:"websocket; absent when none came about"`
+	Via       string  `json:"via,omitempty" enum:"websocket,longpoll" doc:"longpoll: somebody in between lets no WebSocket through; absent where not known"`
+	Proxy     string  `json:"proxy,omitempty" doc:"the proxy that leads there, without credentials"`
 	STUN      string  `json:"stun,omitempty" doc:"its STUN server"`
 	Error     string  `json:"error,omitempty"`
 }

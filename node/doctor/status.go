@@ -68,6 +68,12 @@ func relay(r api.Relay) api.Check {
 		return warn("relay", "name one of amesh instead", "%s is connected, and sets no challenge: what is signed for it could be used elsewhere", r.URL)
 	}
 	text := r.URL + " is " + r.State + ", " + r.Role
+	if r.Via == "longpoll" {
+		text += ", by plain HTTP requests because no WebSocket gets through"
+	}
+	if r.Proxy != "" {
+		text += ", through " + r.Proxy
+	}
 	if r.LatencyMS > 0 {
 		text += fmt.Sprintf(", %.4g ms", r.LatencyMS)
 	}
