@@ -95,6 +95,17 @@ type gater struct {
 	trusted  map[peer.ID]bool
 }
 
+func newGater(cfg HostConfig, listen []ma.Multiaddr) *gater {
+	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, circuits: cfg.Circuits, trusted: make(map[peer.ID]bool)}
+	if cfg.Relay {
+		g.networks = func() []netip.Prefix { return ownNetworks(listen, reach.Interfaces()) }
+	}
+	for _, p := range cfg.Trusted {
+		g.trusted[p.ID] = true
+	}
+	return g
+}
+
 func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
 
 func (g *gater) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
@@ -115,7 +126,7 @@ func (g *gater) InterceptAccept(c network.ConnMultiaddrs) bool {
 // InterceptSecured asks again, because somebody may be refused from now on who was
 // accepted a moment ago.
 func (g *gater) InterceptSecured(d network.Direction, p peer.ID, c network.ConnMultiaddrs) bool {
-	if d == network.DirInbound && g.circuits != nil && circuitAddr(c.RemoteMultiaddr()) && !g.circuits.cfg.Accepted(p) {
+	if d == network.DirInbound && g.circuits != nil && circuitAddr(c.RemoteMultiaddr()) && !g.circuits.admits(p) {
 		return false
 	}
 	return d != network.DirInbound || g.InterceptAccept(c)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -85,8 +87,24 @@ func TestStrangersLearnNoAddresses(t *testing.T) {
 			startWith(t, server, Config{Mode: ModeServer, Limits: quick(), Cards: shelf})
 			server.SetStreamHandler(identify.IDPush, readAll)
 			server.SetStreamHandler("/libp2p/autonat/1.0.0", readAll)
+			eventually(t, "a relay", func() bool { return slices.Contains(server.Mux().Protocols(), proto.ProtoIDv2Hop) })
+			server.SetStreamHandler(proto.ProtoIDv2Hop, readAll)
 
-			h := newHost(t, HostConfig{Key: newKey(t), Announce: c.announce, Listen: []string{"/ip4/127.66.7.8/udp/0/quic-v1", "/ip4/127.66.7.8/tcp/0"}})
+			circuits, err := NewCircuits(CircuitConfig{
+				Relays: []peer.AddrInfo{info(server)}, Accepted: func(peer.ID) bool { return false },
+				Addrs: func(context.Context) []string { return []string{"/ip4/127.66.7.8/udp/1/quic-v1"} },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := newHost(t, HostConfig{
+				Key: newKey(t), Announce: c.announce, Circuits: circuits, Trusted: []peer.AddrInfo{info(server)},
+				Listen: []string{"/ip4/127.66.7.8/udp/0/quic-v1", "/ip4/127.66.7.8/tcp/0"},
+			})
+			ctx, end := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- circuits.Run(ctx) }()
+			t.Cleanup(func() { end(); <-done })
 			n, stop := startWith(t, h, Config{Mode: ModeAuto, Limits: quick(), Bootstrap: []peer.AddrInfo{info(server)}})
 			key := newKey(t)
 			eventually(t, "published", func() bool { return n.Publish(budget(t), signRecord(t, key, 1, fresh())) == nil })
@@ -102,6 +120,7 @@ func TestStrangersLearnNoAddresses(t *testing.T) {
 			h.SetStreamHandler("/test/new", func(s network.Stream) { _ = s.Close() })
 			eventually(t, "pushed", func() bool { return len(server.said(identify.IDPush)) > 0 })
 
+			eventually(t, "asked for a place", func() bool { return len(server.said(proto.ProtoIDv2Hop)) > 0 })
 			asked := identifyOf(t, server, h.ID())
 			if len(server.said(protocolPrefix+kadProtocol)) == 0 {
 				t.Error("nothing was heard in the table's protocol")
@@ -142,7 +161,7 @@ func (c *curious) all() []byte {
 
 // mentions looks for the host's IP address, as bytes and as text.
 func mentions(said []byte, h host.Host) bool {
-	ip, _ := ipOf(h.Network().ListenAddresses()[0])
+	ip, _ := ipOf(OwnAddrs(h)[0])
 	return bytes.Contains(said, ip.AsSlice()) || bytes.Contains(said, []byte(ip.String()))
 }
 

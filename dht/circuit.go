@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
@@ -89,6 +90,7 @@ type Circuits struct {
 	wanted   map[peer.ID]int       // peers that Punch is after
 	punched  map[peer.ID]time.Time // when an accepted peer was told our addresses
 	reserved map[peer.ID]bool
+	ended    bool
 }
 
 // NewCircuits returns Circuits. It opens nothing.
@@ -153,10 +155,32 @@ func (c *Circuits) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	wg.Wait()
+	c.end(h)
 	if err := punching.Close(); err != nil {
 		return fmt.Errorf("circuits: %w", err)
 	}
 	return nil
+}
+
+// end lets in nobody any more, and closes the circuits that there are: libp2p may wait in
+// them for an answer.
+func (c *Circuits) end(h host.Host) {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	for _, conn := range h.Network().Conns() {
+		if circuitAddr(conn.RemoteMultiaddr()) {
+			_ = conn.Close()
+		}
+	}
+}
+
+// admits is the gater's question about somebody who came over a circuit.
+func (c *Circuits) admits(p peer.ID) bool {
+	c.mu.Lock()
+	ended := c.ended
+	c.mu.Unlock()
+	return !ended && c.cfg.Accepted(p)
 }
 
 // keepPlace asks a relay for a place and renews it. A place is lost with the connection
@@ -183,12 +207,25 @@ func (c *Circuits) reserve(ctx context.Context, h host.Host, relay peer.AddrInfo
 		c.log.Debug("circuit relay not reached", "peer", relay.ID.String(), "err", err)
 		return 0
 	}
-	r, err := client.Reserve(ctx, h, peer.AddrInfo{ID: relay.ID})
+	r, err := client.Reserve(ctx, impatient{h}, peer.AddrInfo{ID: relay.ID})
 	if err != nil {
 		c.log.Debug("circuit relay gave no place", "peer", relay.ID.String(), "err", err)
 		return 0
 	}
 	return time.Until(r.Expiration)
+}
+
+// impatient is a host whose streams end with the context with which they were opened. The
+// library waits a minute for the answer of a relay, whatever its context says.
+type impatient struct{ host.Host }
+
+// NewStream implements host.Host.
+func (h impatient) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	s, err := h.Host.NewStream(ctx, p, protocols...)
+	if err == nil {
+		context.AfterFunc(ctx, func() { _ = s.Reset() })
+	}
+	return s, err
 }
 
 // holdPlace waits until the place must be asked for again: it is lost, or half of its
@@ -337,7 +374,7 @@ func (c *Circuits) mayDial(p peer.ID, a ma.Multiaddr) bool {
 	at, err := peer.Decode(id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return err == nil && c.relays[at] && c.wanted[p] > 0
+	return err == nil && !c.ended && c.relays[at] && c.wanted[p] > 0
 }
 
 // anyAddress stands for our addresses where it is not known yet to whom they are told;

@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -21,6 +23,7 @@ type guest struct {
 	accepts  atomic.Bool
 	told     atomic.Int32 // how often its addresses were asked for
 	silent   atomic.Bool  // it has none to tell
+	end      func()
 }
 
 func newGuest(t *testing.T, relay host.Host, accepts bool) *guest {
@@ -50,12 +53,13 @@ func newGuest(t *testing.T, relay host.Host, accepts bool) *guest {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
+	g.end = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
 		}
 	})
+	t.Cleanup(g.end)
 	eventually(t, "placed", func() bool { return len(c.Places()) == 1 })
 	return g
 }
@@ -194,5 +198,26 @@ func TestAPeerMayHaveUsPunchOnceInAWhile(t *testing.T) {
 	}
 	if _, err := NewCircuits(CircuitConfig{}); err == nil {
 		t.Error("nobody says who is accepted")
+	}
+}
+
+// A peer that says nothing over a circuit does not keep us from ending.
+func TestASilentPeerHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	relay := relayWith(t, func(*HostConfig, *HostLimits) {})
+	b := newGuest(t, relay, true)
+	silent := circuitUser(t)
+	asked := make(chan struct{}, 8)
+	silent.SetStreamHandler(holepunch.Protocol, func(network.Stream) { asked <- struct{}{} })
+	if err := circuit(budget(t), silent, relay, b); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	ended := make(chan struct{})
+	go func() { b.end(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second): // libp2p's own patience is a minute
+		t.Error("still waiting for the peer")
 	}
 }

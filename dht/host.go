@@ -21,7 +21,6 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"amesh/identity"
-	"amesh/internal/reach"
 )
 
 // HostConfig says what a host is.
@@ -127,24 +126,20 @@ func hostOptions(cfg HostConfig, listen []ma.Multiaddr) ([]libp2p.Option, error)
 	if err != nil {
 		return nil, fmt.Errorf("connection limits: %w", err)
 	}
-	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, circuits: cfg.Circuits, trusted: make(map[peer.ID]bool)}
-	if cfg.Relay {
-		g.networks = func() []netip.Prefix { return ownNetworks(listen, reach.Interfaces()) }
-	}
-	for _, p := range cfg.Trusted {
-		g.trusted[p.ID] = true
-	}
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.NoListenAddrs, // NewHost listens itself
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(cfg.Sockets.transport),
-		libp2p.ConnectionGater(g),
+		libp2p.ConnectionGater(newGater(cfg, listen)),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.DisableMetrics(),
 		libp2p.DisableIdentifyAddressDiscovery(), // what we announce is never what strangers say they saw
-		libp2p.Ping(false),                       // the direct protocol has an echo of its own
+		// A hundred dead addresses of others say nothing of UDP here, and must not keep us
+		// from dialling through a hole that was just punched.
+		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
+		libp2p.Ping(false), // the direct protocol has an echo of its own
 		libp2p.UserAgent("amesh"),
 	}
 	opts = append(opts, cfg.Announce.options()...)

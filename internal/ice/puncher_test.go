@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,6 +92,33 @@ func TestTwoSidesFindEachOther(t *testing.T) {
 	}
 	if len(ra.r.Pairs) != 1 || !ra.r.Pairs[0].Answered || !ra.r.Pairs[0].Chosen || ra.r.Pairs[0].Kind != "host" || ra.r.Pairs[0].RTT <= 0 {
 		t.Errorf("pairs %+v", ra.r.Pairs)
+	}
+}
+
+// A host has a socket for each family; each serves the candidates of its own.
+func TestOverIPv6(t *testing.T) {
+	both := func() Config {
+		v6, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+		if err != nil {
+			t.Skipf("SKIP no IPv6 here: %v", err)
+		}
+		t.Cleanup(func() { _ = v6.Close() })
+		v4 := listen(t)
+		return Config{Sockets: func() ([]net.PacketConn, error) { return []net.PacketConn{v4, v6}, nil }}
+	}
+	pa, pb := run(t, both()), run(t, both())
+	a, b := begin(t, pa), begin(t, pb)
+	six := func(d Description) Description {
+		d.Candidates = slices.DeleteFunc(d.Candidates, func(c string) bool { return !strings.Contains(c, " ::1 ") })
+		return d
+	}
+	toA, toB := six(b.Local()), six(a.Local())
+	if len(toA.Candidates) != 1 || len(toB.Candidates) != 1 {
+		t.Fatalf("%q and %q", toA.Candidates, toB.Candidates)
+	}
+	ra, rb := meet(t, a, b, toA, toB)
+	if ra.err != nil || rb.err != nil || ra.r.Remote != multiaddr(pb.sockets[1].local) || !strings.HasPrefix(ra.r.Remote, "/ip6/::1/udp/") {
+		t.Errorf("%q %v, %v", ra.r.Remote, ra.err, rb.err)
 	}
 }
 
