@@ -101,6 +101,25 @@ func TestPunchThroughARelay(t *testing.T) {
 	}
 }
 
+// Where no STUN server answers, a relay that was dialled over QUIC says where it sees us.
+func TestRelaysSayWhereTheySeeUs(t *testing.T) {
+	t.Parallel()
+	relay := relayWith(t, func(cfg *HostConfig, _ *HostLimits) { cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"} })
+	a, b := newGuest(t, relay, true), newGuest(t, relay, true)
+	a.silent.Store(true)
+	b.silent.Store(true)
+	conn, err := a.circuits.Punch(budget(t), b.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := conn.RemoteMultiaddr().String(); conn.Stat().Limited || at != b.quic() {
+		t.Errorf("limited %v, at %s, want %s", conn.Stat().Limited, at, b.quic())
+	}
+	if seen := a.circuits.seen(budget(t), time.Now()); len(seen) != 1 || seen[0].String() != a.quic() {
+		t.Errorf("seen at %v, want %s", seen, a.quic())
+	}
+}
+
 // T66: a stranger opens no circuit to us, and learns nothing.
 func TestStrangersOpenNoCircuit(t *testing.T) {
 	t.Parallel()
