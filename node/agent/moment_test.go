@@ -70,6 +70,8 @@ func TestOffersAndAnswersPass(t *testing.T) {
 		if got := w.heard(ann); !slices.Equal(got, []byte{1}) {
 			t.Errorf("ann heard answers %v", got)
 		}
+		w.sb.mu.Lock()
+		defer w.sb.mu.Unlock()
 		got, ok := w.sb.signals[bob.AMID()][0].(*content.ICEOffer)
 		if !ok || got.PeerID != "12D3" || time.Since(got.Stamp) > time.Minute || len(got.Candidates) != 1 {
 			t.Errorf("bob heard %+v", got)
@@ -206,11 +208,9 @@ func TestNothingWithAnAddressBeforeAccept(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		w.sb.mu.Lock()
-		if len(left) != 2 {
-			t.Errorf("%d envelopes left before the accept, want the knock and its answer", len(left))
+		if n := left(); n != 2 {
+			t.Errorf("%d envelopes left before the accept, want the knock and its answer", n)
 		}
-		w.sb.mu.Unlock()
 		if w.wanted(ann)+w.wanted(bob) > 0 {
 			t.Error("a direct path was wanted before the accept")
 		}
@@ -239,8 +239,8 @@ func TestUnacceptedSignalsAreIgnored(t *testing.T) {
 			sealAnyway(t, ann, bob, ct)
 		}
 		time.Sleep(time.Second)
-		if len(left) != 4 {
-			t.Errorf("%d envelopes passed, want the knock, its answer and the stranger's two", len(left))
+		if n := left(); n != 4 {
+			t.Errorf("%d envelopes passed, want the knock, its answer and the stranger's two", n)
 		}
 		if got := w.heard(bob); len(got) > 0 {
 			t.Errorf("bob heard %v of a stranger", got)
@@ -248,8 +248,8 @@ func TestUnacceptedSignalsAreIgnored(t *testing.T) {
 	})
 }
 
-// leave is filled with the envelopes that leave anybody from now on.
-func (w *world) leave() map[ratchet.ID]bool {
+// leave counts the different envelopes that leave anybody from now on.
+func (w *world) leave() (count func() int) {
 	left := make(map[ratchet.ID]bool)
 	w.sb.mu.Lock()
 	defer w.sb.mu.Unlock()
@@ -257,7 +257,11 @@ func (w *world) leave() map[ratchet.ID]bool {
 		left[e.ID] = true
 		return 1
 	}
-	return left
+	return func() int {
+		w.sb.mu.Lock()
+		defer w.sb.mu.Unlock()
+		return len(left)
+	}
 }
 
 // sealAnyway seals a content on the only session with a peer, whatever its state, as a
@@ -319,7 +323,9 @@ func TestEchoesAreBounded(t *testing.T) {
 		ann, bob := w.person("ann", "ask"), w.person("bob", "accept")
 		arrives(t, w, ann, bob, "hello")
 		time.Sleep(time.Minute)
+		w.sb.mu.Lock()
 		w.sb.meddle = func(Envelope) int { return 3 }
+		w.sb.mu.Unlock()
 		replies := func() int {
 			n, err := ask(t.Context(), bob.Agent, ann.AMID(), func(c *clerk) (int, error) { return len(c.gotEchoes.at), nil })
 			if err != nil {
