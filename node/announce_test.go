@@ -41,6 +41,23 @@ func TestAnnounceable(t *testing.T) {
 	}
 }
 
+// A peer is told no address that leads it to itself, or to any relay.
+func TestAddressesToldToPeers(t *testing.T) {
+	list := func(all ...string) (out []ma.Multiaddr) {
+		for _, s := range all {
+			out = append(out, ma.StringCast(s))
+		}
+		return out
+	}
+	const loop, other, circuit = "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/10.0.0.1/udp/1/quic-v1", "/p2p-circuit"
+	if diff := cmp.Diff(list(other), useful(list(loop, other, circuit))); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(list(loop), useful(list(loop, circuit))); diff != "" {
+		t.Errorf("on this machine only (-want +got)\n%s", diff)
+	}
+}
+
 // T66: who connects to a node learns where it listens only if its owner said so, and
 // its accepted peers do anyway.
 func TestWhoConnectsLearnsNoAddresses(t *testing.T) {

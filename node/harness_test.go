@@ -32,17 +32,24 @@ type station struct {
 	url     string
 	boot    string
 	dht     *dht.Node
+	host    host.Host
+	tap     func([]byte) // is shown what clients say to the relay; nil: nobody
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
 func newStation(t *testing.T) *station {
 	t.Helper()
+	return tappedStation(t, nil)
+}
+
+func tappedStation(t *testing.T, tap func([]byte)) *station {
+	t.Helper()
 	key, err := identity.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &station{t: t, key: key, mem: store.NewMemory(), listen: "127.0.0.1:0", libp2p: "/ip4/127.0.0.1/udp/0/quic-v1"}
+	s := &station{t: t, key: key, mem: store.NewMemory(), listen: "127.0.0.1:0", libp2p: "/ip4/127.0.0.1/udp/0/quic-v1", tap: tap}
 	s.start()
 	t.Cleanup(s.end)
 	return s
@@ -80,8 +87,33 @@ func (s *station) start() {
 	}
 	s.listen, s.libp2p = l.Addr().String(), h.Addrs()[0].String()
 	s.url, s.boot = "ws://"+s.listen+"/v1/connect", dht.Multiaddrs(h)[0]
-	s.dht = d
+	s.dht, s.host = d, h
+	if s.tap != nil {
+		l = tapped{l, s.tap}
+	}
 	s.serve(srv, l, h, d)
+}
+
+// tapped is a listener whose connections are listened in on.
+type tapped struct {
+	net.Listener
+	tap func([]byte)
+}
+
+func (l tapped) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return tappedConn{c, l.tap}, err
+}
+
+type tappedConn struct {
+	net.Conn
+	tap func([]byte)
+}
+
+func (c tappedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.tap(b[:n])
+	return n, err
 }
 
 // find is what anybody can look up about an agent.

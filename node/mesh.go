@@ -191,9 +191,17 @@ func (m *mesh) places(r *room) agent.Places {
 	return p
 }
 
+// ofCircuits reports whether an address is one by way of a relay, or stands for all of
+// those.
+func ofCircuits(a ma.Multiaddr) bool {
+	_, err := a.ValueForProtocol(ma.P_CIRCUIT)
+	return err == nil
+}
+
 // useful leaves out loopback addresses where there are others: they lead every peer to
 // itself.
 func useful(all []ma.Multiaddr) []ma.Multiaddr {
+	all = slices.DeleteFunc(slices.Clone(all), ofCircuits)
 	others := slices.DeleteFunc(slices.Clone(all), manet.IsIPLoopback)
 	if len(others) == 0 {
 		return all

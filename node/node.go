@@ -384,7 +384,7 @@ func (n *Node) once(ctx context.Context) (err error) {
 	default:
 		n.addrs = addrs
 		n.cfg.API, n.cfg.Listen = tcp.Addr().String(), nil
-		for _, a := range lh.Network().ListenAddresses() {
+		for _, a := range slices.DeleteFunc(lh.Network().ListenAddresses(), ofCircuits) {
 			n.cfg.Listen = append(n.cfg.Listen, a.String())
 		}
 		close(n.ready)

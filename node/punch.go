@@ -81,9 +81,13 @@ func (p *paths) offered(r *road, o *content.ICEOffer) {
 	case r.ours != nil && !r.ours.answered && !agent.GivesWay(p.own, r.peer):
 		p.decline(r, o, content.PunchGlare)
 	default:
-		r.theirs = o
-		if p.tell(r, path.Event{Kind: path.Offered})&path.Answer == 0 {
+		switch a := p.tell(r, path.Event{Kind: path.Offered}); {
+		case a&path.Answer != 0:
+			r.theirs = o // answer waits for p.mu
+		case r.machine.Connected():
 			p.decline(r, o, content.PunchOpen)
+		default:
+			p.decline(r, o, content.PunchBusy)
 		}
 	}
 }

@@ -27,6 +27,12 @@ const (
 	WhyPunchFailed  WhyReason = "punch_failed"     // no pair of candidates answered, for no reason that shows
 	WhyUnproved     WhyReason = "unproved"         // a connection came about, but no echo came back over it
 	WhyOff          WhyReason = "off"              // the owner wants relays only
+	WhyPeerOff      WhyReason = "peer_off"         // the peer's owner does
+	WhySingle       WhyReason = "single_exchange"  // no second message yet
+	WhyUnsteady     WhyReason = "unsteady"         // the connection broke again and again, and is watched before it carries
+	WhyNoSTUN       WhyReason = "no_stun"          // no address of ours as seen from outside is known
+	WhyCircuit      WhyReason = "circuit_failed"   // punching by way of a circuit relay failed
+	WhyPaused       WhyReason = "paused"           // attempts failed, and the next one waits
 
 	WhyOffline WhyReason = "offline"  // this node reaches no relay
 	WhyNoRelay WhyReason = "no_relay" // no relay of the peer's is known or reached

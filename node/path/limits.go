@@ -39,7 +39,8 @@ type Limits struct {
 	Dial, Punch, Circuit Backoff
 	// Spacing is the least time between the beginnings of two attempts to punch, or to
 	// go through a circuit, whatever ended their rest: a peer that tells new places
-	// all the time shall not keep us at it. Default 5 s.
+	// all the time shall not keep us at it. Two offers of its own are taken no closer than
+	// half of that. Default 5 s.
 	Spacing time.Duration
 	// Interest is how long after the last traffic a direct path is looked for.
 	// Default 10 min.

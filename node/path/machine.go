@@ -108,6 +108,8 @@ type Machine struct {
 	until time.Time // of Holding; zero once it carried
 	flaps int       // deaths, each within Steady of the one before
 
+	answered time.Time // when an offer of the peer was taken last
+
 	attempts []Attempt // the newest last
 }
 
@@ -213,6 +215,10 @@ func (m *Machine) Handle(e Event, now time.Time) Action {
 	case echo:
 		return Echo
 	case answer:
+		if now.Before(m.answered.Add(m.limits.Spacing / 2)) {
+			return None // nobody who keeps to Spacing offers again so soon
+		}
+		m.answered = now
 		m.enter(Punching, now)
 		m.begin(true, now)
 		return Answer | m.beside(now)

@@ -311,7 +311,7 @@ func TestLateResults(t *testing.T) {
 	}
 	l.on(Down)
 	for range 3 * l.limits.Memory {
-		l.on(Offered)
+		l.wait(l.limits.Spacing).on(Offered)
 	}
 	if got := len(l.Attempts()); got != l.limits.Memory {
 		t.Errorf("%d are remembered", got)
@@ -336,6 +336,17 @@ func TestDialBesideAPunch(t *testing.T) {
 	l.Handle(Event{Kind: Up, Run: l.Side()}, l.now)
 	if got := l.Attempts(); got[0].Outcome != Won || got[1].Outcome != GivenUp {
 		t.Errorf("in the end: %+v", got)
+	}
+}
+
+// A peer that offers all the time has us punch at most every few seconds.
+func TestOffersDoNotKeepUsAtIt(t *testing.T) {
+	l := begin(t, Means{Punch: true})
+	for range 100 {
+		l.on(Offered, Failed).wait(100 * time.Millisecond)
+	}
+	if got := len(l.did); got != 4 {
+		t.Errorf("%d punches in ten seconds", got)
 	}
 }
 
@@ -365,7 +376,7 @@ func TestWhy(t *testing.T) {
 		{"punching is off", func(l *life) { l.Means.Punch = false; l.on(Need).fails(NoAnswer) }, Facts{Session: true, Off: true}, Off},
 		{"two NATs", func(l *life) { l.Means = Means{Punch: true}; l.on(Want).fails(NATs) }, talking, NATs},
 		{"two NATs, and a circuit in vain", func(l *life) { l.on(Want).fails(NoAnswer).fails(NATs).fails(CircuitError) }, talking, NATs},
-		{"a peer without ICE", func(l *life) { l.Means = Means{Punch: true}; l.on(Want).fails(PeerOld) }, talking, PeerOld},
+		{"a peer that wants none", func(l *life) { l.Means = Means{Punch: true}; l.on(Want).fails(PeerOff) }, talking, PeerOff},
 		{"it was punched since", func(l *life) {
 			l.Means = Means{Punch: true}
 			l.on(Want).fails(NATs).wait(time.Minute).on(Tick, Up)

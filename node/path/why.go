@@ -19,7 +19,6 @@ const (
 	NoAnswer     Code = "no_answer"
 	PeerSilent   Code = "peer_silent"
 	PeerOff      Code = "peer_off"
-	PeerOld      Code = "peer_no_ice"
 	PeerBusy     Code = "peer_declined"
 	NATs         Code = "nats"
 	UDPBlocked   Code = "udp_blocked"
@@ -31,7 +30,7 @@ const (
 )
 
 // final reports that another try soon cannot end otherwise.
-func (c Code) final() bool { return c == PeerOff || c == PeerOld }
+func (c Code) final() bool { return c == PeerOff }
 
 // story is a code in a sentence, and what would make the path direct.
 type story struct{ text, next string }
@@ -53,10 +52,10 @@ var stories = map[Code]story{
 		"let one of the two nodes be reached: forward its UDP port, or put both into one network"},
 	NoAnswer: {"the addresses that the peer told do not answer",
 		"let one of the two nodes be reached: forward its UDP port, or allow punching on both sides"},
-	PeerSilent: {"the peer did not answer the offer to punch", "see that the peer's node runs: amesh ping PEER"},
-	PeerOff:    {"the peer has switched punching off", "ask its owner to set punch: auto, or to announce an address"},
-	PeerOld:    {"this peer's node does not know ICE", "ask its owner to update it"},
-	PeerBusy:   {"the peer does not punch right now", "nothing to do: it is tried again"},
+	PeerSilent: {"the peer did not answer the offer to punch: its node is away, or older than this and does not know ICE",
+		"see whether it answers at all: amesh ping PEER"},
+	PeerOff:  {"the peer has switched punching off", "ask its owner to set punch: auto, or to announce an address"},
+	PeerBusy: {"the peer does not punch right now", "nothing to do: it is tried again"},
 	NATs: {"the two NATs together let nothing through",
 		"forward a UDP port at one of the two routers, allow UPnP or NAT-PMP there, or use IPv6"},
 	UDPBlocked: {"UDP is blocked here: no STUN server answered, although a relay does", "allow outgoing UDP in the firewall of this network"},
