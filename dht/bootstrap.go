@@ -24,9 +24,11 @@ func (n *Node) keep(ctx context.Context, p peer.AddrInfo, kick <-chan struct{}) 
 	for ctx.Err() == nil {
 		pause := n.limits.ProbeEvery
 		before := connIDs(n.host, p.ID)
+		var now map[string]bool
 		if n.reach(ctx, p) {
+			now = connIDs(n.host, p.ID)
 			// A connection that was lost and made again in one breath may lead to a new process.
-			if !up || !kept(before, connIDs(n.host, p.ID)) {
+			if !up || !kept(before, now) {
 				n.log.Info("dht server connected", "peer", p.ID.String())
 				n.serverBack(p.ID)
 			}
@@ -39,7 +41,8 @@ func (n *Node) keep(ctx context.Context, p peer.AddrInfo, kick <-chan struct{}) 
 			up = false
 			pause = wait.NextBackOff()
 		}
-		up = n.pause(ctx, pause, kick, p.ID) && up
+		n.pause(ctx, pause, kick)
+		up = up && kept(now, connIDs(n.host, p.ID)) // also one that is back already
 	}
 }
 
@@ -94,11 +97,8 @@ func (n *Node) serverBack(back peer.ID) {
 	}
 }
 
-// pause waits for d or for a change of the connection. It returns false when the
-// connection was lost meanwhile, even if there is a new one already: the process
-// behind it may be a new one as well.
-func (n *Node) pause(ctx context.Context, d time.Duration, kick <-chan struct{}, p peer.ID) bool {
-	before := connIDs(n.host, p)
+// pause waits for d or for a change of the connection.
+func (n *Node) pause(ctx context.Context, d time.Duration, kick <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -106,7 +106,6 @@ func (n *Node) pause(ctx context.Context, d time.Duration, kick <-chan struct{},
 	case <-timer.C:
 	case <-kick:
 	}
-	return len(before) == 0 || kept(before, connIDs(n.host, p))
 }
 
 // kept reports whether one of the connections is still there.
