@@ -70,10 +70,8 @@ func (b *Box) build(ctx context.Context, n int) error {
 	if err := w.space(ctx, b.cfg.Name); err != nil {
 		return err
 	}
-	// The bridge's address must not change when cables come to it.
-	mac := fmt.Sprintf("02:00:00:00:%02x:01", n)
 	lines := []string{
-		line("link add", insideName, "address", mac, "type bridge mcast_snooping 0"),
+		line("link add", insideName, "address", linkAddress(n), "type bridge mcast_snooping 0"),
 		line("link set", insideName, "up"),
 		line("addr add", netip.PrefixFrom(after(b.v4, 1), b.v4.Bits()), "dev", insideName),
 	}

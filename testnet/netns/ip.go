@@ -42,9 +42,32 @@ func inSpace(ctx context.Context, space string, commands ...string) error {
 	return nil
 }
 
-// set writes a kernel setting of a namespace.
-func set(ctx context.Context, space, setting, value string) error {
-	_, err := run(ctx, "ip", "netns", "exec", space, "sh", "-c", "echo "+value+" >/proc/sys/"+setting)
+// setting is one of the kernel's, by its path below /proc/sys.
+type setting struct{ path, value string }
+
+// quiet is set in every namespace.
+var quiet = []setting{
+	// Addresses here are given once, and whoever asks for them first would wait.
+	{"net/ipv6/conf/default/accept_dad", "0"},
+	// The router of the public network has one interface, and would tell everybody
+	// about shorter ways.
+	{"net/ipv4/conf/all/send_redirects", "0"},
+	{"net/ipv4/conf/default/send_redirects", "0"},
+	// Where the machine filters bridged frames, as Docker has it do, those of a network
+	// would be tracked as if its router had passed them on.
+	{"net/bridge/bridge-nf-call-iptables", "0"},
+	{"net/bridge/bridge-nf-call-ip6tables", "0"},
+	{"net/bridge/bridge-nf-call-arptables", "0"},
+}
+
+// set writes settings of a namespace, those that this kernel has.
+func set(ctx context.Context, space string, all ...setting) error {
+	var script strings.Builder
+	script.WriteString("set -e\n")
+	for _, s := range all {
+		fmt.Fprintf(&script, "if [ -e /proc/sys/%s ]; then echo %s >/proc/sys/%s; fi\n", s.path, s.value, s.path)
+	}
+	_, err := run(ctx, "ip", "netns", "exec", space, "sh", "-c", script.String())
 	return err
 }
 

@@ -98,3 +98,8 @@ func after(p netip.Prefix, n int) netip.Addr {
 	}
 	return a
 }
+
+// linkAddress is that of the bridge of the n-th box, and for 0 of the public one. Without
+// one of its own a bridge takes another whenever a cable comes to it, and its
+// neighbours send to the old one until they notice.
+func linkAddress(n int) string { return fmt.Sprintf("02:00:00:00:%02x:01", n) }

@@ -94,13 +94,11 @@ func (w *World) Open(ctx context.Context) error {
 		return err
 	}
 	core := w.name + coreSpace
-	for _, setting := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
-		if err := set(ctx, core, setting, "1"); err != nil {
-			return err
-		}
+	if err := set(ctx, core, setting{"net/ipv4/ip_forward", "1"}, setting{"net/ipv6/conf/all/forwarding", "1"}); err != nil {
+		return err
 	}
 	return inSpace(ctx, core,
-		line("link add", bridgeName, "type bridge mcast_snooping 0"),
+		line("link add", bridgeName, "address", linkAddress(0), "type bridge mcast_snooping 0"),
 		line("addr add", w.plan.gateway, "dev", bridgeName),
 		line("-6 addr add", w.plan.gateway6, "dev", bridgeName, "nodad"),
 		line("link set", bridgeName, "up"),
@@ -146,8 +144,7 @@ func (w *World) space(ctx context.Context, name string) error {
 		return err
 	}
 	w.spaces = append(w.spaces, full)
-	// Addresses here are given once, and whoever asks for them first would wait.
-	if err := set(ctx, full, "net/ipv6/conf/default/accept_dad", "0"); err != nil {
+	if err := set(ctx, full, quiet...); err != nil {
 		return err
 	}
 	return inSpace(ctx, full, line("link set lo up"))
