@@ -110,6 +110,9 @@ func TestClientPollsWhereNoWebSocketGetsThrough(t *testing.T) {
 			if want := []Extension{ExtensionChallenge, ExtensionAck, ExtensionBinary, ExtensionAllow}; !s.Speaks(want[0]) || !s.Speaks(want[1]) || !s.Speaks(want[2]) || !s.Speaks(want[3]) {
 				t.Errorf("speaks %v, want %v at least", s.Extensions, want)
 			}
+			if n := h.server.Stats(); n.Polling != 1 || n.Ack != 2 {
+				t.Errorf("%d poll, of %d", n.Polling, n.Ack)
+			}
 			if r := ann.send(Outgoing{To: bob.who, Kind: KindMessage, Payload: envelope("up")}); r.Err != nil || r.Unconfirmed {
 				t.Errorf("sent: %+v", r)
 			}

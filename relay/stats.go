@@ -8,6 +8,8 @@ type Stats struct {
 	// Waiting, Ack and Legacy are connections without a name, and of clients with and
 	// without "ack".
 	Waiting, Ack, Legacy int
+	// Polling are those of Ack and Legacy that come by long poll.
+	Polling int
 	// In and Out are frames by type, Refused are sends by code, and AuthFailed
 	// connect frames by code.
 	In, Out, Refused, AuthFailed map[string]Count
@@ -42,6 +44,9 @@ func (s *Server) Stats() Stats {
 			st.Ack++
 		} else {
 			st.Legacy++
+		}
+		if c.poll != nil {
+			st.Polling++
 		}
 	}
 	st.Waiting = s.pending

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"amesh/internal/exporter"
 	"amesh/registry"
 	"amesh/registry/db"
 	"amesh/registry/metrics"
@@ -248,7 +249,7 @@ func (a *app) registryReady(ctx context.Context, o registryOptions, p *registryP
 			fmt.Fprintf(w, "registry   %s\n", registryURL(h, o.tls.on()))
 		}
 		if addrs.Metrics != "" {
-			fmt.Fprintf(w, "metrics    %s%s\n", addrs.Metrics, metrics.Path)
+			fmt.Fprintf(w, "metrics    %s%s\n", addrs.Metrics, exporter.Path)
 		}
 		fmt.Fprintf(w, "database   %s\n", p.server.Stats().Database)
 		fmt.Fprintf(w, "ready in %.1f s\n", time.Since(started).Seconds())

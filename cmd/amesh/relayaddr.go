@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"amesh/dht"
-	"amesh/relay/metrics"
+	"amesh/internal/exporter"
 )
 
 // stunDefault is the port of STUN (RFC 8489 §8.6) and off what switches it off.
@@ -173,7 +173,7 @@ func (a *app) relayReady(ctx context.Context, o relayOptions, p *relayParts, sta
 			fmt.Fprintf(w, "stun       %s\n", addrs.STUN)
 		}
 		if addrs.Metrics != "" {
-			fmt.Fprintf(w, "metrics    %s%s\n", addrs.Metrics, metrics.Path)
+			fmt.Fprintf(w, "metrics    %s%s\n", addrs.Metrics, exporter.Path)
 		}
 		fmt.Fprintf(w, "data       %s\n", o.data)
 		for _, h := range hosts {

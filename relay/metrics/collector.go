@@ -13,6 +13,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What is shown. Names and labels are an interface: dashboards depend on them.
 var (
 	connections  = desc("connections", "Open connections by state: waiting for a name, or of clients with and without ack.", "state")
+	polling      = desc("polling", "Connections of agents by long poll, which are among those with and without ack.")
 	ready        = desc("ready", "1 while the relay should be given work.")
 	framesIn     = desc("frames_received_total", "Frames read, by type.", "type")
 	bytesIn      = desc("received_bytes_total", "Bytes of frames read, by type.", "type")
@@ -38,7 +39,7 @@ type collector struct{ cfg Config }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connections, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut, bans,
+		connections, polling, ready, framesIn, bytesIn, framesOut, bytesOut, refused, authFailed, cut, bans,
 		stored, storedBytes, strangers, taken, damaged, commits, expired, repeated, clockJumps, stunRequests,
 	} {
 		ch <- d
@@ -56,6 +57,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(connections, float64(s.Waiting), "waiting")
 	gauge(connections, float64(s.Ack), "ack")
 	gauge(connections, float64(s.Legacy), "legacy")
+	gauge(polling, float64(s.Polling))
 	gauge(ready, truth(s.Ready))
 	for _, x := range []struct {
 		counts       map[string]relay.Count

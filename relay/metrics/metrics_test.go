@@ -1,15 +1,13 @@
 package metrics
 
 import (
-	"context"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"amesh/internal/exporter"
 	"amesh/internal/ice"
 	"amesh/relay"
 	"amesh/relay/mailbox"
@@ -19,12 +17,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func exporter(t *testing.T) *Exporter {
+func numbers(t *testing.T) http.Handler {
 	t.Helper()
 	e, err := New(Config{
 		Relay: func() relay.Stats {
 			return relay.Stats{
-				Waiting: 1, Ack: 2, Legacy: 3, Ready: true,
+				Waiting: 1, Ack: 2, Legacy: 3, Polling: 27, Ready: true,
 				In:      map[string]relay.Count{"send": {N: 4, Bytes: 5}},
 				Out:     map[string]relay.Count{"receive": {N: 6, Bytes: 7}},
 				Refused: map[string]relay.Count{"mailbox_full": {N: 8}}, AuthFailed: map[string]relay.Count{"INVALID_SIGNATURE": {N: 9}},
@@ -44,7 +42,7 @@ func exporter(t *testing.T) *Exporter {
 
 func TestWhatIsShown(t *testing.T) {
 	w := httptest.NewRecorder()
-	exporter(t).ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path, nil))
+	numbers(t).ServeHTTP(w, httptest.NewRequest(http.MethodGet, exporter.Path, nil))
 	shown := map[string]bool{}
 	for line := range strings.Lines(w.Body.String()) {
 		shown[strings.TrimSpace(line)] = true
@@ -53,6 +51,7 @@ func TestWhatIsShown(t *testing.T) {
 amesh_relay_connections{state="waiting"} 1
 amesh_relay_connections{state="ack"} 2
 amesh_relay_connections{state="legacy"} 3
+amesh_relay_polling 27
 amesh_relay_ready 1
 amesh_relay_frames_received_total{type="send"} 4
 amesh_relay_received_bytes_total{type="send"} 5
@@ -90,39 +89,8 @@ amesh_relay_stun_requests_total{result="limited"} 21
 	}
 }
 
-func TestNothingElseIsAnswered(t *testing.T) {
-	for _, c := range []struct{ method, path string }{{"GET", "/"}, {"POST", Path}, {"GET", "/debug/pprof/"}} {
-		w := httptest.NewRecorder()
-		exporter(t).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
-		if w.Code != http.StatusNotFound {
-			t.Errorf("%s %s: %d", c.method, c.path, w.Code)
-		}
-	}
+func TestNumbersAreSomebodys(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("metrics of nothing")
-	}
-}
-
-func TestServesUntilTheEnd(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- exporter(t).Serve(ctx, l) }()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + l.Addr().String() + Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if err != nil || !strings.Contains(string(text), "go_goroutines") {
-		t.Errorf("%s, %v", text, err)
-	}
-	stop()
-	if err := <-done; err != nil {
-		t.Errorf("Serve = %v", err)
 	}
 }
