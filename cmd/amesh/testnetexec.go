@@ -16,9 +16,9 @@ func (a *app) testnetExecCommand() *cobra.Command {
 		Use:   "exec NODE VERB [ARGUMENT...]",
 		Short: "Run a verb at a node of a testnet",
 		Long: `Runs amesh in the container of a node, as its owner. Flags of the verb stand behind
-two dashes.`,
+two dashes. The other nodes are known by their names.`,
 		Example: `  amesh testnet exec n1 status
-  amesh testnet exec n1 -- send 2wCNe4X9egd7iKnC1T9XBee63MLc hello --timeout 5s`,
+  amesh testnet exec n1 -- send n2 hello --timeout 5s`,
 		Args: words(2, 1<<10, "the name of a node, and a verb"),
 	}, func(cmd *cobra.Command, on *stage.Docker, _ string, args []string) error {
 		if _, ok := on.Plan().Node(args[0]); !ok {

@@ -41,11 +41,14 @@ func (a *app) testnetUpCommand() *cobra.Command {
 		Short: "Start the testnet of a folder in containers",
 		Long: `Makes the image of the folder's copy of this program and starts the containers with
 "docker compose", or "docker-compose" where only that is installed. It returns when
-every node answers.`,
+every node answers, and calls the others by their names.`,
 		Example: "  amesh testnet up\n  amesh testnet up --dir /tmp/small",
 		Args:    words(0, 0, ""),
 	}, func(cmd *cobra.Command, on *stage.Docker, dir string, _ []string) error {
 		if err := on.Up(cmd.Context()); err != nil {
+			return err
+		}
+		if err := stage.Introduce(cmd.Context(), on); err != nil {
 			return err
 		}
 		return a.show(where{dir}, func(w io.Writer) {

@@ -202,3 +202,20 @@ func (p *Plan) NodeArgs(n Node) []string {
 	}
 	return args
 }
+
+// Direct reports whether two nodes can have a direct path: one of them is open, or both
+// have UDP and each sends from the port that the other one was told of. A symmetric box
+// draws another one, which only a full cone does not mind.
+func Direct(a, b Kind) bool {
+	switch {
+	case a == Open || b == Open:
+		return true
+	case a == UDPBlocked || b == UDPBlocked:
+		return false
+	case a == Symmetric:
+		return b == FullCone
+	case b == Symmetric:
+		return a == FullCone
+	}
+	return true
+}

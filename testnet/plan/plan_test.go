@@ -150,3 +150,17 @@ func TestFolder(t *testing.T) {
 		t.Errorf("another version: %v", err)
 	}
 }
+
+func TestWhoCanHaveADirectPath(t *testing.T) {
+	can := map[[2]Kind]bool{
+		{Open, UDPBlocked}: true, {Open, Symmetric}: true, {PortRestricted, PortRestricted}: true,
+		{PortRestricted, Double}: true, {Symmetric, FullCone}: true, {FullCone, Double}: true,
+		{Symmetric, Symmetric}: false, {Symmetric, PortRestricted}: false, {Symmetric, Double}: false,
+		{UDPBlocked, PortRestricted}: false, {UDPBlocked, FullCone}: false, {UDPBlocked, UDPBlocked}: false,
+	}
+	for pair, want := range can {
+		if Direct(pair[0], pair[1]) != want || Direct(pair[1], pair[0]) != want {
+			t.Errorf("%v: want %v", pair, want)
+		}
+	}
+}

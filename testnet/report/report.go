@@ -67,10 +67,10 @@ func classOf(p scenario.Path) class {
 
 // The drawing's size, in the units of its view box.
 const (
-	side       = 640
+	side       = 700
 	middle     = side / 2
 	nodeRadius = 230
-	noteRadius = nodeRadius + 42 // what is in front of a node, on its outer side
+	noteRadius = nodeRadius + 30 // what is in front of a node, on its outer side
 )
 
 type drawing struct {
@@ -89,6 +89,7 @@ type line struct {
 type spot struct {
 	X, Y         string
 	NoteX, NoteY string
+	Anchor       string // of the note: it must not cover the node
 	Name, Note   string
 	Down         bool
 }
@@ -100,7 +101,7 @@ func draw(p scenario.Picture) drawing {
 		x, y := around(i, len(p.Nodes), nodeRadius)
 		at[n.Name] = [2]float64{x, y}
 		noteX, noteY := around(i, len(p.Nodes), noteRadius)
-		d.Nodes = append(d.Nodes, spot{X: short(x), Y: short(y), NoteX: short(noteX), NoteY: short(noteY), Name: n.Name, Note: string(n.Kind), Down: n.Down})
+		d.Nodes = append(d.Nodes, spot{X: short(x), Y: short(y), NoteX: short(noteX), NoteY: short(noteY), Anchor: anchor(noteX), Name: n.Name, Note: string(n.Kind), Down: n.Down})
 	}
 	for i, name := range p.Relays {
 		d.Relays = append(d.Relays, spot{X: short(30), Y: short(float64(25 + 40*i)), Name: name})
@@ -159,6 +160,17 @@ func Words(p scenario.Path) string {
 func around(i, n int, radius float64) (x, y float64) {
 	turn := 2*math.Pi*float64(i)/float64(n) - math.Pi/2
 	return middle + radius*math.Cos(turn), middle + radius*math.Sin(turn)
+}
+
+// anchor is the end of a text at x that is nearer to the middle.
+func anchor(x float64) string {
+	switch {
+	case x > middle+nodeRadius/4:
+		return "start"
+	case x < middle-nodeRadius/4:
+		return "end"
+	}
+	return "middle"
 }
 
 func short(v float64) string { return fmt.Sprintf("%.1f", v) }

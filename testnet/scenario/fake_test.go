@@ -27,6 +27,7 @@ type mesh struct {
 	changed chan struct{} // closed and made anew with every change
 
 	cannotCut bool
+	trying    int           // direct paths fail until somebody has tried so often
 	misbehave func(m *mail) // told of every message before it is delivered
 }
 
@@ -152,7 +153,19 @@ func (n *node) Status(context.Context, string) (api.Status, error) {
 }
 
 func (n *node) Why(context.Context, string, string) (api.Why, error) {
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	if n.mesh.trying > 0 {
+		return api.Why{Path: api.PathRelayed, Text: "nobody answers"}, nil
+	}
 	return api.Why{Path: api.PathPunched, Reason: api.WhyConnected}, nil
+}
+
+func (n *node) TryDirect(context.Context, string, string) (api.Why, error) {
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	n.mesh.trying--
+	return api.Why{}, nil
 }
 
 func (n *node) SetPolicy(_ context.Context, _ string, c api.PolicyChange) (api.Policy, error) {

@@ -19,6 +19,10 @@ type Limits struct {
 	// Cut is how many each side writes during a partition, and CutFor how long that lasts.
 	Cut    int
 	CutFor time.Duration
+	// Tries is how often two nodes without a direct path may try to make one, and Try how
+	// long one of them may take.
+	Tries int
+	Try   time.Duration
 	// Lease is for how long an agent takes a message. Shorter ones come back sooner from an
 	// agent whose node was killed.
 	Lease time.Duration
@@ -37,6 +41,8 @@ func DefaultLimits() Limits {
 		Relayed:   200,
 		Cut:       10,
 		CutFor:    5 * time.Second,
+		Tries:     3,
+		Try:       10 * time.Second,
 		Lease:     10 * time.Second,
 		Waiting:   10 * time.Second,
 	}

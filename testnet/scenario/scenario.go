@@ -107,6 +107,7 @@ func Smoke(ctx context.Context, cfg Config) (Run, error) {
 		{"relay-kill", "a relay is killed under traffic through it", s.relayKill},
 		{"partition", "a node is cut off for a while, both sides go on writing", s.partition},
 		{"again", "everybody asks everybody once more, on the best path there is by now", s.ask},
+		{"paths", "every two nodes that can have a direct path have one", s.paths},
 		{"audit", "what the nodes say they sent is what the others say they have", nil},
 	} {
 		r := Result{Name: script.name, Says: script.says}

@@ -141,6 +141,33 @@ func (openNode) SetPolicy(context.Context, string, api.PolicyChange) (api.Policy
 
 func (o *openHouse) Node(name string) (api.Backend, error) { return openNode{o.nodes[name]}, nil }
 
+func TestPathsThatNeedATry(t *testing.T) {
+	smoke(t, 3, func(m *mesh) { m.trying = 1 }, func(run Run) {
+		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 6 ways 6 are direct or punched, 0 relayed" {
+			t.Errorf("%+v", r)
+		}
+	})
+	smoke(t, 3, func(m *mesh) { m.trying = 1 << 20 }, func(run Run) {
+		if r := result(t, run, "paths"); run.Passed || !strings.Contains(r.Why, "n1 to n2 is relayed (nobody answers)") {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Behind two symmetric boxes there is no direct path, and none is asked for.
+func TestPathsThatCannotBe(t *testing.T) {
+	smoke(t, 2, func(m *mesh) {
+		m.trying = 1 << 20
+		for i := range m.plan.Nodes {
+			m.plan.Nodes[i].Kind = plan.Symmetric
+		}
+	}, func(run Run) {
+		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 2 ways 0 are direct or punched, 2 relayed" {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // What lies about from before is neither counted nor in the way.
 func TestSecondRunCountsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
