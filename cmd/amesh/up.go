@@ -127,7 +127,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 }
 
 // settling is how long after a start the lines to relays and other nodes are up.
-const settling = 3 * time.Second
+const settling = 5 * time.Second
 
 // trimLater gives back what only the start needed.
 func trimLater(ctx context.Context, log *slog.Logger) {

@@ -29,9 +29,11 @@ type options struct {
 const (
 	caseStream = "stream"
 	caseStart  = "start"
+	caseKnock  = "knock"
+	caseMemory = "memory"
 )
 
-var caseNames = []string{caseStream, caseStart}
+var caseNames = []string{caseStream, caseStart, caseKnock, caseMemory}
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 2 && args[0] == bareMode {
@@ -70,48 +72,74 @@ func measure(o *options, stdout io.Writer) (err error) {
 	}
 	var h house
 	defer func() { err = errors.Join(err, h.close()) }()
-	cases, err := h.cases(o)
-	if err != nil {
-		return err
-	}
-	if err := h.startProfile(o.profile); err != nil {
-		return err
-	}
-	results, err := bench.Measure(cases, o.Rounds)
-	if err != nil {
-		return err
+	binary := ""
+	if o.wants(caseStart) || o.wants(caseKnock) || o.wants(caseMemory) {
+		if binary, err = h.program(o.binary); err != nil {
+			return err
+		}
 	}
 	if !o.JSON {
 		fmt.Fprintf(stdout, "Paths between nodes: %d rounds in turn; %s\n\n", o.Rounds, bench.Machine())
 	}
-	missed, err := o.Report(stdout, results)
-	if err == nil && missed > 0 {
-		err = fmt.Errorf("bars missed: %d", missed)
+	missed, err := h.against(o, binary, stdout)
+	if err != nil {
+		return err
 	}
-	return err
+	if o.wants(caseKnock) {
+		k, err := h.countTrips(binary, o.Rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", caseKnock, err)
+		}
+		if err := k.report(stdout, o.JSON); err != nil {
+			return err
+		}
+		missed += k.missed()
+	}
+	if o.wants(caseMemory) {
+		m, err := h.idleMemory(binary, o.Rounds, idleFor)
+		if err != nil {
+			return fmt.Errorf("%s: %w", caseMemory, err)
+		}
+		if err := m.report(stdout, o.JSON); err != nil {
+			return err
+		}
+		if m.missed() {
+			missed++
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("bars missed: %d", missed)
+	}
+	return nil
 }
 
-// cases starts what the cases with a floor need.
-func (h *house) cases(o *options) (all []bench.Case, err error) {
-	if o.wants(caseStream) {
-		c, err := h.stream()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", caseStream, err)
+// against measures the cases that have a floor.
+func (h *house) against(o *options, binary string, stdout io.Writer) (missed int, err error) {
+	var cases []bench.Case
+	for _, one := range []struct {
+		name string
+		make func() (bench.Case, error)
+	}{{caseStream, h.stream}, {caseStart, func() (bench.Case, error) { return h.start(binary) }}} {
+		if !o.wants(one.name) {
+			continue
 		}
-		all = append(all, c)
+		c, err := one.make()
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", one.name, err)
+		}
+		cases = append(cases, c)
 	}
-	if !o.wants(caseStart) {
-		return all, nil
+	if len(cases) == 0 {
+		return 0, nil
 	}
-	binary, err := h.program(o.binary)
+	if err := h.startProfile(o.profile); err != nil {
+		return 0, err
+	}
+	results, err := bench.Measure(cases, o.Rounds)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	c, err := h.start(binary)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", caseStart, err)
-	}
-	return append(all, c), nil
+	return o.Report(stdout, results)
 }
 
 // startProfile does nothing without a file.

@@ -47,11 +47,11 @@ func (h *house) folder() (string, error) {
 	return dir, err
 }
 
-// mesh is a relay and two agents as processes of their own.
+// mesh is relays and agents as processes of their own.
 type mesh struct {
+	h           *house
 	binary, dir string
-	relay       relayAddrs
-	ann, ben    *resident
+	relays      []relayAddrs
 }
 
 // relayAddrs is what a relay prints when it is ready.
@@ -70,37 +70,55 @@ type resident struct {
 	amid string
 }
 
-// newMesh starts a relay. door gives the URL under which agents see it.
-func (h *house) newMesh(ctx context.Context, binary string, door func(url string) (string, error)) (*mesh, error) {
+// newMesh starts so many relays.
+func (h *house) newMesh(ctx context.Context, binary string, relays int) (*mesh, error) {
 	dir, err := h.folder()
 	if err != nil {
 		return nil, err
 	}
-	m := &mesh{binary: binary, dir: dir}
-	p, err := m.start(ctx, "relay", &m.relay, "relay", "--listen", "127.0.0.1:0", "--stun", "off", "--data", filepath.Join(dir, "relay"),
-		"--libp2p", "/ip4/127.0.0.1/udp/0/quic-v1", "--libp2p", "/ip4/127.0.0.1/tcp/0")
-	if err != nil {
-		return nil, err
-	}
-	h.atEnd(p.Kill)
-	url, err := door(m.relay.Relay)
-	if err != nil {
-		return nil, err
-	}
-	for at, name := range map[**resident]string{&m.ann: "ann", &m.ben: "ben"} {
-		r := &resident{mesh: m, name: name, args: []string{"up", "--name", name, "--relay", url, "--bootstrap", m.relay.Libp2p[0], "--lan=false",
-			"--announce", "public", "--api", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/tcp/0"}}
-		h.atEnd(r.kill)
-		if err := r.start(ctx); err != nil {
-			return nil, err
-		}
-		id, err := r.api.Identity(ctx, "")
+	m := &mesh{h: h, binary: binary, dir: dir}
+	for i := range relays {
+		var at relayAddrs
+		name := fmt.Sprintf("relay%d", i)
+		p, err := m.start(ctx, name, &at, append([]string{"relay", "--listen", "127.0.0.1:0", "--stun", "off", "--data", filepath.Join(dir, name),
+			"--libp2p", "/ip4/127.0.0.1/udp/0/quic-v1", "--libp2p", "/ip4/127.0.0.1/tcp/0"}, m.bootstrap()...)...)
 		if err != nil {
 			return nil, err
 		}
-		*at, r.amid = r, id.AMID.String()
+		h.atEnd(p.Kill)
+		m.relays = append(m.relays, at)
 	}
 	return m, nil
+}
+
+// bootstrap are the flags that name the relays' DHT servers.
+func (m *mesh) bootstrap() (flags []string) {
+	for _, r := range m.relays {
+		flags = append(flags, "--bootstrap", r.Libp2p[0])
+	}
+	return flags
+}
+
+// add starts an agent's node with a relay.
+func (m *mesh) add(ctx context.Context, name, relay string) (*resident, error) {
+	r := &resident{mesh: m, name: name, args: append([]string{"up", "--name", name, "--relay", relay, "--lan=false", "--api", "127.0.0.1:0",
+		"--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/tcp/0"}, m.bootstrap()...)}
+	m.h.atEnd(r.kill)
+	if err := r.start(ctx); err != nil {
+		return nil, err
+	}
+	id, err := r.api.Identity(ctx, "")
+	r.amid = id.AMID.String()
+	return r, err
+}
+
+// addPair starts two agents at the first relay.
+func (m *mesh) addPair(ctx context.Context) (ann, ben *resident, err error) {
+	if ann, err = m.add(ctx, "ann", m.relays[0].Relay); err != nil {
+		return nil, nil, err
+	}
+	ben, err = m.add(ctx, "ben", m.relays[0].Relay)
+	return ann, ben, err
 }
 
 // start starts a daemon and waits for the addresses that it prints.
@@ -149,6 +167,12 @@ func (r *resident) kill() error {
 	}
 	r.api.Close()
 	return r.proc.Kill()
+}
+
+// admit lets another in without asking.
+func (r *resident) admit(ctx context.Context, other *resident) error {
+	_, err := r.api.SetPolicy(ctx, "", api.PolicyChange{Key: "allow", Value: other.amid})
+	return err
 }
 
 // send returns when the peer's node has said that it has the message.

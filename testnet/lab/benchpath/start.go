@@ -14,7 +14,6 @@ import (
 
 	"amesh/dht"
 	"amesh/identity"
-	"amesh/node/api"
 	"amesh/testnet/lab/bench"
 	"amesh/testnet/process"
 
@@ -32,14 +31,21 @@ var hostListen = []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"
 func (h *house) start(binary string) (bench.Case, error) {
 	c := bench.Case{Name: "start until the first message is delivered, against a libp2p host until it is connected", Bar: 0.2, Aim: 0.5, Slice: 200 * time.Millisecond}
 	ctx := context.Background()
-	m, err := h.newMesh(ctx, binary, openDoor)
+	m, err := h.newMesh(ctx, binary, 1)
 	if err != nil {
 		return c, err
 	}
-	if err := m.meet(ctx); err != nil {
+	ann, ben, err := m.addPair(ctx)
+	if err != nil {
 		return c, err
 	}
-	if err := m.ann.stop(); err != nil {
+	if err := ben.admit(ctx, ann); err != nil {
+		return c, err
+	}
+	if _, err := ann.send(ctx, ben, ""); err != nil {
+		return c, err
+	}
+	if err := ann.stop(); err != nil {
 		return c, err
 	}
 	at, err := h.standingHost()
@@ -47,15 +53,13 @@ func (h *house) start(binary string) (bench.Case, error) {
 		return c, err
 	}
 	c.Product = func(n int) (time.Duration, error) {
-		return each(n, func() (time.Duration, error) { return m.wake(ctx) })
+		return each(n, func() (time.Duration, error) { return wake(ctx, ann, ben) })
 	}
 	c.Floor = func(n int) (time.Duration, error) {
 		return each(n, func() (time.Duration, error) { return hostConnects(at) })
 	}
 	return c, nil
 }
-
-func openDoor(url string) (string, error) { return url, nil }
 
 // each is n times one operation, of which only the time it tells counts.
 func each(n int, one func() (time.Duration, error)) (all time.Duration, err error) {
@@ -69,24 +73,15 @@ func each(n int, one func() (time.Duration, error)) (all time.Duration, err erro
 	return all, nil
 }
 
-// meet lets ann become somebody whom ben knows.
-func (m *mesh) meet(ctx context.Context) error {
-	if _, err := m.ben.api.SetPolicy(ctx, "", api.PolicyChange{Key: "allow", Value: m.ann.amid}); err != nil {
-		return err
-	}
-	_, err := m.ann.send(ctx, m.ben, "")
-	return err
-}
-
 // wake starts ann's node and sends a message.
-func (m *mesh) wake(ctx context.Context) (time.Duration, error) {
+func wake(ctx context.Context, ann, ben *resident) (time.Duration, error) {
 	start := time.Now()
-	if err := m.ann.start(ctx); err != nil {
+	if err := ann.start(ctx); err != nil {
 		return 0, err
 	}
-	_, err := m.ann.send(ctx, m.ben, "")
+	_, err := ann.send(ctx, ben, "")
 	took := time.Since(start)
-	return took, errors.Join(err, m.ann.stop())
+	return took, errors.Join(err, ann.stop())
 }
 
 // standingHost is what bare hosts connect to.
