@@ -80,6 +80,8 @@ lists with commas), then from config.yaml in the home.`,
 
 func (a *app) up(ctx context.Context, o upOptions) error {
 	started := time.Now()
+	running := trim.Start()
+	defer running()
 	if err := o.check(a.home); err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 		if err := a.welcome(ctx, n.Addrs(), o, started); err != nil && ctx.Err() == nil {
 			return err
 		}
-		trimLater(ctx, log)
+		trimLater(ctx, log, running)
 		<-ctx.Done()
 		return nil
 	})
@@ -130,10 +132,11 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 const settling = 5 * time.Second
 
 // trimLater gives back what only the start needed.
-func trimLater(ctx context.Context, log *slog.Logger) {
+func trimLater(ctx context.Context, log *slog.Logger, running func()) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(settling):
+		running()
 		if err := trim.Memory(); err != nil {
 			log.Debug("memory of the start is kept", "err", err)
 		}
