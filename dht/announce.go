@@ -93,21 +93,19 @@ func (l *lookout) look(h host.Host) bool {
 // watchEvery is how often the interfaces are looked at.
 const watchEvery = time.Second
 
-// machine are the addresses of the interfaces that are up, in order.
+// machine are the names of the interfaces that are up and the addresses of all, in order:
+// two questions to the kernel, however many interfaces there are.
 func machine() []string {
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return nil
-	}
 	var list []string
+	interfaces, _ := net.Interfaces() // what cannot be told has not changed
 	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagRunning == 0 {
-			continue
+		if i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning != 0 {
+			list = append(list, i.Name)
 		}
-		addrs, _ := i.Addrs() // of an interface that is gone by now: none
-		for _, a := range addrs {
-			list = append(list, i.Name+" "+a.String())
-		}
+	}
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		list = append(list, a.String())
 	}
 	slices.Sort(list)
 	return list

@@ -12,6 +12,8 @@
 // What a peer names is hostile until it answers. Its candidates are filtered, and a
 // budget bounds what is sent to whom (T63).
 //
+// Detect compares what STUN servers see of one socket, and says what kind of NAT there is.
+//
 // STUN is the part of a server: it tells whoever asks from which address and port the
 // question came, as the world sees it. It gives no relayed addresses (TURN).
 package ice
