@@ -174,10 +174,10 @@ func (p *paths) dial(r *road, run uint64, target direct.Target) {
 // over the new connection.
 func (p *paths) ended(r *road, run uint64, err error, res path.Result) {
 	e := path.Event{Kind: path.Up, Run: run, Result: res}
-	if err != nil {
+	p.mu.Lock()
+	if err != nil || p.openID(r) == "" { // gone already, or of another attempt
 		e.Kind = path.Failed
 	}
-	p.mu.Lock()
 	p.tell(r, e)
 	kick := err == nil && r.machine.Carries()
 	p.mu.Unlock()

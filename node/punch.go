@@ -46,6 +46,7 @@ type offering struct {
 }
 
 var (
+	errGivenUp    = errors.New("nobody waits for it any more")
 	errPeerSilent = errors.New("no answer to the offer")
 	errNoEcho     = errors.New("no echo through the hole")
 	// errSTUN is what begin returns when STUN servers were asked and none answered: what
@@ -115,10 +116,15 @@ func (p *paths) attempt(r *road, run uint64, work func(context.Context, *road, u
 	p.wg.Go(func() {
 		defer stop()
 		res, err := work(ctx, r, run)
-		if err != nil && res.Code == "" {
-			res.Code = path.PunchFailed
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || errors.Is(err, errGivenUp): // that says nothing about the peer
+			res.Code = ""
+		case res.Code == "":
+			res.Code, res.Detail = path.PunchFailed, detail(err)
+		default:
+			res.Detail = detail(err)
 		}
-		res.Detail = detail(err)
 		p.ended(r, run, err, res)
 	})
 }
@@ -135,7 +141,7 @@ func (p *paths) offer(ctx context.Context, r *road, run uint64) (path.Result, er
 	p.mu.Lock()
 	if r.machine.Run() != run {
 		p.mu.Unlock()
-		return path.Result{}, context.Canceled
+		return path.Result{}, errGivenUp
 	}
 	r.ours = o
 	p.mu.Unlock()
@@ -239,7 +245,7 @@ func (p *paths) circle(ctx context.Context, r *road, run uint64) (path.Result, e
 	p.mu.Unlock()
 	res := path.Result{Code: path.CircuitError}
 	if dialing == nil {
-		return res, context.Canceled
+		return res, errGivenUp
 	}
 	err := errNoEcho
 	for _, id := range ids {

@@ -26,6 +26,7 @@ type yard struct {
 	mesh  *mesh
 	shut  bool                     // no dial succeeds
 	black bool                     // what is sent direct is lost, and nobody says so
+	mute  bool                     // it arrives, and nobody hears so
 	only  func(direct.Target) bool // the targets that can be dialled; nil: all
 }
 
@@ -61,13 +62,18 @@ func (y *yard) Dial(ctx context.Context, target direct.Target) (string, error) {
 	return y.nearby.Dial(ctx, target)
 }
 
-// Send loses what it is given while the road is black: who sent it hears of that when the
-// connection is given up, a second later.
+// Send loses what it is given while the road is black, or its acknowledgement while it is
+// mute: who sent it hears of that when the connection is given up, a second later.
 func (y *yard) Send(peerID string, e direct.Envelope, done func(error)) error {
 	y.mu.Lock()
-	black := y.black
+	black, mute := y.black, y.mute
 	y.mu.Unlock()
-	if !black {
+	switch {
+	case mute:
+		if err := y.nearby.Send(peerID, e, func(error) {}); err != nil {
+			return err
+		}
+	case !black:
 		return y.nearby.Send(peerID, e, done)
 	}
 	time.AfterFunc(direct.DefaultLimits().AckTimeout, func() {
@@ -81,6 +87,13 @@ func (y *yard) set(shut, black bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.shut, y.black = shut, black
+}
+
+// silence has acknowledgements lost.
+func (y *yard) silence(on bool) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.mute = on
 }
 
 // holesOnly lets no dial succeed but that of one address, as a hole is.
@@ -179,9 +192,9 @@ func yards(t *testing.T) (s *station, a, b *yard) {
 	return s, a, b
 }
 
-// T65, CP 36: a hundred times the path between two nodes that talk is cut, closed, or
-// swallows what it is given, some times while the relay is away, too; nothing is lost and
-// nothing comes twice.
+// T65, CP 36: a hundred times the path between two nodes that talk is cut, closed, swallows
+// what it is given or what comes back, some times while the relay is away, too; nothing is
+// lost and nothing comes twice.
 func TestT65HundredForcedSwitches(t *testing.T) {
 	s, a, b := yards(t)
 	straight := func() bool { return directly(a.by(b)) && directly(b.by(a)) }
@@ -200,6 +213,10 @@ func TestT65HundredForcedSwitches(t *testing.T) {
 			cutter.set(false, true)
 			eventually(t, "the relay after a second", func() bool { return !directly(cutter.by(other)) })
 			cutter.set(false, false)
+		case i%25 == 15: // all of it comes, and then once more by relay
+			cutter.silence(true)
+			eventually(t, "the relay after a second", func() bool { return !directly(cutter.by(other)) })
+			cutter.silence(false)
 		case i%25 == 20: // and the relay is away
 			a.set(true, false)
 			b.set(true, false)
