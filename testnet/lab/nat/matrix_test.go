@@ -131,11 +131,29 @@ func (p *pair) talk(ctx context.Context) {
 			p.err = reaches(p.whys[i], ends[1])
 		case p.whys[i].Path != api.PathRelayed:
 			p.err = fmt.Errorf("%s to %s is %s at %s, want relayed", ends[0].Name(), ends[1].Name(), p.whys[i].Path, p.whys[i].Remote)
+		default:
+			p.err = explained(p.whys[i], ends[0], ends[1])
 		}
 		if p.err != nil {
 			return
 		}
 	}
+}
+
+// explained checks the reason that is given for a relayed path. Another attempt may be
+// under way.
+func explained(w api.Why, own, peer *resident) error {
+	want := api.WhyNATs
+	switch {
+	case !traitsOf[own.at].udp:
+		want = api.WhyUDPBlocked
+	case !traitsOf[peer.at].udp:
+		want = api.WhyPeerUDP
+	}
+	if w.Reason != want && w.Reason != api.WhyTrying {
+		return fmt.Errorf("%s to %s is relayed because of %s (%s), want %s", own.Name(), peer.Name(), w.Reason, w.Text, want)
+	}
+	return nil
 }
 
 // converse sends messages both ways and checks that all came.

@@ -24,6 +24,7 @@ import (
 // resident is a node on a host of the city, with its default agent.
 type resident struct {
 	*netns.Host
+	at    place // of those that the matrix has; empty elsewhere
 	home  string
 	amid  string
 	api   *api.Client
@@ -50,7 +51,7 @@ func (c *city) moveIn(ctx context.Context, name string, at place, v6 bool, extra
 	if err != nil {
 		return nil, err
 	}
-	if r.front = front; at == atOpen {
+	if r.at, r.front = at, front; at == atOpen {
 		r.front = r.IP()
 	}
 	return r, nil
@@ -208,4 +209,10 @@ func ipOf(multiaddr string) (netip.Addr, error) {
 	}
 	addr, _ := netip.AddrFromSlice(ip)
 	return addr.Unmap(), nil
+}
+
+// hostOf is the address of ADDRESS:PORT.
+func hostOf(text string) (netip.Addr, bool) {
+	at, err := netip.ParseAddrPort(text)
+	return at.Addr(), err == nil
 }
