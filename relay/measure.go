@@ -36,7 +36,7 @@ func Measure(ctx context.Context, url string, dial func(ctx context.Context, net
 	defer plain.CloseIdleConnections()
 	ws, answer, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: plain, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
-		err = fmt.Errorf("dial: %w", err)
+		err = fmt.Errorf("dial: %w", inner(err))
 		if answer == nil || answer.Header.Get(refusedHeader) != "" {
 			return 0, err
 		}

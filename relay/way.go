@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -113,7 +114,16 @@ func (w *ways) webSocket(ctx context.Context) (l *track, blocked bool, err error
 	}
 	// A relay's own no is a no for every way.
 	own := answer != nil && answer.Header.Get(refusedHeader) != ""
-	return nil, asked.Load() && !own && !errors.Is(ctx.Err(), context.Canceled), fmt.Errorf("dial: %w", err)
+	return nil, asked.Load() && !own && !errors.Is(ctx.Err(), context.Canceled), fmt.Errorf("dial: %w", inner(err))
+}
+
+// inner is an error of the WebSocket library without what HTTP says around it: the URL is
+// known, and what follows it is what people want to know.
+func inner(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // longPoll is the second way. The WebSocket library speaks over it: what would go over
@@ -126,7 +136,7 @@ func (w *ways) longPoll(ctx context.Context) (*track, error) {
 		HTTPClient: &http.Client{Transport: upgrader{w, l}}, CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("long poll: %w", err)
+		return nil, fmt.Errorf("long poll: %w", inner(err))
 	}
 	l.Conn, l.header = ws, answer.Header
 	return l, nil
