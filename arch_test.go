@@ -71,6 +71,7 @@ var rooms = []room{
 	{dir: "node/backup"},
 	{dir: "node/homing", pure: true},
 	{dir: "node/path", pure: true},
+	{dir: "node/redact", may: []string{"identity"}},
 	{dir: "node/doctor", may: []string{"identity", "knock", "node/api", "internal/..."}},
 	{dir: "node/mcp", may: []string{"node/api", "identity"}},
 	{dir: "node/httpapi", may: []string{"node/api", "identity", "internal/..."}},

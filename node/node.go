@@ -21,6 +21,7 @@ import (
 
 	"amesh/dht"
 	"amesh/identity"
+	"amesh/internal/lastlines"
 	"amesh/internal/proxy"
 	"amesh/internal/store"
 	"amesh/node/agent"
@@ -137,6 +138,7 @@ type Node struct {
 	cfg       Config
 	bootstrap []peer.AddrInfo
 	proxy     *proxy.Proxy
+	recent    *lastlines.Lines // of the log
 	ready     chan struct{}
 	addrs     Addrs // set before ready closes
 }
@@ -177,6 +179,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	// What the log says is kept for a report, whatever of it the owner wants to see.
+	recent := lastlines.New(recentLines)
+	cfg.Logger = slog.New(slog.NewMultiHandler(cfg.Logger.Handler(), slog.NewTextHandler(recent, nil)))
 	if cfg.Notice == nil {
 		cfg.Notice = func(string) {}
 	}
@@ -203,7 +208,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	return &Node{cfg: cfg, bootstrap: boot, proxy: way, ready: make(chan struct{})}, nil
+	return &Node{cfg: cfg, bootstrap: boot, proxy: way, recent: recent, ready: make(chan struct{})}, nil
 }
 
 // Ready closes when the node serves: the API answers and messages can be sent.

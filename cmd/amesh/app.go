@@ -100,7 +100,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	root.AddCommand(
 		a.upCommand(), a.relayCommand(), a.registryCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(), a.contactsCommand(), a.searchCommand(), a.lookupCommand(),
-		a.whyCommand(), a.pingCommand(), a.netcheckCommand(), a.doctorCommand(),
+		a.whyCommand(), a.pingCommand(), a.netcheckCommand(), a.doctorCommand(), a.bugreportCommand(),
 		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),
 		a.inviteCommand(), a.joinCommand(), a.knocksCommand(), a.sessionsCommand(), a.killCommand(), a.blockCommand(), a.unblockCommand(), a.policyCommand(), a.agentCommand(), a.keyCommand(),
 		a.backupCommand(), a.restoreCommand(), a.testnetCommand(), a.versionCommand(),

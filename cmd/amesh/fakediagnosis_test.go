@@ -19,6 +19,10 @@ type looked struct {
 	netErr error
 	netted []api.NetcheckRequest
 
+	report    api.Bugreport
+	reportErr error
+	reported  []api.BugreportRequest
+
 	doctor    api.Doctor
 	doctorErr error
 }
@@ -55,4 +59,9 @@ func (l *looked) Ping(_ context.Context, _, _ string, r api.PingRequest) (api.Pi
 func (l *looked) Netcheck(_ context.Context, r api.NetcheckRequest) (api.Netcheck, error) {
 	l.netted = append(l.netted, r)
 	return l.net, l.netErr
+}
+
+func (l *looked) Bugreport(_ context.Context, r api.BugreportRequest) (api.Bugreport, error) {
+	l.reported = append(l.reported, r)
+	return l.report, l.reportErr
 }

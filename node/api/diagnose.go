@@ -22,6 +22,9 @@ type Diagnosis interface {
 	Ping(ctx context.Context, agent, peer string, r PingRequest) (Ping, error)
 	// Netcheck looks at the network from the node's own sockets. Owner only.
 	Netcheck(ctx context.Context, r NetcheckRequest) (Netcheck, error)
+	// Bugreport puts together what helps to find a fault, without secrets or messages, and
+	// sends it nowhere. Owner only.
+	Bugreport(ctx context.Context, r BugreportRequest) (Bugreport, error)
 	// Doctor looks the node, its home and its machine over. Owner only.
 	Doctor(ctx context.Context) (Doctor, error)
 }
@@ -142,4 +145,17 @@ func (d Doctor) Worst() CheckState {
 		}
 	}
 	return worst
+}
+
+// BugreportRequest says what is to be in a report.
+type BugreportRequest struct {
+	Names bool `json:"names,omitempty" doc:"leave agents, nodes, names and IP addresses as they are"`
+}
+
+// Bugreport is a report for whoever looks for a fault.
+type Bugreport struct {
+	Text     string   `json:"text"`
+	Sections []string `json:"sections" nullable:"false" doc:"what is in it"`
+	Replaced int      `json:"replaced" doc:"agents, nodes, names and addresses that became pseudonyms"`
+	Daemon   bool     `json:"daemon" doc:"made by a running node"`
 }

@@ -25,6 +25,11 @@ func (c *Client) Netcheck(ctx context.Context, r NetcheckRequest) (Netcheck, err
 	return post[Netcheck](ctx, c, "", call{path: []string{"netcheck"}, in: r, wait: lookIn})
 }
 
+// Bugreport implements Diagnosis.
+func (c *Client) Bugreport(ctx context.Context, r BugreportRequest) (Bugreport, error) {
+	return post[Bugreport](ctx, c, "", call{path: []string{"bugreport"}, in: r, wait: lookIn})
+}
+
 // Doctor implements Diagnosis.
 func (c *Client) Doctor(ctx context.Context) (Doctor, error) {
 	return post[Doctor](ctx, c, "", call{path: []string{"doctor"}, in: nothing{}, wait: lookIn})

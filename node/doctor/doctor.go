@@ -13,6 +13,14 @@ import (
 	"amesh/node/api"
 )
 
+// count is a number with its noun.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func ok(name, format string, args ...any) api.Check {
 	return api.Check{Name: name, State: api.CheckOK, Text: fmt.Sprintf(format, args...)}
 }

@@ -59,13 +59,13 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }
 
-// secret are the files of a home that nobody else may read.
-var secret = []string{"owner.token", "node.key", "state.key", "agents/*/identity.json", "agents/*/token"}
+// SecretFiles are the files of a home that nobody else may read, as patterns.
+var SecretFiles = []string{"owner.token", "node.key", "state.key", "agents/*/identity.json", "agents/*/token"}
 
 func keys(dir string) api.Check {
 	var open []string
 	seen := 0
-	for _, pattern := range secret {
+	for _, pattern := range SecretFiles {
 		found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the patterns are ours
 		for _, path := range found {
 			info, err := os.Lstat(path)

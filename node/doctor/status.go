@@ -95,10 +95,10 @@ func directory(f Facts) []api.Check {
 		return []api.Check{fail("dht", "see that UDP and TCP port 47777 of the servers can be reached: amesh netcheck",
 			"no DHT server can be reached: agents that are not known cannot be found")}
 	case !d.Published:
-		return []api.Check{ok("dht", "%d servers", d.Peers),
+		return []api.Check{ok("dht", "%s", count(d.Peers, "server")),
 			fail("record", "it is tried again by itself; look again in a minute", "the agent's record is not in the DHT: strangers cannot find it")}
 	default:
-		return []api.Check{ok("dht", "%d servers", d.Peers), ok("record", "read back from another server")}
+		return []api.Check{ok("dht", "%s", count(d.Peers, "server")), ok("record", "read back from another server")}
 	}
 }
 
@@ -114,7 +114,7 @@ func registries(all []api.Registry) []api.Check {
 			w := r.Warnings[len(r.Warnings)-1]
 			list = append(list, warn("registry", "use another; nothing that it said so was believed", "%s: %s", r.URL, w.Text))
 		default:
-			list = append(list, ok("registry", "%s is %s, %d agents registered", r.URL, r.State, r.Registered))
+			list = append(list, ok("registry", "%s is %s, %s registered", r.URL, r.State, count(r.Registered, "agent")))
 		}
 	}
 	return list
@@ -175,7 +175,7 @@ func lan(f Facts) api.Check {
 	if !f.LAN {
 		return skip("lan", "neighbours are not looked for")
 	}
-	return ok("lan", "%d agents met in the local network", len(f.Status.LAN))
+	return ok("lan", "%s met in the local network", count(len(f.Status.LAN), "agent"))
 }
 
 func queue(s api.Status) api.Check {
@@ -186,9 +186,9 @@ func queue(s api.Status) api.Check {
 		}
 	}
 	if len(stuck) > 0 {
-		return warn("queue", "amesh why "+stuck[0], "%d messages are not delivered yet; no path to %s", s.Queued, strings.Join(stuck[:min(len(stuck), 3)], ", "))
+		return warn("queue", "amesh why "+stuck[0], "%s not delivered yet; no path to %s", count(s.Queued, "message"), strings.Join(stuck[:min(len(stuck), 3)], ", "))
 	}
-	return ok("queue", "%d messages are not delivered yet, %d not read", s.Queued, s.Unread)
+	return ok("queue", "%s not delivered yet, %d not read", count(s.Queued, "message"), s.Unread)
 }
 
 func knocks(s api.Status) api.Check {

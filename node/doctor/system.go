@@ -102,7 +102,7 @@ func Addresses(listen []string, container bool) api.Check {
 	case len(bridge) == 0 && len(other) == 0:
 		return ok("addresses", "on this machine only")
 	case len(bridge) == 0:
-		return ok("addresses", "%d, none of a container's bridge", len(other))
+		return ok("addresses", "%s, none of a container's bridge", strings.Join(other[:min(len(other), 3)], " "))
 	case container:
 		return warn("addresses", "start the container with --network host, or leave it to the relays",
 			"the node is in a container: %s is an address that others cannot dial", bridge[0])

@@ -20,7 +20,7 @@ var (
 		"inbox", "lease", "read", "ack", "nack", "search", "lookup", "card", "contact", "why", "ping"}
 	ownerVerbs = []string{"verify", "rotate-keys", "revoke", "knocks", "approve", "refuse", "sessions", "kill", "block", "unblock", "set-policy", "backup",
 		"set-card", "invite", "invites", "revoke-invite", "join", "add-contact", "rename-contact", "remove-contact",
-		"try", "doctor", "netcheck"}
+		"try", "doctor", "netcheck", "bugreport"}
 )
 
 // sample is a request that each verb accepts: the id in its path and its body.

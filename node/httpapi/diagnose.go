@@ -39,6 +39,14 @@ func (s *Server) diagnosis(door huma.API) {
 		}) (api.Netcheck, error) {
 			return b.Netcheck(ctx, orZero(in.Body))
 		})
+	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/bugreport", id: "bugreport",
+		says: "What helps to find a fault, without secrets or messages; it is sent nowhere"},
+		func(ctx context.Context, in *struct {
+			About
+			Body *api.BugreportRequest
+		}) (api.Bugreport, error) {
+			return b.Bugreport(ctx, orZero(in.Body))
+		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/doctor", id: "doctor",
 		says: "Look the node, its home and its machine over"},
 		func(ctx context.Context, _ *struct {

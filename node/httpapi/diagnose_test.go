@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"amesh/node/api"
@@ -54,6 +55,12 @@ func (m *memory) Netcheck(_ context.Context, r api.NetcheckRequest) (api.Netchec
 	return n, err
 }
 
+func (m *memory) Bugreport(_ context.Context, r api.BugreportRequest) (api.Bugreport, error) {
+	_, err := m.enter("")
+	defer m.mu.Unlock()
+	return api.Bugreport{Text: fmt.Sprintf("== version\nnames %t\n", r.Names), Sections: []string{"version"}, Replaced: 3, Daemon: true}, err
+}
+
 func (m *memory) Doctor(context.Context) (api.Doctor, error) {
 	_, err := m.enter("")
 	defer m.mu.Unlock()
@@ -69,5 +76,6 @@ func diagnosis(ctx context.Context, b api.Backend, agent string, note func(strin
 	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{Via: "direct", TimeoutMS: 5}))
 	note("Ping")(b.Ping(ctx, agent, bobAMID.String(), api.PingRequest{TimeoutMS: 1}))
 	note("Netcheck")(b.Netcheck(ctx, api.NetcheckRequest{STUN: []string{"s:1"}, Relays: []string{"wss://r"}}))
+	note("Bugreport")(b.Bugreport(ctx, api.BugreportRequest{Names: true}))
 	note("Doctor")(b.Doctor(ctx))
 }

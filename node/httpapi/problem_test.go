@@ -183,7 +183,7 @@ func TestOpenAPI(t *testing.T) {
 	want := []string{"DELETE /v1/contacts/{id}", "DELETE /v1/invites/{id}", "GET /livez", "GET /readyz", "GET /v1/card", "GET /v1/contacts",
 		"GET /v1/contacts/{id}", "GET /v1/contacts/{id}/comparison", "GET /v1/identity", "GET /v1/inbox", "GET /v1/invites", "GET /v1/keys",
 		"GET /v1/knocks", "GET /v1/lookup/{id}", "GET /v1/messages", "GET /v1/messages/{id}", "GET /v1/node", "GET /v1/openapi.json",
-		"GET /v1/peers", "GET /v1/peers/{id}/why", "GET /v1/policy", "GET /v1/search", "GET /v1/sessions", "PATCH /v1/contacts/{id}", "PATCH /v1/policy", "POST /v1/backup",
+		"GET /v1/peers", "GET /v1/peers/{id}/why", "GET /v1/policy", "GET /v1/search", "GET /v1/sessions", "PATCH /v1/contacts/{id}", "PATCH /v1/policy", "POST /v1/backup", "POST /v1/bugreport",
 		"POST /v1/contacts", "POST /v1/contacts/{id}/verify", "POST /v1/doctor", "POST /v1/inbox/lease", "POST /v1/inbox/{id}/ack", "POST /v1/inbox/{id}/nack",
 		"POST /v1/inbox/{id}/read", "POST /v1/invites", "POST /v1/invites/redeem", "POST /v1/keys/revoke", "POST /v1/keys/rotate",
 		"POST /v1/knocks/{id}/approve", "POST /v1/knocks/{id}/refuse", "POST /v1/messages", "POST /v1/messages/{id}/cancel", "POST /v1/netcheck",
