@@ -27,6 +27,7 @@ type mesh struct {
 	changed chan struct{} // closed and made anew with every change
 
 	cannotCut bool
+	onCut     func()
 	trying    int           // direct paths fail until somebody has tried so often
 	misbehave func(m *mail) // told of every message before it is delivered
 }
@@ -86,13 +87,19 @@ func (m *mesh) Kill(_ context.Context, name string) error {
 func (m *mesh) Start(_ context.Context, name string) error {
 	return m.set(name, func(n *node) { n.off = false })
 }
-func (m *mesh) Heal(_ context.Context, name string) error {
+func (m *mesh) Heal(ctx context.Context, name string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return m.set(name, func(n *node) { n.cut = false })
 }
 
 func (m *mesh) Cut(_ context.Context, name string) error {
 	if m.cannotCut {
 		return fmt.Errorf("cut %s: %w", name, stage.ErrCannot)
+	}
+	if m.onCut != nil {
+		m.onCut()
 	}
 	return m.set(name, func(n *node) { n.cut = true })
 }

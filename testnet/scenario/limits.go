@@ -8,6 +8,8 @@ type Limits struct {
 	Scenario time.Duration
 	// Audit is how long the count at the end may take.
 	Audit time.Duration
+	// Repair is how long starting or healing what a scenario broke may take.
+	Repair time.Duration
 	// Poll is the pause between two looks at something that cannot be waited for.
 	Poll time.Duration
 	// Questions is how many everybody asks everybody else.
@@ -35,6 +37,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Scenario:  90 * time.Second,
 		Audit:     30 * time.Second,
+		Repair:    90 * time.Second,
 		Poll:      100 * time.Millisecond,
 		Questions: 2,
 		Away:      20,

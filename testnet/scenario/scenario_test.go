@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,24 @@ func (openNode) SetPolicy(context.Context, string, api.PolicyChange) (api.Policy
 }
 
 func (o *openHouse) Node(name string) (api.Backend, error) { return openNode{o.nodes[name]}, nil }
+
+// Whoever interrupts a run does not want a node to stay cut off.
+func TestInterruptedRunHealsWhatItBroke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		m.onCut = cancel
+		if _, err := Smoke(ctx, Config{Stage: m, Limits: DefaultLimits()}); !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+		for name, n := range m.nodes {
+			if n.cut || n.off {
+				t.Errorf("%s: cut off %v, off %v", name, n.cut, n.off)
+			}
+		}
+	})
+}
 
 func TestPathsThatNeedATry(t *testing.T) {
 	smoke(t, 3, func(m *mesh) { m.trying = 1 }, func(run Run) {

@@ -159,7 +159,7 @@ func (s *scene) offline(ctx context.Context) ([]string, error) {
 		return errors.Join(s.await(ctx, letters[0], api.StateRelayed), s.look(ctx, letters))
 	}()
 	waiting := s.ledger.count(letters).Queued
-	if err := errors.Join(err, s.stage.Start(ctx, to)); err != nil {
+	if err := errors.Join(err, s.repair(ctx, to, s.stage.Start)); err != nil {
 		return nil, err
 	}
 	return []string{fmt.Sprintf("%d waited for %s", waiting, to)}, nil
@@ -180,10 +180,18 @@ func (s *scene) relayKill(ctx context.Context) ([]string, error) {
 			break
 		}
 	}
-	if err := errors.Join(err, s.stage.Start(ctx, relay)); err != nil {
+	if err := errors.Join(err, s.repair(ctx, relay, s.stage.Start)); err != nil {
 		return nil, err
 	}
 	return []string{fmt.Sprintf("%s was killed after message %d of %d", relay, s.limits.Relayed/2, s.limits.Relayed)}, nil
+}
+
+// repair puts right what a scenario broke, also when the run was interrupted meanwhile: a
+// testnet may go on after it.
+func (s *scene) repair(ctx context.Context, name string, with func(context.Context, string) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Repair)
+	defer cancel()
+	return with(ctx, name)
 }
 
 // partition cuts the last node off, has both sides write, and heals.
@@ -213,7 +221,7 @@ func (s *scene) partition(ctx context.Context) ([]string, error) {
 			passed++
 		}
 	}
-	if err := errors.Join(err, s.stage.Heal(ctx, far)); err != nil {
+	if err := errors.Join(err, s.repair(ctx, far, s.stage.Heal)); err != nil {
 		return nil, err
 	}
 	if passed > 0 {
