@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"amesh/node/api"
 	"amesh/testnet/plan"
@@ -17,7 +18,8 @@ func (s *scene) paths(ctx context.Context) ([]string, error) {
 	for _, n := range s.stage.Plan().Nodes {
 		kinds[n.Name] = n.Kind
 	}
-	for try := 1; ; try++ {
+	tries, last := 0, time.Time{}
+	for {
 		picture := Look(ctx, s.stage)
 		var missing []Path
 		direct, relayed := 0, 0
@@ -32,17 +34,26 @@ func (s *scene) paths(ctx context.Context) ([]string, error) {
 			}
 		}
 		if len(missing) == 0 {
-			return []string{fmt.Sprintf("of %d ways %d are direct or punched, %d relayed", len(picture.Paths), direct, relayed)}, nil
+			return []string{fmt.Sprintf("of %d ways %d are direct or punched, %d relayed; tries: %d", len(picture.Paths), direct, relayed, tries)}, nil
 		}
-		if try > s.limits.Tries || ctx.Err() != nil {
-			return nil, fmt.Errorf("not direct after %d tries: %s", try-1, explain(missing))
+		late := time.Since(last) >= s.limits.Try
+		if ctx.Err() != nil || late && tries == s.limits.Tries {
+			return nil, fmt.Errorf("not direct after %d tries: %s", tries, explain(missing))
 		}
-		for _, p := range missing {
-			if node, err := s.stage.Node(p.From); err == nil {
-				_, _ = node.TryDirect(ctx, "", s.amid[p.To]) // the next look shows what came of it
-			}
+		if late {
+			s.tryDirect(ctx, missing)
+			tries, last = tries+1, time.Now()
 		}
-		rest(ctx, s.limits.Try)
+		rest(ctx, s.limits.Poll)
+	}
+}
+
+// tryDirect has nodes try. The next look shows what came of it.
+func (s *scene) tryDirect(ctx context.Context, paths []Path) {
+	for _, p := range paths {
+		if node, err := s.stage.Node(p.From); err == nil {
+			_, _ = node.TryDirect(ctx, "", s.amid[p.To])
+		}
 	}
 }
 

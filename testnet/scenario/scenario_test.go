@@ -162,7 +162,7 @@ func TestInterruptedRunHealsWhatItBroke(t *testing.T) {
 
 func TestPathsThatNeedATry(t *testing.T) {
 	smoke(t, 3, func(m *mesh) { m.trying = 1 }, func(run Run) {
-		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 6 ways 6 are direct or punched, 0 relayed" {
+		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 6 ways 6 are direct or punched, 0 relayed; tries: 1" {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -181,7 +181,7 @@ func TestPathsThatCannotBe(t *testing.T) {
 			m.plan.Nodes[i].Kind = plan.Symmetric
 		}
 	}, func(run Run) {
-		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 2 ways 0 are direct or punched, 2 relayed" {
+		if r := result(t, run, "paths"); r.Outcome != Passed || r.Notes[0] != "of 2 ways 0 are direct or punched, 2 relayed; tries: 0" {
 			t.Errorf("%+v", r)
 		}
 	})
