@@ -68,7 +68,8 @@ type Transport struct {
 	state     state
 	ctx       context.Context // Run's
 	links     map[peer.ID]*link
-	strangers int // links that we didn't dial
+	texts     map[string]peer.ID // of links
+	strangers int                // links that we didn't dial
 	dials     map[peer.ID]*turn
 	holes     holes
 	wg        sync.WaitGroup // streams
@@ -110,6 +111,7 @@ func New(h host.Host, cfg Config) (*Transport, error) {
 		host: h, cfg: cfg, log: cfg.Logger, limits: cfg.Limits,
 		events: newEvents(cfg.OnPeer),
 		links:  make(map[peer.ID]*link),
+		texts:  make(map[string]peer.ID),
 		dials:  make(map[peer.ID]*turn),
 	}, nil
 }
@@ -191,6 +193,7 @@ func (t *Transport) add(raw network.Stream, dialled bool) (*stream, error) {
 	if l == nil {
 		l = &link{}
 		t.links[id] = l
+		t.texts[id.String()] = id
 		t.strangers++
 	}
 	if dialled && !l.dialled {
@@ -277,6 +280,7 @@ func (t *Transport) remove(id peer.ID, s *stream, silent bool) []*stream {
 		return doomed
 	}
 	delete(t.links, id)
+	delete(t.texts, id.String())
 	if l.dialled {
 		t.host.ConnManager().Unprotect(id, connTag)
 	} else {
@@ -310,11 +314,23 @@ func (t *Transport) sending(id peer.ID) *stream {
 	return nil
 }
 
-// Open reports whether there is a proven path to a peer.
-func (t *Transport) Open(peerID string) bool {
-	id, err := peer.Decode(peerID)
-	return err == nil && t.sending(id) != nil
+// sendingTo is sending for a peer by its text. The texts of peers with streams are
+// remembered: to decode one takes as long as all else that Send does.
+func (t *Transport) sendingTo(peerID string) *stream {
+	t.mu.Lock()
+	id, known := t.texts[peerID]
+	t.mu.Unlock()
+	if !known {
+		var err error
+		if id, err = peer.Decode(peerID); err != nil {
+			return nil
+		}
+	}
+	return t.sending(id)
 }
+
+// Open reports whether there is a proven path to a peer.
+func (t *Transport) Open(peerID string) bool { return t.sendingTo(peerID) != nil }
 
 // Send hands an envelope to the open path of a peer. Frames leave in the order of
 // the calls. When Send returns nil, done is called exactly once, from another
@@ -325,11 +341,7 @@ func (t *Transport) Send(peerID string, e Envelope, done func(error)) error {
 	if n := len(e.Data); n == 0 || n > maxEnvelope {
 		return fmt.Errorf("send to %s: %w: %d bytes, want 1 to %d", peerID, ErrTooLong, n, maxEnvelope)
 	}
-	id, err := peer.Decode(peerID)
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", peerID, ErrNotOpen)
-	}
-	s := t.sending(id)
+	s := t.sendingTo(peerID)
 	if s == nil {
 		return fmt.Errorf("send to %s: %w", peerID, ErrNotOpen)
 	}

@@ -70,6 +70,9 @@ func TestEcho(t *testing.T) {
 			if n := len(a.links[b.host.ID()].streams); n != 1 {
 				t.Errorf("%d streams, want 1", n)
 			}
+			if a.texts[b.id()] != b.host.ID() || len(a.texts) != 1 {
+				t.Errorf("texts %v, want that of b", a.texts)
+			}
 		})
 	}
 }
@@ -453,6 +456,9 @@ func TestRunEnds(t *testing.T) {
 	}
 	if err := a.Send(b.id(), letter('2'), nil); !errors.Is(err, ErrNotOpen) {
 		t.Errorf("Send: %v, want ErrNotOpen", err)
+	}
+	if len(a.links)+len(a.texts) > 0 {
+		t.Errorf("links %v and texts %v are left", a.links, a.texts)
 	}
 	if err := a.Run(budget(t)); err == nil {
 		t.Error("Run twice succeeded")
