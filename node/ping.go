@@ -27,6 +27,9 @@ func (m *mesh) Ping(ctx context.Context, name, who string, req api.PingRequest) 
 	}
 	own, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	if req.Via != "relayed" {
+		r.paths.try(amid) // whoever pings wants to know what is possible now
+	}
 	rtt, path, err := r.agent.Echo(own, amid, api.PathKind(req.Via))
 	if err != nil {
 		return api.Ping{}, m.pingProblem(ctx, r, amid, wait, err)
