@@ -16,8 +16,9 @@ import (
 type BoxConfig struct {
 	Name       string // also of its namespace
 	Kind       natbox.Kind
-	Behind     *Box // nil: on the public network
-	IPv6       bool // the network inside has it; a box behind another needs it there too
+	Behind     *Box         // nil: on the public network
+	Inside     netip.Prefix // of the network inside; zero: one that no other box has
+	IPv6       bool         // the network inside has it; a box behind another needs it there too
 	Faults     natbox.Faults
 	ProxyLogin string // of an http-proxy box, USER:PASSWORD
 }
@@ -50,6 +51,9 @@ func (w *World) Box(ctx context.Context, cfg BoxConfig) (*Box, error) {
 	n, v4, v6, err := w.plan.inside(cfg.Kind == natbox.Open)
 	if err != nil {
 		return nil, fmt.Errorf("netns: box %s: %w", cfg.Name, err)
+	}
+	if cfg.Inside.IsValid() {
+		v4 = cfg.Inside.Masked()
 	}
 	b := &Box{world: w, cfg: cfg, space: w.name + cfg.Name, v4: v4, control: filepath.Join(w.cfg.Dir, "box"+strconv.Itoa(n)+".sock")}
 	if cfg.IPv6 {

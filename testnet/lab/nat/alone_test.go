@@ -1,6 +1,7 @@
 package nat_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"amesh/testnet/natbox"
@@ -71,5 +72,32 @@ func TestWithRootIPv6IsDirect(t *testing.T) {
 	p := &pair{a: a, b: b, want: direct("IPv6 at both ends, behind filters that what is sent first opens")}
 	if p.talk(t.Context()); p.err != nil {
 		t.Fatalf("%v\n%s\n%s", p.err, told(p.whys[0]), told(p.whys[1]))
+	}
+}
+
+// Two homes whose routers give out the same addresses, so that each node's own address is
+// the other's as well: the path leads to the other and not to oneself.
+func TestWithRootTwoHomesWithOneAddress(t *testing.T) {
+	needsRoot(t)
+	c := newCity(t)
+	home := func(name string) *resident {
+		t.Helper()
+		box, err := c.Box(t.Context(), netns.BoxConfig{Name: name + "-box", Kind: natbox.PortRestricted, Inside: netip.MustParsePrefix("192.168.1.0/24")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.settle(t.Context(), name, box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.front = box.Outside()
+		return r
+	}
+	p := &pair{a: home("ann"), b: home("bob"), want: expect(atRestricted, atRestricted)}
+	if p.a.IP() != p.b.IP() {
+		t.Fatalf("%s and %s", p.a.IP(), p.b.IP())
+	}
+	if p.talk(t.Context()); p.err != nil {
+		t.Fatalf("%v\n%s", p.err, told(p.whys[0]))
 	}
 }
