@@ -76,7 +76,7 @@ func (m *mesh) Status(ctx context.Context, agent string) (api.Status, error) {
 			}
 		}
 	}
-	s.Registries = m.registries.status()
+	s.Registries, s.NAT = m.registries.status(), m.ownNAT()
 	s.Degraded = m.degraded(s)
 	return s, nil
 }

@@ -27,6 +27,11 @@ func TestReportHasNoSecretAndNobodysName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A slip that nobody means to make: every secret in the log.
+	for file, secrets := range secretsOf(t, a.cfg.Home) {
+		a.node.cfg.Logger.Info("slip", "file", file, "says", secrets)
+	}
+	a.node.cfg.Logger.Info("slip", "invite", invite.Text, "of", b.amid)
 	r, err := a.api.Bugreport(t.Context(), api.BugreportRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +53,7 @@ func TestReportHasNoSecretAndNobodysName(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"== version", "== configuration", "== status", "== policy", "== netcheck", "== doctor", "== log", "== goroutines", "own-1", "peer-1", "node-1",
-		"ip-1: IPv4, loopback", `"state": "connected"`, "dht server connected", "goroutine profile"} {
+		"ip-1: IPv4, loopback", `"state": "connected"`, "slip", "goroutine profile"} {
 		if !strings.Contains(r.Text, want) {
 			t.Errorf("%q is not in the report", want)
 		}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"amesh/identity"
+	"amesh/internal/reach"
 	"amesh/node/api"
 	"amesh/node/path"
 )
@@ -60,7 +62,7 @@ func (m *mesh) why(r *room, amid identity.AMID) (api.Why, error) {
 	own := m.ownNAT()
 	w := r.paths.way(amid, path.Facts{Session: p.Session == "accepted", Symmetric: typeOf(own) == api.NATSymmetric})
 	w.Peer, w.Agent, w.Name, w.Session = amid, r.agent.Name, name, p.Session
-	w.Own = own
+	w.Own, w.Theirs = own, theirNAT(w.Attempts)
 	w.homeless = !r.relays.reach(nil)
 	if w.Path == api.PathNone && !w.unknown {
 		if w.Relay = r.relays.nearest(w.relays); w.Relay != "" {
@@ -83,6 +85,46 @@ func typeOf(n *api.NAT) api.NATType {
 		return api.NATUnknown
 	}
 	return n.Type
+}
+
+// theirNAT is what the candidates of the last punch show of the NAT in front of a peer, nil
+// when there was none.
+func theirNAT(attempts []api.Attempt) *api.NAT {
+	i := slices.IndexFunc(attempts, func(a api.Attempt) bool { return a.Kind == api.AttemptICE && len(a.Pairs) > 0 })
+	if i < 0 {
+		return nil
+	}
+	n := &api.NAT{Type: api.NATUnknown}
+	seen := make(map[netip.Addr]uint16) // where STUN servers saw the peer
+	for _, p := range attempts[i].Pairs {
+		at, err := netip.ParseAddrPort(p.Remote)
+		if err != nil {
+			continue
+		}
+		switch p.RemoteType {
+		case "host":
+			n.IPv6 = n.IPv6 || at.Addr().Is6() && reach.Public(at.Addr())
+			if at.Addr().Is4() && reach.Public(at.Addr()) {
+				n.Type = api.NATNone
+			}
+		case "srflx":
+			if seen[at.Addr()] = at.Port(); !slices.Contains(n.Public, p.Remote) {
+				n.Public = append(n.Public, p.Remote)
+			}
+		}
+	}
+	for _, p := range attempts[i].Pairs {
+		at, err := netip.ParseAddrPort(p.Remote)
+		port, known := seen[at.Addr()]
+		switch {
+		case err != nil || !known || p.Responses == 0:
+		case p.RemoteType == "srflx":
+			n.Type = api.NATEndpoint // the address that others saw holds for us, too
+		case p.RemoteType == "prflx" && at.Port() != port:
+			n.Type = api.NATSymmetric
+		}
+	}
+	return n
 }
 
 // known is what our agent has to do with a peer; with one that it never met, nothing.

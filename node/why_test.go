@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"amesh/node/api"
 )
 
@@ -78,4 +80,29 @@ func TestWhyTellsTheRelayFromAConnection(t *testing.T) {
 		w, err = a.api.Why(t.Context(), "", b.amid.String())
 		return err == nil && w.Path == api.PathNone && w.Reason != api.WhyConnected
 	})
+}
+
+func TestTheirNATAsCandidatesShowIt(t *testing.T) {
+	ice := func(pairs ...api.Pair) []api.Attempt {
+		return []api.Attempt{{Kind: api.AttemptDial}, {Kind: api.AttemptICE, Pairs: pairs}, {Kind: api.AttemptICE, Pairs: []api.Pair{{}}}}
+	}
+	private := api.Pair{Remote: "192.168.1.7:1", RemoteType: "host"}
+	seen := api.Pair{Remote: "203.0.113.9:2", RemoteType: "srflx"}
+	answered := seen
+	answered.Responses = 1
+	for name, c := range map[string]struct {
+		attempts []api.Attempt
+		want     *api.NAT
+	}{
+		"no punch":              {[]api.Attempt{{Kind: api.AttemptDial}}, nil},
+		"nothing answered":      {ice(private, seen), &api.NAT{Type: api.NATUnknown, Public: []string{"203.0.113.9:2"}}},
+		"what was seen holds":   {ice(private, answered), &api.NAT{Type: api.NATEndpoint, Public: []string{"203.0.113.9:2"}}},
+		"from another port":     {ice(seen, api.Pair{Remote: "203.0.113.9:7", RemoteType: "prflx", Responses: 1}), &api.NAT{Type: api.NATSymmetric, Public: []string{"203.0.113.9:2"}}},
+		"an address of its own": {ice(api.Pair{Remote: "203.0.113.9:2", RemoteType: "host"}), &api.NAT{Type: api.NATNone}},
+		"IPv6":                  {ice(api.Pair{Remote: "[2a00::7]:2", RemoteType: "host"}, api.Pair{Remote: "strange"}), &api.NAT{Type: api.NATUnknown, IPv6: true}},
+	} {
+		if d := cmp.Diff(c.want, theirNAT(c.attempts)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
 }

@@ -93,6 +93,9 @@ func writeStatus(w io.Writer, s api.Status) {
 		published = "own record published"
 	}
 	fmt.Fprintf(w, "dht      %s, %s\n", count(s.DHT.Peers, "server"), published)
+	if s.NAT != nil {
+		fmt.Fprintf(w, "nat      %s\n", natLine(*s.NAT))
+	}
 	for _, n := range s.LAN {
 		writeNeighbour(w, "near     ", n)
 	}

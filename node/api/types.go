@@ -357,6 +357,7 @@ type Status struct {
 	Relays   []Relay     `json:"relays"`
 	Peers    []Peer      `json:"peers"`
 	DHT      DHT         `json:"dht"`
+	NAT      *NAT        `json:"nat,omitempty" doc:"what is in front of the node, as it was found out last"`
 	LAN      []Neighbour `json:"lan,omitempty" doc:"agents in the local network"`
 	Queued   int         `json:"queued" doc:"outgoing messages that the peer's node does not have yet"`
 	Unread   int         `json:"unread" doc:"incoming messages in state new"`
