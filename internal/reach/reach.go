@@ -4,6 +4,7 @@
 package reach
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"slices"
@@ -22,7 +23,7 @@ type Rules struct {
 func (r Rules) Allow(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	switch {
-	case !ip.IsValid() || ip.Zone() != "" || within(ip, never):
+	case !ip.IsValid() || ip.Zone() != "" || within(ip, never) || slices.ContainsFunc(r.Interfaces, func(p netip.Prefix) bool { return broadcast(p, ip) }):
 		return false
 	case ip.IsLoopback():
 		return r.Loopback
@@ -59,6 +60,18 @@ func Interfaces() []netip.Prefix {
 		}
 	}
 	return list
+}
+
+// broadcast reports whether ip means everybody in the network p: the last address, and
+// the first one, which some systems take for the same.
+func broadcast(p netip.Prefix, ip netip.Addr) bool {
+	if !p.Addr().Is4() || p.Bits() > 30 || !p.Contains(ip) {
+		return false
+	}
+	a := ip.As4()
+	hosts := uint32(1)<<(32-p.Bits()) - 1
+	number := binary.BigEndian.Uint32(a[:]) & hosts
+	return number == 0 || number == hosts
 }
 
 var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")

@@ -18,6 +18,22 @@ func TestRules(t *testing.T) {
 			t.Errorf("Allow(%s) = %v", text, got)
 		}
 	}
+	// One datagram to everybody in a network is answered by all of them.
+	office := Rules{Interfaces: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/28"), netip.MustParsePrefix("10.1.0.1/31"), netip.MustParsePrefix("0.0.0.0/0")}}
+	for text, want := range map[string]bool{
+		"192.168.1.255": false, "192.168.1.0": false, "::ffff:192.168.1.255": false, "169.254.255.255": false, "192.168.1.254": true,
+	} {
+		if got := home.Allow(netip.MustParseAddr(text)); got != want {
+			t.Errorf("Allow(%s) = %v", text, got)
+		}
+	}
+	for text, want := range map[string]bool{
+		"203.0.113.15": false, "203.0.113.0": false, "203.0.113.14": true, "203.0.113.16": true, "10.1.0.0": true, "10.1.0.1": true,
+	} {
+		if got := office.Allow(netip.MustParseAddr(text)); got != want {
+			t.Errorf("Allow(%s) = %v", text, got)
+		}
+	}
 	if !(Rules{Loopback: true}).Allow(netip.MustParseAddr("127.0.0.1")) {
 		t.Error("loopback while we are there too")
 	}
