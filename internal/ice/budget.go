@@ -122,14 +122,17 @@ func (b *budget) answer(p pair) bool {
 	return true
 }
 
-// heard notes that a check of the peer came in on p. What was said by more pairs than
-// there may be checks is not kept.
-func (b *budget) heard(p pair) {
+// heard notes that a check of the peer came in on p. It is false for a pair that is one
+// more than there may be checks: pion would keep every one, and look at all of them again
+// and again.
+func (b *budget) heard(p pair) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.perPair[p] != nil || len(b.perPair) < b.limits.Checks {
-		b.of(p).heard = true
+	if b.perPair[p] == nil && len(b.perPair) >= b.limits.Checks {
+		return false
 	}
+	b.of(p).heard = true
+	return true
 }
 
 func (b *budget) answered(p pair, rtt time.Duration) {

@@ -1,9 +1,11 @@
 package ice
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +145,37 @@ func TestNobodyIsFlooded(t *testing.T) {
 	if checks == 0 || checks > l.ChecksPerAddress || answers == 0 || answers > l.ChecksPerAddress {
 		t.Errorf("%d checks and %d answers, want 1 to %d of each", checks, answers, l.ChecksPerAddress)
 	}
+}
+
+// A peer whose checks come from ever new ports makes pion keep no more of them than there
+// may be checks.
+func TestChecksFromEverywhereAreNotKept(t *testing.T) {
+	p := run(t, Config{})
+	a := begin(t, p)
+	done := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		defer close(done)
+		_, _ = a.Punch(ctx, Description{Ufrag: "abcd", Password: strings.Repeat("x", 22)}, true)
+	}()
+	in := a.ports[0].in
+	for port := range uint16(500) {
+		request := stun.MustBuild(stun.BindingRequest, stun.TransactionID, stun.NewUsername(a.ufrag+":abcd"),
+			pion.AttrControlled(1), pion.PriorityAttr(1), stun.NewShortTermIntegrity(a.password), stun.Fingerprint)
+		for len(in) == cap(in) {
+			runtime.Gosched()
+		}
+		a.ports[0].hear(datagram{data: request.Raw, from: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 20000+port)})
+	}
+	for len(in) > 0 {
+		runtime.Gosched()
+	}
+	kept, err := a.agent.GetRemoteCandidates()
+	if most := p.limits.Checks; err != nil || len(kept) == 0 || len(kept) > most {
+		t.Errorf("%d addresses are kept (%v), want up to %d", len(kept), err, most)
+	}
+	stop()
+	<-done
 }
 
 func TestBudgetOfAnAttempt(t *testing.T) {

@@ -41,11 +41,9 @@ func (p *port) pair(remote netip.AddrPort) pair { return pair{socket: p.socket.i
 // hear takes a check of the peer. Its name is known to the peer alone, and what it
 // proves is left to pion.
 func (p *port) hear(d datagram) {
-	if !p.rules.Allow(d.from.Addr()) {
-		return
+	if p.rules.Allow(d.from.Addr()) && p.budget.heard(p.pair(d.from)) {
+		offer(p.in, d)
 	}
-	p.budget.heard(p.pair(d.from))
-	offer(p.in, d)
 }
 
 // ReadFrom implements net.PacketConn.
