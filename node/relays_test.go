@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,22 @@ func TestPeersRelayIsFoundAgain(t *testing.T) {
 	l.closeIdle(time.Now().Add(2 * foreignIdle))
 	if got := l.count(); got != 0 {
 		t.Errorf("%d lines after a long time", got)
+	}
+}
+
+// T63: only our own relays say whom we ask where we are seen.
+func TestPeersRelayNamesNoSTUNServer(t *testing.T) {
+	ours, theirs := newStation(t), newStation(t)
+	l := startLines(t, ours.url)
+	for l.wait() != ours.url {
+	}
+	l.chosen(theirs.url)
+	l.mu.Lock()
+	l.lines[ours.url].state.STUN = "stun.example:3478"
+	l.lines[theirs.url].state.STUN = "10.0.0.1:53"
+	l.mu.Unlock()
+	if got := l.stun(); !slices.Equal(got, []string{"stun.example:3478"}) {
+		t.Errorf("asked: %v", got)
 	}
 }
 
