@@ -64,6 +64,7 @@ var testnetFailures = []struct {
 }{
 	{plan.ErrNone, exitNotFound, "no_testnet", "amesh testnet init makes one; name its folder with --dir"},
 	{plan.ErrThere, exitConflict, "testnet_exists", "amesh testnet down --remove takes it away; or give another --dir"},
+	{plan.ErrOccupied, exitConflict, "folder_not_empty", "give another --dir: a testnet has a folder of its own"},
 	{compose.ErrBinary, exitFailed, "binary_not_static", "name a static one for Linux with --binary; make build makes one"},
 	{stage.ErrUnknown, exitNotFound, "no_such_node", "amesh testnet status lists them"},
 	{stage.ErrNoDocker, exitFailed, "no_docker", "install and start Docker's engine (docker.io) with docker compose or docker-compose; run smoke --local needs neither"},

@@ -57,8 +57,9 @@ func (a *app) testnetInitCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Write the compose file of a testnet, and the keys of everybody in it",
 		Long: `Writes compose.yaml into a folder, with a Dockerfile that begins with nothing, a copy
-of this program, and a home with keys for every relay and node. It works for "docker
-compose" and "docker-compose" alike; no image is pulled. It starts nothing.
+of this program, and a home with keys for every relay and node. The folder is made, or is
+empty. It works for "docker compose" and "docker-compose" alike; no image is pulled. It
+starts nothing.
 
 With --nat mixed the nodes are, in turn: open, behind a port-restricted box, behind a
 symmetric one, without UDP, behind a full cone, behind two boxes. Boxes are containers
@@ -102,13 +103,17 @@ func (a *app) testnetInit(p *plan.Plan, dir, binary string) error {
 	if err := compose.CheckBinary(binary); err != nil {
 		return err
 	}
-	if err := p.Write(abs, rand.Reader); err != nil {
+	err = p.Write(abs, rand.Reader)
+	if errors.Is(err, plan.ErrThere) || errors.Is(err, plan.ErrOccupied) {
 		return err
 	}
-	user := compose.User{UID: os.Getuid(), GID: os.Getgid()}
-	if err := compose.Write(abs, p, binary, user, compose.DefaultLimits()); err != nil {
-		// Without a plan the folder is not taken, and init can be tried again.
-		return errors.Join(err, os.Remove(filepath.Join(abs, plan.File)))
+	if err == nil {
+		user := compose.User{UID: os.Getuid(), GID: os.Getgid()}
+		err = compose.Write(abs, p, binary, user, compose.DefaultLimits())
+	}
+	if err != nil {
+		// The folder was empty, and init can be tried again.
+		return errors.Join(err, removeTestnet(abs, p))
 	}
 	done := initialised{Dir: abs, Compose: filepath.Join(abs, compose.File), Plan: p}
 	return a.show(done, func(w io.Writer) {

@@ -22,11 +22,16 @@ var ErrNone = errors.New("no testnet here")
 // ErrThere reports a folder in which there is one already.
 var ErrThere = errors.New("there is a testnet already")
 
+// ErrOccupied reports a folder in which there is something else.
+var ErrOccupied = errors.New("the folder is not empty")
+
 // Home is the folder of a relay or a node in the folder of a testnet: its --home.
 func Home(dir, name string) string { return filepath.Join(dir, name) }
 
 // Write makes the keys of everybody in p and puts p with a home for each into the folder
-// dir, which is made if missing. It returns ErrThere when the folder has a plan.
+// dir, which is made if missing. It returns ErrThere when the folder has a plan, and
+// ErrOccupied when it has anything else: files of another project, with which a testnet's
+// own would be confused, and removed one day.
 func (p *Plan) Write(dir string, rand io.Reader) error {
 	path := filepath.Join(dir, File)
 	if _, err := os.Stat(path); err == nil {
@@ -34,6 +39,11 @@ func (p *Plan) Write(dir string, rand io.Reader) error {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("testnet: %w", err)
+	}
+	if there, err := os.ReadDir(dir); err != nil {
+		return fmt.Errorf("testnet: %w", err)
+	} else if len(there) > 0 {
+		return fmt.Errorf("%w: %s", ErrOccupied, dir)
 	}
 	for i := range p.Relays {
 		key, err := identity.LoadNodeKey(filepath.Join(Home(dir, p.Relays[i].Name), "relay", "node.key"), rand)

@@ -151,6 +151,25 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// What is in a folder is somebody's.
+func TestFolderOfSomebodyElse(t *testing.T) {
+	dir := t.TempDir()
+	env := filepath.Join(dir, ".env")
+	if err := os.WriteFile(env, []byte("SECRET=1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(wish(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Write(dir, rand.Reader); !errors.Is(err, ErrOccupied) {
+		t.Errorf("written: %v", err)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("in the folder: %v %v", all, err)
+	}
+}
+
 func TestWhoCanHaveADirectPath(t *testing.T) {
 	can := map[[2]Kind]bool{
 		{Open, UDPBlocked}: true, {Open, Symmetric}: true, {PortRestricted, PortRestricted}: true,
