@@ -10,6 +10,9 @@ import (
 
 var errDrained = errors.New("the time for draining is over")
 
+// drainLook is how often a drain looks at least whether everybody is gone.
+const drainLook = 200 * time.Millisecond
+
 // Drain lets no connection in any more, says so on /readyz and to clients that will
 // understand, and waits until nothing but pings was said for QuietFor, until nobody
 // is connected, or until within is over. It returns how many are still connected. Mail
@@ -26,7 +29,7 @@ func (s *Server) Drain(ctx context.Context, within time.Duration) (left int, err
 	s.log.Info("draining", "within", within)
 	ctx, cancel := context.WithTimeoutCause(ctx, within, errDrained)
 	defer cancel()
-	look := time.NewTicker(max(s.limits.QuietFor/10, time.Millisecond))
+	look := time.NewTicker(max(min(s.limits.QuietFor/10, drainLook), time.Millisecond))
 	defer look.Stop()
 	said, since := s.said(), time.Now()
 	for {
