@@ -14,9 +14,13 @@ import (
 // server dies twice on its data, once inside a commit.
 func TestThousandMessagesThroughRestarts(t *testing.T) {
 	const total = 1000
+	// Room for all of it, however late the receiver comes back. From a mailbox that is
+	// full messages would be refused, and this sender goes on with the next ones.
+	l := DefaultLimits()
+	l.CloseWait, l.Mailbox.Share = 50*time.Millisecond, l.Mailbox.Box
 	disk := store.NewMemory()
 	h := newHouse(t)
-	h.start(disk, Limits{})
+	h.start(disk, l)
 	alice, bob := startAgent(t, 1, h.url(), quick()), startAgent(t, 2, h.url(), quick())
 	bob.connected()
 	alice.connected()
@@ -40,7 +44,7 @@ func TestThousandMessagesThroughRestarts(t *testing.T) {
 			time.Sleep(time.Duration(restarts) * time.Millisecond)
 			h.shut()
 			disk = disk.Reopen()
-			h.start(disk, Limits{})
+			h.start(disk, l)
 		}
 	}
 	for i, p := range got {
