@@ -115,7 +115,7 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	err := a.configure(cmd)
-	if _, any := cmd.Annotations[anyConfig]; any {
+	if _, tolerant := cmd.Annotations[anyConfig]; tolerant {
 		return nil
 	}
 	return err
