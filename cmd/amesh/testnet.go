@@ -68,6 +68,7 @@ var testnetFailures = []struct {
 	{compose.ErrBinary, exitFailed, "binary_not_static", "name a static one for Linux with --binary; make build makes one"},
 	{stage.ErrUnknown, exitNotFound, "no_such_node", "amesh testnet status lists them"},
 	{stage.ErrNoDocker, exitFailed, "no_docker", "install and start Docker's engine (docker.io) with docker compose or docker-compose; run smoke --local needs neither"},
+	{stage.ErrDown, exitDaemon, "testnet_down", "amesh testnet up"},
 	{stage.ErrCannot, exitFailed, "not_possible", "with --nat mixed a node behind a box can have all faults"},
 }
 

@@ -46,6 +46,9 @@ that was interrupted.`,
 		if err := f.check(cmd); err != nil {
 			return err
 		}
+		if err := on.Check(cmd.Context()); err != nil {
+			return err
+		}
 		if err := f.inflict(cmd.Context(), on); err != nil {
 			return err
 		}

@@ -126,8 +126,8 @@ func (a *app) openStage(ctx context.Context, o testnetRunOptions) (on stage.Stag
 	if err != nil {
 		return nil, "", nil, err
 	}
-	on = stage.NewDocker(stage.DockerConfig{Plan: p, Dir: dir, Limits: stage.DefaultLimits()})
-	return on, dir, on.Close, nil
+	d := stage.NewDocker(stage.DockerConfig{Plan: p, Dir: dir, Limits: stage.DefaultLimits()})
+	return d, dir, d.Close, d.Check(ctx)
 }
 
 // ownStage starts processes for this run, in a folder of their own.

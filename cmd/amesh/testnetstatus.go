@@ -23,6 +23,9 @@ relayed, or none when there was nothing to say yet. A node that does not answer 
 		Example: "  amesh testnet status\n  amesh testnet status --json",
 		Args:    words(0, 0, ""),
 	}, func(cmd *cobra.Command, on *stage.Docker, _ string, _ []string) error {
+		if err := on.Check(cmd.Context()); err != nil {
+			return err
+		}
 		picture := scenario.Look(cmd.Context(), on)
 		if err := cmd.Context().Err(); err != nil {
 			return err

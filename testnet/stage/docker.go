@@ -65,6 +65,24 @@ func (d *Docker) Up(ctx context.Context) error {
 	return each(d.plan.Nodes, func(n plan.Node) error { return d.answers(ctx, n.Name) })
 }
 
+// ErrDown reports a testnet whose containers were not made.
+var ErrDown = errors.New("the testnet is not up")
+
+// Check returns ErrNoDocker when nobody answers for containers, and ErrDown when there are
+// none of this testnet. Some of them may be dead.
+func (d *Docker) Check(ctx context.Context) error {
+	list, err := docker(ctx, "ps", "--all", "--format", "{{.Names}}")
+	if err != nil {
+		return err
+	}
+	for _, n := range d.plan.Nodes {
+		if slices.Contains(strings.Fields(list), compose.Container(d.plan, n.Name)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: there is no container of %s", ErrDown, d.plan.Name)
+}
+
 // Down removes containers, networks and the image.
 func (d *Docker) Down(ctx context.Context) error {
 	if err := d.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "5"); err != nil {

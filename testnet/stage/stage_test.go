@@ -156,11 +156,23 @@ func TestKillOfADeadContainerIsNoError(t *testing.T) {
 func TestEngineThatIsOff(t *testing.T) {
 	d, _ := fakeDocker(t, "echo 'Cannot connect to the Docker daemon at unix:///x' >&2; exit 1")
 	for what, err := range map[string]error{
-		"kill": d.Kill(t.Context(), "n1"), "down": d.Down(t.Context()), "cut": d.Cut(t.Context(), "n1"),
+		"check": d.Check(t.Context()),
+		"kill":  d.Kill(t.Context(), "n1"), "down": d.Down(t.Context()), "cut": d.Cut(t.Context(), "n1"),
 	} {
 		if !errors.Is(err, ErrNoDocker) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+func TestTestnetThatIsNotUp(t *testing.T) {
+	d, _ := fakeDocker(t, "echo tn-n22 other-n1")
+	if err := d.Check(t.Context()); !errors.Is(err, ErrDown) {
+		t.Errorf("containers of others: %v", err)
+	}
+	d, _ = fakeDocker(t, "echo other-n1; echo tn-n2")
+	if err := d.Check(t.Context()); err != nil {
+		t.Errorf("one of ours: %v", err)
 	}
 }
 
