@@ -3,8 +3,8 @@
 // binary. No image is pulled: what is in a container is amesh and nothing else, and NAT
 // boxes, health checks and faults are verbs of it.
 //
-// The files need no feature younger than docker-compose 1.27, nor a tool of ours to be
-// used: `docker compose up -d` in the folder starts the testnet.
+// The files need no feature that docker-compose 1.29 lacks, nor a tool of ours to be used:
+// `docker compose up -d` in the folder starts the testnet.
 package compose
 
 import (
