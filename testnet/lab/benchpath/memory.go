@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,8 +23,11 @@ const (
 	idleFor = 10 * time.Second
 )
 
-// resident memory of a process in KiB, as the system counts it: its own, and of files, which
-// is mostly the program.
+// errNotTold says that this system does not tell what memory a process has.
+var errNotTold = errors.New("this system does not tell the memory of a process")
+
+// footprint is the resident memory of a process in KiB, as the system counts it: its
+// own, and that of files, which is mostly the program.
 type footprint struct {
 	All  int `json:"all_kib"`
 	Anon int `json:"anon_kib"`
@@ -77,12 +81,12 @@ func (h *house) idleMemory(binary string, rounds int, idle time.Duration) (*memo
 func footprintOf(pid int) (f footprint, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return f, err
+		return f, errors.Join(errNotTold, err)
 	}
 	for name, into := range map[string]*int{"VmRSS:": &f.All, "RssAnon:": &f.Anon, "RssFile:": &f.File} {
 		_, rest, ok := strings.Cut(string(b), name)
 		if !ok {
-			return f, fmt.Errorf("process %d does not tell its memory", pid)
+			return f, fmt.Errorf("%w: no %s", errNotTold, name)
 		}
 		if _, err := fmt.Sscanf(rest, "%d kB", into); err != nil {
 			return f, err
