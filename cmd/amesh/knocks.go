@@ -95,6 +95,9 @@ func writeKnock(w io.Writer, k api.Knock) {
 	if k.Mode == accountable {
 		fmt.Fprintf(w, "  %s", k.Mode)
 	}
+	if k.Tier != "" {
+		fmt.Fprintf(w, "  tier: %s", plain(k.Tier))
+	}
 	if k.Rule != "" {
 		fmt.Fprintf(w, "  rule: %s", plain(k.Rule))
 	}

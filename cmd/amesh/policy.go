@@ -37,12 +37,13 @@ one lets nobody in without asking.`,
 are separated by commas; an empty value restores the default.
 
 Keys: strangers (ask, accept or reject), allow and block (AMIDs), accepted_intents
-and rejected_intents (such as travel/*), knocks_per_minute. For sessions made from now
-on: mode (private or accountable) is what our own knocks ask for, accept_modes what
-others may ask for (empty: both); session_messages, session_bytes and session_ttl
-(seconds, or such as 1h30m) are what each side may send in one, 0 for no limit. What is
-more than that goes in the next session; a message of more than session_bytes goes in
-none and is refused.`,
+and rejected_intents (such as travel/*), knocks_per_minute, min_tier (anonymous,
+verified or organization: strangers whose knock proves less are rejected). For sessions
+made from now on: mode (private or accountable) is what our own knocks ask for,
+accept_modes what others may ask for (empty: both); session_messages, session_bytes and
+session_ttl (seconds, or such as 1h30m) are what each side may send in one, 0 for no
+limit. What is more than that goes in the next session; a message of more than
+session_bytes goes in none and is refused.`,
 		Example: "  amesh policy set strangers reject\n" +
 			"  amesh policy set allow 2wCNe4X9egd7iKnC1T9XBee63MLc\n" +
 			"  amesh policy set accepted_intents 'travel/*,weather/*'",

@@ -401,8 +401,8 @@ func TestStatusOfRelays(t *testing.T) {
 
 func TestKnocksAreDecided(t *testing.T) {
 	n := newFakeNode()
-	n.knocks = []api.Knock{{ID: "k1", Peer: peer(2), Direction: "in", State: "pending", Rule: "strangers-ask\x1b[1m"}}
-	if r := runFake(t, n, nil, "knocks"); !strings.Contains(r.out, `rule: strangers-ask\x1b[1m`) {
+	n.knocks = []api.Knock{{ID: "k1", Peer: peer(2), Direction: "in", State: "pending", Rule: "strangers-ask\x1b[1m", Tier: "verified"}}
+	if r := runFake(t, n, nil, "knocks"); !strings.Contains(r.out, `tier: verified  rule: strangers-ask\x1b[1m`) {
 		t.Error(r.out)
 	}
 	if r := runFake(t, n, nil, "knocks", "approve", "k1", "--for", "7d"); r.exit != exitOK || !strings.Contains(r.out, "accepted") {
