@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"amesh/dht"
 	"amesh/identity"
 	"amesh/internal/reach"
 	"amesh/node/api"
@@ -161,7 +162,7 @@ func (m *mesh) addConnection(w *api.Why) {
 		return
 	}
 	stat := conns[i].Stat()
-	w.Remote, w.Limited = conns[i].RemoteMultiaddr().String(), stat.Limited
+	w.Remote, w.Limited = dht.RemoteNow(conns[i]).String(), stat.Limited
 	if w.Since == nil {
 		w.Since = &stat.Opened
 	}

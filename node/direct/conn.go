@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"amesh/dht"
 )
 
 // Conn is the connection under the path to a peer.
 type Conn struct {
-	Remote  string // the peer's multiaddr as we see it
+	Remote  string // the peer's multiaddr as we see it now
 	Limited bool   // it goes through a circuit relay; no path does
 	// Punched tells that it goes through a hole that was punched for it.
 	Punched bool
@@ -35,6 +37,7 @@ func (t *Transport) Conn(peerID string) (Conn, bool) {
 	if conn := s.under; conn != nil {
 		stat := conn.Stat()
 		c.Limited, c.Opened = stat.Limited, stat.Opened
+		c.Remote = dht.RemoteNow(conn).String()
 	}
 	return c, true
 }
