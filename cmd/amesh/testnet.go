@@ -39,7 +39,7 @@ testnet up", starts it. The image is made of this program alone, nothing is pull
 }
 
 // testnetDir is where a testnet is without --dir.
-const testnetDir = "testnet"
+const testnetDir = "amesh-testnet"
 
 func dirFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "dir", testnetDir, "folder `DIR` of the testnet")
