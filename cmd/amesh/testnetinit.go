@@ -95,6 +95,9 @@ func (a *app) testnetInit(p *plan.Plan, dir, binary string) error {
 	if err != nil {
 		return fmt.Errorf("testnet: %w", err)
 	}
+	if err := plan.Vacant(abs); err != nil {
+		return err
+	}
 	if binary == "" {
 		if binary, err = os.Executable(); err != nil {
 			return fmt.Errorf("find this program: %w", err)
@@ -103,11 +106,7 @@ func (a *app) testnetInit(p *plan.Plan, dir, binary string) error {
 	if err := compose.CheckBinary(binary); err != nil {
 		return err
 	}
-	err = p.Write(abs, rand.Reader)
-	if errors.Is(err, plan.ErrThere) || errors.Is(err, plan.ErrOccupied) {
-		return err
-	}
-	if err == nil {
+	if err = p.Write(abs, rand.Reader); err == nil {
 		user := compose.User{UID: os.Getuid(), GID: os.Getgid()}
 		err = compose.Write(abs, p, binary, user, compose.DefaultLimits())
 	}

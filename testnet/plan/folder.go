@@ -28,22 +28,38 @@ var ErrOccupied = errors.New("the folder is not empty")
 // Home is the folder of a relay or a node in the folder of a testnet: its --home.
 func Home(dir, name string) string { return filepath.Join(dir, name) }
 
-// Write makes the keys of everybody in p and puts p with a home for each into the folder
-// dir, which is made if missing. It returns ErrThere when the folder has a plan, and
-// ErrOccupied when it has anything else: files of another project, with which a testnet's
-// own would be confused, and removed one day.
-func (p *Plan) Write(dir string, rand io.Reader) error {
-	path := filepath.Join(dir, File)
-	if _, err := os.Stat(path); err == nil {
-		return fmt.Errorf("%w: %s", ErrThere, path)
+// Vacant looks whether dir may become the folder of a testnet: it is missing or empty. It
+// returns ErrThere when the folder has a plan, and ErrOccupied when it has anything else:
+// files of another project, with which a testnet's own would be confused, and removed one
+// day.
+func Vacant(dir string) error {
+	there, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("testnet: %w", err)
+	}
+	for _, e := range there {
+		if e.Name() == File {
+			return fmt.Errorf("%w: %s", ErrThere, filepath.Join(dir, File))
+		}
+	}
+	if len(there) > 0 {
+		return fmt.Errorf("%w: %s", ErrOccupied, dir)
+	}
+	return nil
+}
+
+// Write makes the keys of everybody in p and puts p with a home for each into the folder
+// dir, which is made if missing, and must be Vacant.
+func (p *Plan) Write(dir string, rand io.Reader) error {
+	if err := Vacant(dir); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, File)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("testnet: %w", err)
-	}
-	if there, err := os.ReadDir(dir); err != nil {
-		return fmt.Errorf("testnet: %w", err)
-	} else if len(there) > 0 {
-		return fmt.Errorf("%w: %s", ErrOccupied, dir)
 	}
 	for i := range p.Relays {
 		key, err := identity.LoadNodeKey(filepath.Join(Home(dir, p.Relays[i].Name), "relay", "node.key"), rand)
