@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"amesh/internal/proxy"
 	"amesh/node/api"
 	"amesh/node/doctor"
 	"amesh/node/redact"
@@ -88,7 +89,7 @@ func (m *mesh) Bugreport(ctx context.Context, req api.BugreportRequest) (api.Bug
 		{name: "version", text: versionText(cfg.Version, m.started)},
 		{name: "configuration", data: settings{
 			Relays: cfg.Relays, Registries: cfg.Registries, Bootstrap: cfg.Bootstrap, Listen: cfg.Listen, STUN: cfg.STUN, Homes: cfg.Homes, API: cfg.API,
-			Announce: cfg.Announce, Punch: cfg.Punch, DHT: fmt.Sprint(cfg.DHT), Proxy: cfg.Proxy, Credentials: cfg.ProxyCredentials != "",
+			Announce: cfg.Announce, Punch: cfg.Punch, DHT: fmt.Sprint(cfg.DHT), Proxy: proxy.Shown(cfg.Proxy), Credentials: cfg.ProxyCredentials != "",
 			MapPorts: cfg.MapPorts, LAN: cfg.LAN, Echo: cfg.Echo, LegacyRelay: cfg.AllowLegacyRelay, LegacyRegistry: cfg.AllowLegacyRegistry,
 		}},
 		{name: "status", data: status}, {name: "policy", data: policy}, orError("netcheck", net, netErr), orError("doctor", doc, docErr),
@@ -203,8 +204,14 @@ func ReportWithout(ctx context.Context, home, version string, told map[string][]
 func cloneTold(told map[string][]string) map[string][]string {
 	own := make(map[string][]string, len(told))
 	for key, values := range told {
-		if own[key] = values; key == "proxy_credentials" {
+		switch own[key] = values; key {
+		case "proxy_credentials":
 			own[key] = []string{redact.Hidden}
+		case "proxy":
+			own[key] = nil
+			for _, setting := range values {
+				own[key] = append(own[key], proxy.Shown(setting))
+			}
 		}
 	}
 	return own

@@ -15,7 +15,7 @@ import (
 // in a report of a node that is in the middle of things.
 func TestReportHasNoSecretAndNobodysName(t *testing.T) {
 	s := newStation(t)
-	a := startNode(t, Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Agent: "ann-the-agent", Announce: AnnouncePublic, ProxyCredentials: "command:echo ann:hunter2hunter2"})
+	a := startNode(t, Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Agent: "ann-the-agent", Announce: AnnouncePublic, Proxy: "ann:swordf1sh@127.0.0.1:9", ProxyCredentials: "command:echo ann:hunter2hunter2"})
 	b := startNode(t, Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}})
 	b.set("strangers", "accept")
 	eventually(t, "record", func() bool { _, err := s.find(b.amid); return err == nil })
@@ -39,7 +39,7 @@ func TestReportHasNoSecretAndNobodysName(t *testing.T) {
 	for name, bad := range map[string]string{
 		"own AMID": a.amid.String(), "its short form": a.amid.Short(), "peer's AMID": b.amid.String(), "peer's short form": b.amid.Short(), "address": "127.0.0.1",
 		"home": a.cfg.Home, "agent's name": "ann-the-agent", "contact's name": "bobby-the-friend", "body": "the words of a message", "invite": invite.Text,
-		"peer id": "12D3KooW", "credentials": "hunter2hunter2",
+		"peer id": "12D3KooW", "credentials": "hunter2hunter2", "password of the proxy": "swordf1sh",
 	} {
 		if strings.Contains(r.Text, bad) {
 			t.Errorf("%s %q is in the report:\n%s", name, bad, around(r.Text, bad))

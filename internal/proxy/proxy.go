@@ -136,6 +136,19 @@ func parse(text string) (*url.URL, error) {
 // name is how a proxy is called in front of people: without credentials.
 func name(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
+// Shown is a Setting as it may be shown to people: without credentials.
+func Shown(setting string) string {
+	switch setting {
+	case Auto, None, "":
+		return setting
+	}
+	u, err := parse(setting)
+	if err != nil {
+		return "(wrong)" // and its text may have a password anywhere
+	}
+	return name(u)
+}
+
 // Way names the proxy, without credentials, through which a URL is reached: http, https,
 // ws or wss. It is empty where no proxy is used.
 func (p *Proxy) Way(target string) string {

@@ -130,6 +130,18 @@ func fetch(t *testing.T, p *Proxy, addr string) error {
 	return err
 }
 
+func TestShownSettingsHaveNoCredentials(t *testing.T) {
+	for setting, want := range map[string]string{
+		"": "", Auto: Auto, None: None, "proxy.example:3128": "http://proxy.example:3128",
+		"ann:hunter2@proxy.example:3128": "http://proxy.example:3128", "socks5://ann:h@nter'2@proxy.example": "socks5://proxy.example:1080",
+		"http://ann:hunter/2@proxy.example": "(wrong)", "hunter2://x": "(wrong)",
+	} {
+		if got := Shown(setting); got != want {
+			t.Errorf("%s is shown as %s, want %s", setting, got, want)
+		}
+	}
+}
+
 func TestConnectionsGoThroughProxies(t *testing.T) {
 	t.Parallel()
 	far := world(t)

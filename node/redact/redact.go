@@ -89,7 +89,7 @@ func (m *Mask) agent(amid identity.AMID, kind string) string {
 
 // What looks like something that is to go. Base58 has neither 0 nor O, I and l.
 var (
-	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s"'<>]+@`)
+	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/\s"<>]+@`)
 	query    = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s"'?<>]+\?)[^\s"'<>]+`)
 	bearer   = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+`)
 	labelled = regexp.MustCompile(`(?i)(pass(?:word|phrase)|secret|token|authorization|api[_-]?key|private[_-]?key)(["']?\s*[=:]\s*["']?)[^\s"',;}]+`)

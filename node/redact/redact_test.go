@@ -13,6 +13,7 @@ func TestWhatGoesAndWhatStays(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
 		"a secret that was told":    {`key="hunter2hunter2"`, `key="(secret)"`},
 		"password in a URL":         {"proxy http://ann:pw@proxy.example:3128/x", "proxy http://(secret)@proxy.example:3128/x"},
+		"one with odd characters":   {"http://ann:p@ss'w@proxy.example:3128/x", "http://(secret)@proxy.example:3128/x"},
 		"a query":                   {"GET https://r.example/a?code=12&x=1 failed", "GET https://r.example/a?(secret) failed"},
 		"a bearer token":            {"Authorization: Bearer abc.DEF", "Authorization: (secret) (secret)"},
 		"a label":                   {`{"token":"abc","tokens":12,"one_time_keys":{"x":3}}`, `{"token":"(secret)","tokens":12,"one_time_keys":{"x":3}}`},
