@@ -35,7 +35,7 @@
 //	Ask      │ climb   ·        ·        ·        ·       ·       ·
 //	Told     │ climb   ·        beside   beside   ·       ·       ·
 //	Moved    │ climb   climb    climb    climb    prove   prove   echo
-//	Tick     │ climb   ·        ·        ·        prove   ·       ·
+//	Tick     │ climb   ·        beside   beside   prove   ·       ·
 //	Offered  │ answer  answer   answer   answer   echo    ·       prove
 //	Failed   │ ·       climb    climb    climb    ·       fall    ·
 //	Up       │ carry   carry    carry    carry    ·       open    ·

@@ -174,7 +174,7 @@ var table = [kinds][states]move{
 	Ask:     {Idle: climb},
 	Told:    {Idle: climb, Punching: beside, Circling: beside},
 	Moved:   {climb, climb, climb, climb, prove, prove, echo},
-	Tick:    {Idle: climb, Holding: prove},
+	Tick:    {Idle: climb, Punching: beside, Circling: beside, Holding: prove},
 	Offered: {Idle: answer, Dialling: answer, Punching: answer, Circling: answer, Holding: echo, Open: prove},
 	Failed:  {Dialling: climb, Punching: climb, Circling: climb, Proving: fall},
 	Up:      {Idle: carry, Dialling: carry, Punching: carry, Circling: carry, Proving: open},
@@ -290,7 +290,8 @@ func (m *Machine) beside(now time.Time) Action {
 	if !m.Means.Dial || now.Before(r.next) {
 		return None
 	}
-	r.began, r.next = now, now.Add(m.limits.Dial.First)
+	r.failures++
+	r.began, r.next = now, now.Add(m.limits.Dial.pause(r.failures))
 	m.sides++
 	m.remember(Attempt{Rung: Dialling, Started: now, run: m.Side()})
 	return Dial
@@ -344,6 +345,7 @@ func (m *Machine) carry(now time.Time) {
 		}
 		m.end(Won, now)
 	}
+	m.rungs[rungDial].failures, m.rungs[rungDial].next = 0, time.Time{} // also of dials beside it
 	hold := m.hold()
 	if hold == 0 {
 		m.enter(Open, now)
@@ -392,12 +394,15 @@ func (m *Machine) Next(now time.Time) time.Time {
 	switch {
 	case m.state == Holding:
 		return m.until
-	case m.state != Idle || !m.interested(now):
+	case m.state == Dialling || m.state == Proving || m.state == Open || !m.interested(now):
 		return time.Time{}
 	}
 	next := m.used.Add(m.limits.Interest)
 	found := false
 	for i, may := range m.may() {
+		if m.state != Idle && i != rungDial {
+			continue // one of them is under way, and only a dial goes beside it
+		}
 		if at := m.rungs[i].next; may && !at.After(next) {
 			next, found = at, true
 		}

@@ -118,7 +118,7 @@ var outcomes = map[Kind][states]string{
 	Ask:     {"dialling dial", "dialling", "punching", "circling", "holding", "proving", "open"},
 	Told:    {"dialling dial", "dialling", "punching dial", "circling dial", "holding", "proving", "open"},
 	Moved:   {"dialling dial", "dialling dial", "dialling dial", "dialling dial", "proving echo", "proving echo", "open echo"},
-	Tick:    {"dialling dial", "dialling", "punching", "circling", "proving echo", "proving", "open"},
+	Tick:    {"dialling dial", "dialling", "punching dial", "circling dial", "proving echo", "proving", "open"},
 	Offered: {"punching dial+answer", "punching dial+answer", "punching dial+answer", "punching dial+answer", "holding echo", "proving", "proving echo"},
 	Failed:  {"idle", "idle", "dialling dial", "dialling dial", "holding", "dialling dial", "open"},
 	Up:      {"open", "open", "open", "open", "holding", "open", "open"},
@@ -337,6 +337,21 @@ func TestDialBesideAPunch(t *testing.T) {
 	if got := l.Attempts(); got[0].Outcome != Won || got[1].Outcome != GivenUp {
 		t.Errorf("in the end: %+v", got)
 	}
+}
+
+// A long punch does not keep a dial from being tried again and again.
+func TestDialsGoOnBesideAPunch(t *testing.T) {
+	l := begin(t, all)
+	l.on(Want).fails(NoAnswer).want(Punching, "dial punch")
+	var pauses []time.Duration
+	for range 3 {
+		pauses = append(pauses, l.tick())
+		l.want(Punching, "dial")
+	}
+	if diff := cmp.Diff([]time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}, pauses); diff != "" {
+		t.Errorf("pauses (-want +got)\n%s", diff)
+	}
+	l.on(Up).want(Open, "").on(Down).want(Dialling, "dial")
 }
 
 // A peer that offers all the time has us punch at most every few seconds.
