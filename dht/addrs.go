@@ -85,23 +85,23 @@ func onlyLoopback(listen []ma.Multiaddr) bool {
 }
 
 // gater applies the rules to every dial of a host, also to those of Kademlia,
-// whose addresses any server can make up. Peers that the owner configured are
+// whose addresses any server can make up. Addresses that the owner configured are
 // exempt: he may well reach his relay through a routed private network.
 type gater struct {
 	loopback bool
 	networks func() []netip.Prefix // private ones that may be dialled
 	refuse   func(netip.Addr) bool // nil: nobody
 	circuits *Circuits             // nil: none
-	trusted  map[peer.ID]bool
+	trusted  map[peer.ID][]ma.Multiaddr
 }
 
 func newGater(cfg HostConfig, listen []ma.Multiaddr) *gater {
-	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, circuits: cfg.Circuits, trusted: make(map[peer.ID]bool)}
+	g := &gater{loopback: onLoopback(listen), networks: reach.Interfaces, refuse: cfg.Refuse, circuits: cfg.Circuits, trusted: make(map[peer.ID][]ma.Multiaddr)}
 	if cfg.Relay {
 		g.networks = func() []netip.Prefix { return ownNetworks(listen, reach.Interfaces()) }
 	}
 	for _, p := range cfg.Trusted {
-		g.trusted[p.ID] = true
+		g.trusted[p.ID] = append(g.trusted[p.ID], p.Addrs...)
 	}
 	return g
 }
@@ -112,7 +112,18 @@ func (g *gater) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
 	if circuitAddr(a) {
 		return g.circuits != nil && g.circuits.mayDial(p, a)
 	}
-	return g.trusted[p] || AddressRules{Loopback: g.loopback, Interfaces: g.networks()}.Allow(a)
+	return g.named(p, a) || AddressRules{Loopback: g.loopback, Interfaces: g.networks()}.Allow(a)
+}
+
+// named reports whether the owner wrote where a peer is, and this is there. What others
+// say of such a peer, or it says of itself, is judged like any address. Where the owner
+// wrote a name, nobody knows what it stands for.
+func (g *gater) named(p peer.ID, a ma.Multiaddr) bool {
+	ip, ok := ipOf(a)
+	return slices.ContainsFunc(g.trusted[p], func(own ma.Multiaddr) bool {
+		at, plain := ipOf(own)
+		return !plain || ok && at == ip
+	})
 }
 
 func (g *gater) InterceptAccept(c network.ConnMultiaddrs) bool {

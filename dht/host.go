@@ -31,7 +31,7 @@ type HostConfig struct {
 	// /ip4/127.0.0.1/udp/0/quic-v1. Each of them must succeed.
 	Listen []string
 	// Trusted are peers whose addresses the owner wrote himself; the address rules
-	// don't apply to them.
+	// don't apply to these addresses.
 	Trusted []peer.AddrInfo
 	// Relay offers a circuit relay to others, as amesh relay does. Such a host dials
 	// private addresses only in networks in which it listens by its address.

@@ -130,17 +130,22 @@ func TestRelayServiceOnlyWhereAsked(t *testing.T) {
 func TestHostDialsOnlyWhereItMay(t *testing.T) {
 	target := newHost(t, plain(t))
 	other := ma.StringCast("/ip4/127.0.0.2/tcp/1")
-	outside := &gater{networks: reach.Interfaces, trusted: map[peer.ID]bool{target.ID(): true}}
+	outside := &gater{networks: reach.Interfaces, trusted: map[peer.ID][]ma.Multiaddr{target.ID(): {ma.StringCast("/ip4/127.0.0.2/tcp/9")}}}
+	byName := &gater{networks: reach.Interfaces, trusted: map[peer.ID][]ma.Multiaddr{target.ID(): {ma.StringCast("/dns4/relay.example/tcp/9")}}}
 	stranger := newHost(t, plain(t)).ID()
 	got := map[string]bool{
 		"stranger on loopback":       outside.InterceptAddrDial(stranger, other),
 		"bootstrap on loopback":      outside.InterceptAddrDial(target.ID(), other),
+		"bootstrap, somewhere else":  outside.InterceptAddrDial(target.ID(), ma.StringCast("/ip4/127.0.0.1/tcp/9")),
+		"bootstrap, by a name":       byName.InterceptAddrDial(target.ID(), other),
 		"stranger, we on loopback":   (&gater{loopback: true, networks: reach.Interfaces}).InterceptAddrDial(stranger, other),
 		"stranger, any, unspecified": (&gater{loopback: true, networks: reach.Interfaces}).InterceptAddrDial(stranger, ma.StringCast("/ip4/0.0.0.0/tcp/1")),
 	}
 	want := map[string]bool{
 		"stranger on loopback":       false,
 		"bootstrap on loopback":      true,
+		"bootstrap, somewhere else":  false,
+		"bootstrap, by a name":       true,
 		"stranger, we on loopback":   true,
 		"stranger, any, unspecified": false,
 	}
