@@ -210,6 +210,8 @@ func judgeNetwork(n api.Netcheck) (verdict api.Verdict, text, next string) {
 	switch {
 	case len(n.Relays)+len(n.STUN) == 0:
 		return api.VerdictDegraded, "there is nobody to ask: no relay and no STUN server is known", "name a relay: amesh netcheck --relay URL"
+	case reached == 0 && !answered && n.Proxy != "":
+		return api.VerdictNone, "nobody answers: no relay was reached through the proxy", "see at the relays what the proxy said; amesh up --proxy none uses no proxy"
 	case reached == 0 && !answered:
 		return api.VerdictNone, "nobody answers: this machine is offline, or a firewall lets nothing out",
 			"see that the machine is online; behind a proxy, name it: HTTPS_PROXY, or amesh up --proxy URL"
@@ -232,7 +234,11 @@ func judgeNetwork(n api.Netcheck) (verdict api.Verdict, text, next string) {
 	case n.IPv6:
 		return api.VerdictGood, "there is a public IPv6 address", ""
 	}
-	return api.VerdictDegraded, "relays answer, but what kind of NAT there is could not be found out", "name a second STUN server: amesh netcheck --stun HOST:PORT"
+	another := "a"
+	if answered {
+		another = "a second"
+	}
+	return api.VerdictDegraded, "relays answer, but what kind of NAT there is could not be found out", "name " + another + " STUN server: amesh netcheck --stun HOST:PORT"
 }
 
 // mapped is an address at which a router forwards to this node: one that the host has and

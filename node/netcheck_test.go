@@ -27,6 +27,7 @@ func TestVerdictOnANetwork(t *testing.T) {
 		"nobody to ask":    {api.Netcheck{}, api.VerdictDegraded, "nobody to ask"},
 		"offline":          {api.Netcheck{Relays: relay("failed"), STUN: stun("")}, api.VerdictNone, "nobody answers"},
 		"offline, one way": {api.Netcheck{Relays: relay("failed", "failed")}, api.VerdictNone, "nobody answers"},
+		"proxy says no":    {api.Netcheck{Relays: relay("failed"), Proxy: "http://proxy:3128"}, api.VerdictNone, "through the proxy"},
 		"relays are off":   {api.Netcheck{Relays: relay("failed"), STUN: stun("192.0.2.1:1")}, api.VerdictDegraded, "no relay answers"},
 		"no UDP":           {api.Netcheck{Relays: relay("reached"), STUN: stun(""), UDPBlocked: true, NAT: api.NAT{Type: api.NATBlocked}}, api.VerdictDegraded, "no UDP"},
 		"one relay is off": {api.Netcheck{Relays: relay("connected", "failed"), STUN: stun("x"), NAT: api.NAT{Type: api.NATEndpoint}}, api.VerdictDegraded, "not every relay"},
@@ -41,6 +42,11 @@ func TestVerdictOnANetwork(t *testing.T) {
 		verdict, text, next := judgeNetwork(c.n)
 		if verdict != c.want || !strings.Contains(text, c.text) || (next == "") != (verdict == api.VerdictGood) {
 			t.Errorf("%s: %s, %q, next %q", name, verdict, text, next)
+		}
+	}
+	for want, answers := range map[string][]api.STUNResult{"name a STUN server": nil, "name a second STUN server": stun("192.0.2.1:1")} {
+		if _, _, next := judgeNetwork(api.Netcheck{Relays: relay("connected"), STUN: answers, NAT: api.NAT{Type: api.NATUnknown}}); !strings.HasPrefix(next, want) {
+			t.Errorf("%d servers answered: %s", len(answers), next)
 		}
 	}
 }

@@ -160,7 +160,7 @@ func (p *paths) offer(ctx context.Context, r *road, run uint64) (path.Result, er
 	select {
 	case yes := <-o.answers:
 		if yes.Code != content.Agreed {
-			return path.Result{Code: refusalCode(yes.Code)}, fmt.Errorf("the peer said no: code %d", yes.Code)
+			return path.Result{Code: refusalCode(yes.Code)}, fmt.Errorf("the peer said no: %s", yes.Code)
 		}
 		return p.through(ctx, r, run, a, yes.ICEDescription, true)
 	case <-late.C:

@@ -57,6 +57,9 @@ func shownAttempt(a path.Attempt, now time.Time) api.Attempt {
 	case path.PeerOff, path.PeerUDP, path.PeerBusy:
 		v.Outcome = api.OutcomeDeclined
 	}
+	if v.Outcome == api.OutcomeOK {
+		v.Error = "" // an earlier address failed, or what was won broke later
+	}
 	for _, p := range a.Pairs {
 		v.Pairs = append(v.Pairs, api.Pair{
 			Local: p.Local, LocalType: p.LocalType, Remote: p.Remote, RemoteType: p.RemoteType,

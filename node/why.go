@@ -76,7 +76,7 @@ func (m *mesh) why(r *room, amid identity.AMID) (api.Why, error) {
 	}
 	if reason := reasonOf(w, p.Blocked); reason != "" {
 		w.Reason = reason
-		w.Text, w.Next = sentences(reason)
+		w.Text, w.Next = sentences(reason, amid)
 	}
 	return w.Why, nil
 }
@@ -192,16 +192,16 @@ func nowhere(w wayTo) api.WhyReason {
 }
 
 // sentences say such a reason in words, and the next step.
-func sentences(r api.WhyReason) (text, next string) {
+func sentences(r api.WhyReason, peer identity.AMID) (text, next string) {
 	switch r {
 	case api.WhyOffline:
 		return "this node reaches none of its relays", "see what is wrong with: amesh netcheck"
 	case api.WhyNoRelay:
 		return "no relay of the peer's is within reach, and no address of it answers", "messages wait here and go out by themselves; amesh netcheck shows whether it is this network"
 	case api.WhyUnknown:
-		return "nothing is known of where the peer is", "find out whether anybody knows it: amesh lookup"
+		return "nothing is known of where the peer is", "find out whether anybody knows it: amesh lookup " + peer.String()
 	case api.WhyBlocked:
-		return "our policy blocks the peer", "let it in again with: amesh unblock"
+		return "our policy blocks the peer", "let it in again with: amesh unblock " + peer.String()
 	}
 	return string(r), ""
 }

@@ -6,7 +6,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"amesh/identity"
 	"amesh/node/api"
+	"amesh/node/path"
 )
 
 // What stands in the way of any path counts first, and is said with a next step.
@@ -27,8 +29,19 @@ func TestReasonOfNoPath(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
-		if text, next := sentences(got); got != "" && (text == "" || text == string(got) || next == "") {
+		if text, next := sentences(got, identity.AMID{}); got != "" && (text == "" || text == string(got) || next == "") {
 			t.Errorf("%s: %q, %q", got, text, next)
+		}
+	}
+}
+
+// A dial that succeeded at its second address is no failure to who reads of it.
+func TestAttemptThatWonHasNoError(t *testing.T) {
+	now := time.Now()
+	for outcome, want := range map[path.Outcome]string{path.Won: "", path.Lost: "silence"} {
+		a := path.Attempt{Rung: path.Dialling, Started: now, Outcome: outcome, Result: path.Result{Detail: "silence"}}
+		if got := shownAttempt(a, now).Error; got != want {
+			t.Errorf("outcome %d: error %q, want %q", outcome, got, want)
 		}
 	}
 }

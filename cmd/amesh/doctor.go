@@ -61,7 +61,10 @@ func (a *app) examine(ctx context.Context) (api.Doctor, error) {
 	n, err := a.node()
 	d := api.Doctor{At: time.Now(), Version: version, Home: a.home}
 	if err == nil {
-		d, err = n.Doctor(ctx)
+		var theirs api.Doctor
+		if theirs, err = n.Doctor(ctx); err == nil {
+			d = theirs
+		}
 	}
 	switch {
 	case err == nil:

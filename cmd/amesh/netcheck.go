@@ -138,7 +138,11 @@ func orWord(s, otherwise string) string {
 
 func stunWords(s api.STUNResult) string {
 	if s.Public == "" {
-		return "no answer: " + plain(s.Error)
+		why := strings.TrimPrefix(s.Error, "ask "+s.Asked+": ")
+		if why == "no answer" {
+			return why
+		}
+		return "no answer: " + plain(why)
 	}
 	return "sees " + plain(s.Public) + ", " + spent(s.RTTMS)
 }

@@ -12,7 +12,7 @@ import (
 func TestNetcheckEndsWithOneVerdict(t *testing.T) {
 	found := api.Netcheck{
 		Text: "the verdict\x1b[2J", Next: "do this", NAT: api.NAT{Type: api.NATSymmetric, Public: []string{"192.0.2.1:4711"}}, IPv4: true, Daemon: true, Proxy: "http://proxy:3128",
-		STUN:   []api.STUNResult{{Server: "s:3478", Asked: "192.0.2.9:3478", Public: "192.0.2.1:4711", RTTMS: 12}, {Server: "t:3478", Error: "silence"}},
+		STUN:   []api.STUNResult{{Server: "s:3478", Asked: "192.0.2.9:3478", Public: "192.0.2.1:4711", RTTMS: 12}, {Server: "t:3478", Error: "silence"}, {Server: "u:3478", Asked: "192.0.2.8:3478", Error: "ask 192.0.2.8:3478: no answer"}},
 		Relays: []api.RelayCheck{{URL: "wss://r", State: "connected", LatencyMS: 23.5, Via: "longpoll", Proxy: "http://proxy:3128"}, {URL: "wss://q", State: "failed", Error: "refused"}},
 	}
 	for verdict, exit := range map[api.Verdict]int{api.VerdictGood: exitOK, api.VerdictDegraded: exitDegraded, api.VerdictNone: exitFailed} {
@@ -25,7 +25,7 @@ func TestNetcheckEndsWithOneVerdict(t *testing.T) {
 		}
 		for _, want := range []string{
 			"verdict  " + string(verdict) + `: the verdict\x1b[2J`, "next     do this", "nat      symmetric, 192.0.2.1:4711", "ipv4     yes", "ipv6     no", "udp      gets out",
-			"port     none forwarded", "proxy    http://proxy:3128", "stun     s:3478 (192.0.2.9:3478)  sees 192.0.2.1:4711, 12 ms", "stun     t:3478  no answer: silence",
+			"port     none forwarded", "proxy    http://proxy:3128", "stun     s:3478 (192.0.2.9:3478)  sees 192.0.2.1:4711, 12 ms", "stun     t:3478  no answer: silence", "stun     u:3478 (192.0.2.8:3478)  no answer\n",
 			"relay    wss://r  connected, 23.5 ms, by plain HTTP requests: no WebSocket gets through, through http://proxy:3128", "relay    wss://q  failed, refused",
 		} {
 			if !strings.Contains(r.out, want) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 	whyAttempts = 4
 	whyPairs    = 6
 )
+
+// withoutPeer finds the peer id at the end of an address, which says nothing of the way.
+var withoutPeer = regexp.MustCompile(`/p2p/[1-9A-HJ-NP-Za-km-z]+\b`)
 
 // lookAgain is how often an attempt is looked at while it is followed.
 const lookAgain = 250 * time.Millisecond
@@ -104,17 +108,20 @@ func writeWhy(w io.Writer, y api.Why) {
 		line("next", "%s", plain(y.Next))
 	}
 	if y.Own != nil {
-		line("ours", "%s", natLine(*y.Own))
+		line("our nat", "%s", natLine(*y.Own))
 	}
 	if y.Theirs != nil {
-		line("theirs", "%s", natLine(*y.Theirs))
+		line("its nat", "%s", natLine(*y.Theirs))
 	}
 	for i, t := range y.Attempts {
 		if i == whyAttempts {
 			line("", "and %d before; --json shows all", len(y.Attempts)-i)
 			break
 		}
-		line("tried", "%s ago  %-7s %s", since(t.Started), plain(string(t.Kind)), attemptWords(t))
+		line("tried", "%7s ago  %-7s %s", since(t.Started), plain(string(t.Kind)), attemptWords(t))
+		if t.Target != "" && len(t.Pairs) == 0 {
+			fmt.Fprintln(w, "           to "+clip(plain(withoutPeer.ReplaceAllString(t.Target, "")), 120))
+		}
 		if i == 0 || t.Outcome == api.OutcomeOK {
 			writePairs(w, t.Pairs)
 		}
@@ -183,9 +190,6 @@ func attemptWords(t api.Attempt) string {
 	said := howItEnded(t)
 	if t.Error != "" {
 		said += ": " + clip(plain(t.Error), 160)
-	}
-	if t.Target != "" && len(t.Pairs) == 0 {
-		said += "  (" + clip(plain(t.Target), 120) + ")"
 	}
 	return said
 }

@@ -18,7 +18,7 @@ func relayedWhy(now time.Time) api.Why {
 		Attempts: []api.Attempt{{
 			Kind: api.AttemptICE, Started: now.Add(-3 * time.Second), TookMS: 10000, Outcome: api.OutcomeFailed, Error: "evil\x1b[2J",
 			Pairs: []api.Pair{{Local: "192.0.2.1:4711", LocalType: "srflx", Remote: "198.51.100.2:\u202e33", RemoteType: "host", State: "failed", Requests: 7}},
-		}, {Kind: api.AttemptDial, Started: now.Add(-9 * time.Second), TookMS: 12.5, Outcome: api.OutcomeFailed, Error: "no answer", Target: "/ip4/198.51.100.2/tcp/1"}},
+		}, {Kind: api.AttemptDial, Started: now.Add(-9 * time.Second), TookMS: 12.5, Outcome: api.OutcomeFailed, Error: "no answer", Target: "/ip4/198.51.100.2/tcp/1/p2p/12D3KooWJSsmxf5NWZGzogNuMimRMC4ZTgkcfcYzUSjUqiiYjAPW"}},
 	}
 }
 
@@ -31,8 +31,8 @@ func TestWhyFitsOnAScreenAndEscapesWhatAPeerChose(t *testing.T) {
 	}
 	for _, want := range []string{
 		peer(2).String() + " (bob)  session accepted", "path     relayed by wss://r.example/v1/connect", "why      the NATs let nothing through",
-		"next     forward a port", "ours     symmetric, 192.0.2.1:4711", "theirs   endpoint, IPv6", `ice     failed after 10s: evil\x1b[2J`,
-		`192.0.2.1:4711 srflx → 198.51.100.2:\u{202e}33 host  failed, 7 asked, 0 answered`, "dial    failed after 12.5 ms: no answer  (/ip4/198.51.100.2/tcp/1)",
+		"next     forward a port", "our nat  symmetric, 192.0.2.1:4711", "its nat  endpoint, IPv6", `ice     failed after 10s: evil\x1b[2J`,
+		`192.0.2.1:4711 srflx → 198.51.100.2:\u{202e}33 host  failed, 7 asked, 0 answered`, "dial    failed after 12.5 ms: no answer\n           to /ip4/198.51.100.2/tcp/1\n",
 	} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is not in\n%s", want, r.out)

@@ -570,3 +570,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What an owner reads is no number.
+func TestReasonsForANoAreWords(t *testing.T) {
+	said := make(map[string]bool)
+	for c := Agreed; c <= PunchOpen; c++ {
+		if s := c.String(); strings.Contains(s, "code") || said[s] {
+			t.Errorf("code %d is %q", uint8(c), s)
+		}
+		said[c.String()] = true
+	}
+	if s := AnswerCode(9).String(); s != "code 9" {
+		t.Error(s)
+	}
+}

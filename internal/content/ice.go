@@ -1,6 +1,7 @@
 package content
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -46,6 +47,25 @@ const (
 	PunchGlare  AnswerCode = 4 // the answerer has offered itself, and its offer stands
 	PunchOpen   AnswerCode = 5 // there is a direct path already
 )
+
+// String is the reason for a no in words, for the owner of whoever offered.
+func (c AnswerCode) String() string {
+	switch c {
+	case Agreed:
+		return "agreed"
+	case PunchBusy:
+		return "it is busy with other attempts"
+	case PunchOff:
+		return "its owner wants no punching"
+	case PunchUnable:
+		return "it has no network, or no UDP"
+	case PunchGlare:
+		return "it has made an offer itself"
+	case PunchOpen:
+		return "it has a direct path already"
+	}
+	return fmt.Sprintf("code %d", uint8(c))
+}
 
 // ICEAnswer takes an offer, or says no.
 type ICEAnswer struct {

@@ -157,6 +157,10 @@ func TestAddressesOfABridge(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
+	both := []string{"/ip4/192.168.1.7/tcp/1", "/ip4/192.168.1.7/udp/1/quic-v1"}
+	if got := Addresses(both, false); strings.Count(got.Text, "192.168.1.7") != 1 {
+		t.Errorf("an address twice: %s", got.Text)
+	}
 }
 
 func TestClock(t *testing.T) {

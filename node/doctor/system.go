@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,6 +93,7 @@ func Addresses(listen []string, container bool) api.Check {
 		ip, err := netip.ParseAddr(parts[2])
 		switch {
 		case err != nil || ip.IsLoopback():
+		case slices.Contains(other, ip.String()): // listens there on TCP and UDP
 		case bridges.Contains(ip):
 			bridge = append(bridge, ip.String())
 		default:
