@@ -98,7 +98,7 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	}
 	mode, err := dht.ParseMode(o.dht)
 	if err != nil {
-		return usagef("--dht: %v", err)
+		return usagef("--dht: %v", err).next("amesh up --help")
 	}
 	n, err := node.New(node.Config{
 		Home: a.home, Agent: name, Relays: o.relays, Homes: o.homes, AllowLegacyRelay: o.legacy,
@@ -146,13 +146,13 @@ func trimLater(ctx context.Context, log *slog.Logger, running func()) {
 // check looks at what was typed before anything is opened.
 func (o upOptions) check(home string) error {
 	if o.announce != "none" && o.announce != "public" {
-		return usagef("--announce %s: want none or public", o.announce)
+		return usagef("--announce %s: want none or public", o.announce).next("amesh up --help")
 	}
 	if o.punch != node.PunchAuto && o.punch != node.PunchOff {
-		return usagef("--punch %s: want auto or off", o.punch)
+		return usagef("--punch %s: want auto or off", o.punch).next("amesh up --help")
 	}
 	if o.homes < 1 || o.homes > identity.MaxRelays {
-		return usagef("--relays-kept %d: want 1 to %d", o.homes, identity.MaxRelays)
+		return usagef("--relays-kept %d: want 1 to %d", o.homes, identity.MaxRelays).next("amesh up --help")
 	}
 	for _, url := range o.relays {
 		if _, err := relay.ParseURL(url); err != nil {
