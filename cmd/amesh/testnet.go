@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"amesh/node/api"
 	"amesh/testnet/compose"
 	"amesh/testnet/plan"
 	"amesh/testnet/stage"
@@ -78,6 +79,9 @@ func testnetFailure(err error) error {
 		if errors.Is(err, known.err) {
 			return &failure{exit: known.exit, code: known.code, message: err.Error(), hint: known.hint}
 		}
+	}
+	if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeUnreachable {
+		return &failure{exit: exitDaemon, code: string(p.Code), message: err.Error(), hint: "amesh testnet up starts every node"}
 	}
 	if l, ok := errors.AsType[*stage.LogError](err); ok && len(l.Lines) > 0 {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, strings.Join(l.Lines, "\n"))

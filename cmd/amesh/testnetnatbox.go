@@ -91,7 +91,7 @@ func (a *app) natbox(ctx context.Context, o natboxOptions) error {
 	if err != nil {
 		return usagef("%v", err).next("amesh testnet natbox --help")
 	}
-	return together(ctx, box.Run, func(ctx context.Context) error {
+	err = together(ctx, box.Run, func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -105,6 +105,11 @@ func (a *app) natbox(ctx context.Context, o natboxOptions) error {
 		<-ctx.Done()
 		return nil
 	})
+	if errors.Is(err, natbox.ErrNoInterface) {
+		return &failure{exit: exitNotFound, code: "no_interface", message: err.Error(),
+			hint: "give --inside and --outside names or addresses that `ip address` shows here"}
+	}
+	return err
 }
 
 func (a *app) natboxSetCommand() *cobra.Command {

@@ -43,6 +43,9 @@ run: with --netns in network namespaces, which needs root and the program ip; wi
 			if args[0] != "smoke" {
 				return withUsage(cmd, usagef("no scenarios are called %q: want smoke", args[0]))
 			}
+			if o.local && o.netns {
+				return withUsage(cmd, usagef("--local and --netns: want one of them"))
+			}
 			return testnetFailure(a.testnetRun(cmd.Context(), o))
 		},
 	}
@@ -51,7 +54,6 @@ run: with --netns in network namespaces, which needs root and the program ip; wi
 	cmd.Flags().StringVar(&o.report, "report", "", "write a page about it to `FILE`, see report")
 	cmd.Flags().BoolVar(&o.local, "local", false, "as plain processes on loopback, for this run only")
 	cmd.Flags().BoolVar(&o.netns, "netns", false, "in network namespaces of this machine, for this run only")
-	cmd.MarkFlagsMutuallyExclusive("local", "netns")
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "with --local or --netns: keep the folder with homes and logs")
 	return cmd
 }

@@ -25,6 +25,9 @@ func (a *app) dockerVerb(cmd *cobra.Command, run func(cmd *cobra.Command, on *st
 		}
 		on := stage.NewDocker(stage.DockerConfig{Plan: p, Dir: dir, Limits: stage.DefaultLimits()})
 		defer func() { err = errors.Join(err, on.Close()) }()
+		if err := on.Engine(cmd.Context()); err != nil {
+			return testnetFailure(err)
+		}
 		return testnetFailure(run(cmd, on, dir, args))
 	}
 	return cmd

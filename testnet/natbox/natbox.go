@@ -93,6 +93,9 @@ type Faults struct {
 	Partition bool          `json:"partition"`    // nothing passes
 }
 
+// ErrNoInterface reports that an interface of a box is not there.
+var ErrNoInterface = errors.New("no interface")
+
 // ErrFaults refuses numbers that no line can have.
 var ErrFaults = errors.New("no such faults")
 

@@ -24,7 +24,7 @@ func findInterface(what string) (*net.Interface, error) {
 	}
 	all, errAll := net.Interfaces()
 	if err != nil || errAll != nil {
-		return nil, errors.Join(fmt.Errorf("no interface %s here", what), errAll)
+		return nil, errors.Join(fmt.Errorf("%w %s here", ErrNoInterface, what), errAll)
 	}
 	for _, in := range all {
 		addrs, err := in.Addrs()
@@ -37,7 +37,7 @@ func findInterface(what string) (*net.Interface, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("no interface here has an address of %s", what)
+	return nil, fmt.Errorf("%w here has an address of %s", ErrNoInterface, what)
 }
 
 // switchOn sees to it that a setting of the kernel is 1. Where settings cannot be

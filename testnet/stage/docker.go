@@ -45,6 +45,12 @@ func NewDocker(c DockerConfig) *Docker {
 // Plan is what runs here.
 func (d *Docker) Plan() *plan.Plan { return d.plan }
 
+// Engine asks whether Docker's engine answers. When not, the error is ErrNoDocker.
+func (d *Docker) Engine(ctx context.Context) error {
+	_, err := docker(ctx, "version", "--format", "{{.Server.Version}}")
+	return err
+}
+
 // URL is where a relay is.
 func (d *Docker) URL(relay string) string {
 	r, ok := d.plan.Relay(relay)

@@ -51,8 +51,11 @@ func runProgram(ctx context.Context, dir string, words ...string) (string, error
 		return "", fmt.Errorf("%s: %w", strings.Join(words[:2], " "), context.Cause(ctx))
 	}
 	said := strings.TrimSpace(complaint.String())
-	if strings.Contains(said, "Cannot connect to the Docker daemon") {
+	switch {
+	case strings.Contains(said, "Cannot connect to the Docker daemon"):
 		return "", fmt.Errorf("%w: its engine does not answer", ErrNoDocker)
+	case strings.Contains(said, "permission denied while trying to connect to the Docker daemon"):
+		return "", fmt.Errorf("%w for this user, who is not in the group docker", ErrNoDocker)
 	}
 	return "", fmt.Errorf("%s: %w: %s", strings.Join(words[:2], " "), err, said)
 }

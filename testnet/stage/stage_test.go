@@ -156,8 +156,8 @@ func TestKillOfADeadContainerIsNoError(t *testing.T) {
 func TestEngineThatIsOff(t *testing.T) {
 	d, _ := fakeDocker(t, "echo 'Cannot connect to the Docker daemon at unix:///x' >&2; exit 1")
 	for what, err := range map[string]error{
-		"check": d.Check(t.Context()),
-		"kill":  d.Kill(t.Context(), "n1"), "down": d.Down(t.Context()), "cut": d.Cut(t.Context(), "n1"),
+		"check": d.Check(t.Context()), "engine": d.Engine(t.Context()),
+		"kill": d.Kill(t.Context(), "n1"), "down": d.Down(t.Context()), "cut": d.Cut(t.Context(), "n1"),
 	} {
 		if !errors.Is(err, ErrNoDocker) {
 			t.Errorf("%s: %v", what, err)
@@ -173,6 +173,13 @@ func TestTestnetThatIsNotUp(t *testing.T) {
 	d, _ = fakeDocker(t, "echo other-n1; echo tn-n2")
 	if err := d.Check(t.Context()); err != nil {
 		t.Errorf("one of ours: %v", err)
+	}
+}
+
+func TestEngineThatIsForOthers(t *testing.T) {
+	d, _ := fakeDocker(t, "echo 'permission denied while trying to connect to the Docker daemon socket at unix:///x' >&2; exit 1")
+	if err := d.Engine(t.Context()); !errors.Is(err, ErrNoDocker) || !strings.Contains(err.Error(), "group docker") {
+		t.Error(err)
 	}
 }
 
