@@ -113,3 +113,15 @@ func TestShownNAT(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+// T63: a relay's word on where its STUN server is counts for its own machine.
+func TestOnlyTheOwnerNamesSTUNServersAnywhere(t *testing.T) {
+	m := &mesh{node: &Node{cfg: Config{STUN: []string{"10.0.0.9:3478"}, Relays: []string{"wss://relay.example/v1/connect", "ws://[fd00::1]:8765/v1/connect"}}}}
+	for server, want := range map[string]bool{
+		"10.0.0.9:3478": true, "10.0.0.9:53": false, "Relay.example:53": true, "[fd00::1]:3478": true, "relay.example.evil:3478": false, "10.0.0.1:3478": false,
+	} {
+		if got := m.sureSTUN(server); got != want {
+			t.Errorf("%s: %v", server, got)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -107,7 +109,7 @@ func (m *mesh) newPunching(sockets *dht.Sockets) (*punching, error) {
 	if cfg.Punch == PunchOff {
 		return nil, nil
 	}
-	p, err := ice.New(ice.Config{Sockets: sockets.Share, Servers: m.stunServers, Logger: cfg.Logger})
+	p, err := ice.New(ice.Config{Sockets: sockets.Share, Servers: m.stunServers, Sure: m.sureSTUN, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +123,15 @@ func (m *mesh) stunServers() []string {
 		list = append(list, r.relays.stun()...)
 	}
 	return list
+}
+
+// sureSTUN reports whether the owner named a STUN server, or its machine: that of a relay.
+func (m *mesh) sureSTUN(server string) bool {
+	return slices.Contains(m.node.cfg.STUN, server) || slices.ContainsFunc(m.node.cfg.Relays, func(relay string) bool {
+		u, err := url.Parse(relay)
+		host, _, err2 := net.SplitHostPort(server)
+		return err == nil && err2 == nil && strings.EqualFold(u.Hostname(), host)
+	})
 }
 
 // forPaths is how paths begin an attempt, nil for no punching.

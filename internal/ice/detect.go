@@ -142,7 +142,7 @@ func (p *Puncher) survey(ctx context.Context, s *socket, servers []string) []Ser
 	var asking sync.WaitGroup
 	for _, server := range servers {
 		asking.Go(func() {
-			at, err := resolve(ctx, server, s.is4())
+			at, err := p.resolve(ctx, server, s.is4())
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()

@@ -16,7 +16,10 @@ import (
 	"amesh/internal/reach"
 )
 
-var errSilent = errors.New("no answer")
+var (
+	errSilent = errors.New("no answer")
+	errInside = errors.New("an address that only the owner may name")
+)
 
 // gather returns our own addresses: as STUN servers see us first, since these lead
 // furthest, then those of the interfaces.
@@ -172,7 +175,7 @@ func (p *Puncher) ask(ctx context.Context, s *socket, server string) (netip.Addr
 	if known && time.Since(m.from) < p.limits.Mapping {
 		return m.at, nil
 	}
-	at, err := resolve(ctx, server, s.is4())
+	at, err := p.resolve(ctx, server, s.is4())
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -184,6 +187,15 @@ func (p *Puncher) ask(ctx context.Context, s *socket, server string) (netip.Addr
 	p.mapped[key] = mapping{at: r.mapped, from: time.Now()}
 	p.mu.Unlock()
 	return r.mapped, nil
+}
+
+// resolve finds the address of a server, HOST:PORT, in one family, that may be asked.
+func (p *Puncher) resolve(ctx context.Context, server string, v4 bool) (netip.AddrPort, error) {
+	at, err := resolve(ctx, server, v4)
+	if err == nil && !p.cfg.Sure(server) && !p.rules().Allow(at.Addr()) {
+		return netip.AddrPort{}, fmt.Errorf("stun server %q: %w", server, errInside)
+	}
+	return at, err
 }
 
 // resolve finds the address of a server, HOST:PORT, in one family.

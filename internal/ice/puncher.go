@@ -29,8 +29,11 @@ type Config struct {
 	Sockets func() ([]net.PacketConn, error)
 	// Servers are STUN servers at this moment, as HOST:PORT; nil is none.
 	Servers func() []string
-	Limits  Limits       // zero: DefaultLimits
-	Logger  *slog.Logger // nil: silent
+	// Sure reports whether the owner said where a server is. The others are somebody's
+	// word, and asked only where a peer might be; nil: all are sure.
+	Sure   func(server string) bool
+	Limits Limits       // zero: DefaultLimits
+	Logger *slog.Logger // nil: silent
 }
 
 // Puncher finds paths to peers through the devices in front of both, on sockets that
@@ -61,6 +64,9 @@ func New(cfg Config) (*Puncher, error) {
 	}
 	if cfg.Servers == nil {
 		cfg.Servers = func() []string { return nil }
+	}
+	if cfg.Sure == nil {
+		cfg.Sure = func(string) bool { return true }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -250,6 +250,29 @@ func TestMappingsAreAskedOnceAndForgottenWhenTheNetworkChanges(t *testing.T) {
 	}
 }
 
+// T63: who names a STUN server does not choose whom we send to in our own network.
+func TestServersOfOthersAreJudged(t *testing.T) {
+	s, server := serve(t, STUNLimits{})
+	const metadata = "169.254.169.254:53"
+	p := run(t, Config{Servers: func() []string { return []string{metadata, server} }, Sure: func(string) bool { return false }})
+	if _, err := p.resolve(t.Context(), metadata, true); !errors.Is(err, errInside) {
+		t.Errorf("%s would be asked: %v", metadata, err)
+	}
+	nat, err := p.Detect(t.Context())
+	if err != nil || len(nat.Servers) != 2 || s.Counts().Answered == 0 {
+		t.Fatalf("%+v, %v", nat, err)
+	}
+	for _, r := range nat.Servers {
+		if r.Server == metadata && (r.Asked.IsValid() || !errors.Is(r.Err, errInside)) {
+			t.Errorf("%+v", r)
+		}
+	}
+	owner := run(t, Config{Sure: func(at string) bool { return at == metadata }})
+	if _, err := owner.resolve(t.Context(), metadata, true); err != nil {
+		t.Errorf("the owner named it: %v", err)
+	}
+}
+
 // T63: a server that names another address than its own, or answers for another, is not
 // believed.
 func TestAnswersOfOthersAreNotBelieved(t *testing.T) {
