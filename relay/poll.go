@@ -37,7 +37,12 @@ type poll struct {
 	key   identity.PublicKey // signs every request, and has to be that of the connect frame
 	named atomic.Bool        // it is
 	rate  *rate.Limiter
+	busy  atomic.Int32 // requests that are looked at or wait
 }
+
+// pollRequests is how many requests of one session there may be at a time: one each way,
+// and those that come again because the connection of the first was lost.
+const pollRequests = 8
 
 func (p *polls) find(t longpoll.Token) *poll {
 	p.mu.Lock()
@@ -160,6 +165,10 @@ func (s *Server) answerPoll(w http.ResponseWriter, r *http.Request, kind longpol
 	if p == nil {
 		return http.StatusNotFound
 	}
+	defer p.busy.Add(-1)
+	if p.busy.Add(1) > pollRequests { // before its body becomes memory of ours
+		return http.StatusConflict
+	}
 	l := s.limits.Poll
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(l.Bytes)))
 	if err != nil {
@@ -201,7 +210,7 @@ func (s *Server) checkPoll(r *http.Request, p *poll, req longpoll.Request, kind 
 	}
 	a.vouch(guestOf(r))
 	if hold := p.rate.Reserve().Delay(); hold > 0 {
-		wait(r.Context(), min(hold, s.limits.MaxDelay))
+		wait(r.Context(), hold) // short: few are under way
 	}
 	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -245,4 +246,44 @@ func TestT47SlowPoller(t *testing.T) {
 		return len(s.polls.open) == 1
 	})
 	ann.quiet()
+}
+
+// stuck is a body of which nothing comes until it is let go.
+type stuck struct{ read, let chan struct{} }
+
+func (s stuck) Read([]byte) (int, error) {
+	s.read <- struct{}{}
+	<-s.let
+	return 0, io.EOF
+}
+
+func TestT49BodiesOfOneSessionAreFew(t *testing.T) {
+	t.Parallel()
+	h, _ := startRelay(t, Limits{})
+	o, _ := h.session(1)
+	token, err := longpoll.ParseToken(o.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(number uint64, body io.Reader) int {
+		r := httptest.NewRequest(http.MethodPost, "/v1/connect?poll=up", body)
+		r.Header.Set(longpoll.Header, longpoll.Request{Session: token, Number: number, Signature: make([]byte, 64)}.Text())
+		w := httptest.NewRecorder()
+		h.web.Config.Handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	hold := stuck{make(chan struct{}), make(chan struct{})}
+	var posts sync.WaitGroup
+	for i := range pollRequests {
+		posts.Go(func() { post(uint64(i+1), hold) })
+		<-hold.read
+	}
+	if got := post(100, strings.NewReader("x")); got != http.StatusConflict {
+		t.Errorf("one more is answered %d, want 409", got)
+	}
+	close(hold.let)
+	posts.Wait()
+	if status, _, err := h.request(context.Background(), 1, o.Session, longpoll.Up, 200, 0, ""); status != http.StatusOK {
+		t.Errorf("later: %d, %v", status, err)
+	}
 }
