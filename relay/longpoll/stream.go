@@ -190,6 +190,9 @@ func (s *Stream) up() {
 		s.out = s.out[came-at:]
 		s.changed.Broadcast()
 		s.mu.Unlock()
+		if came == at {
+			s.pause(retryMin) // it was to wait for room
+		}
 		at = came
 	}
 }
