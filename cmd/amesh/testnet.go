@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -68,7 +69,7 @@ var testnetFailures = []struct {
 	{plan.ErrOccupied, exitConflict, "folder_not_empty", "give another --dir: a testnet has a folder of its own"},
 	{compose.ErrBinary, exitFailed, "binary_not_static", "name a static one for Linux with --binary; make build makes one"},
 	{stage.ErrUnknown, exitNotFound, "no_such_node", "amesh testnet status lists them"},
-	{stage.ErrNoDocker, exitFailed, "no_docker", "install and start Docker's engine (docker.io) with docker compose or docker-compose; run smoke --local needs neither"},
+	{stage.ErrNoDocker, exitFailed, "no_docker", "install and start Docker's engine (docker.io) with docker compose or docker-compose, and be in the group docker; run smoke --local needs nothing"},
 	{stage.ErrDown, exitDaemon, "testnet_down", "amesh testnet up"},
 	{stage.ErrCannot, exitFailed, "not_possible", "with --nat mixed a node behind a box can have all faults"},
 }
@@ -82,6 +83,9 @@ func testnetFailure(err error) error {
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeUnreachable {
 		return &failure{exit: exitDaemon, code: string(p.Code), message: err.Error(), hint: "amesh testnet up starts every node"}
+	}
+	if e, ok := errors.AsType[*exec.Error](err); ok && errors.Is(err, exec.ErrNotFound) {
+		return &failure{exit: exitFailed, code: "no_program", message: err.Error(), hint: "install the program " + e.Name + "; run smoke --local needs nothing"}
 	}
 	if l, ok := errors.AsType[*stage.LogError](err); ok && len(l.Lines) > 0 {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, strings.Join(l.Lines, "\n"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"amesh/testnet/natbox"
@@ -105,9 +106,18 @@ func (a *app) natbox(ctx context.Context, o natboxOptions) error {
 		<-ctx.Done()
 		return nil
 	})
-	if errors.Is(err, natbox.ErrNoInterface) {
+	return natboxFailure(err)
+}
+
+// natboxFailure says how an error of a box ends.
+func natboxFailure(err error) error {
+	switch {
+	case errors.Is(err, natbox.ErrNoInterface):
 		return &failure{exit: exitNotFound, code: "no_interface", message: err.Error(),
 			hint: "give --inside and --outside names or addresses that `ip address` shows here"}
+	case errors.Is(err, fs.ErrPermission):
+		return &failure{exit: exitUnauthorized, code: "not_root", message: err.Error(),
+			hint: "run it as root, or in a container with the capability NET_ADMIN"}
 	}
 	return err
 }

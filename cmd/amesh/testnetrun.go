@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"amesh/testnet/scenario"
@@ -59,6 +60,9 @@ run: with --netns in network namespaces, which needs root and the program ip; wi
 }
 
 func (a *app) testnetRun(ctx context.Context, o testnetRunOptions) (err error) {
+	if _, err := os.Stat(filepath.Dir(o.report)); o.report != "" && err != nil {
+		return fmt.Errorf("report: %w", err) // now, not after the run
+	}
 	on, dir, end, err := a.openStage(ctx, o)
 	if err != nil {
 		return err
