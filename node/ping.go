@@ -78,12 +78,12 @@ func (m *mesh) noSession(r *room, amid identity.AMID) error {
 		return api.Problemf(http.StatusForbidden, api.CodePolicy, "our policy blocks %s", amid).WithHint("amesh unblock %s", amid)
 	case p.Session == "rejected":
 		return api.Problemf(http.StatusForbidden, api.CodePolicy, "%s did not let our agent in", amid).WithHint("ask its owner for an invite")
-	case p.Session == "knocking":
-		return api.Problemf(http.StatusConflict, api.CodeNoSession, "%s has not let our agent in yet", amid).
-			WithHint("its owner is asked; or ask for an invite")
 	}
-	return api.Problemf(http.StatusConflict, api.CodeNoSession, "there is no session with %s: a ping travels inside one", amid).
-		WithHint("send it a message first: amesh send %s hello", amid)
+	next, err := r.towards(p)
+	if err != nil {
+		return err
+	}
+	return api.Problemf(http.StatusConflict, api.CodeNoSession, "there is no session with %s: a ping travels inside one", amid).WithHint("%s", next)
 }
 
 // relaysOf are the relays that a peer told, none when it told none.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -78,7 +79,30 @@ func (m *mesh) why(r *room, amid identity.AMID) (api.Why, error) {
 		w.Reason = reason
 		w.Text, w.Next = sentences(reason, amid)
 	}
+	if w.Reason == api.WhyNoSession {
+		next, err := r.towards(p)
+		if err != nil {
+			return api.Why{}, err
+		}
+		w.Next = next
+	}
 	return w.Why, nil
+}
+
+// towards is the owner's next step to a session with a peer that there is none with.
+func (r *room) towards(p api.Peer) (next string, err error) {
+	if p.Session == "none" {
+		return fmt.Sprintf("send it a message first: amesh send %s hello", p.AMID), nil
+	}
+	knocks, err := r.agent.Knocks()
+	if err != nil {
+		return "", err
+	}
+	asks := func(k api.Knock) bool { return k.Peer == p.AMID && k.Direction == "in" && k.State == "pending" }
+	if i := slices.IndexFunc(knocks, asks); i >= 0 {
+		return "it waits for your answer: amesh knocks approve " + knocks[i].ID, nil
+	}
+	return "wait for its owner's answer to the knock, or ask for an invite", nil
 }
 
 func typeOf(n *api.NAT) api.NATType {

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +95,38 @@ func TestWhyTellsTheRelayFromAConnection(t *testing.T) {
 		w, err = a.api.Why(t.Context(), "", b.amid.String())
 		return err == nil && w.Path == api.PathNone && w.Reason != api.WhyConnected
 	})
+}
+
+// A knock is answered by one side's owner; the other side's waits.
+func TestWhyNamesWhoHasToAnswerAKnock(t *testing.T) {
+	s := newStation(t)
+	a := startNode(t, Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Punch: PunchOff})
+	b := startNode(t, Config{Relays: []string{s.url}, Bootstrap: []string{s.boot}, Punch: PunchOff})
+	b.set("strangers", "ask")
+	eventually(t, "record", func() bool { _, err := s.find(b.amid); return err == nil })
+	if _, err := a.api.Send(t.Context(), "", api.SendRequest{To: b.amid.String(), Body: []byte("hello")}, ""); err != nil {
+		t.Fatal(err)
+	}
+	var knocks []api.Knock
+	eventually(t, "the knock", func() (there bool) {
+		knocks, _ = b.api.Knocks(t.Context(), "")
+		return len(knocks) == 1
+	})
+	next := func(from, to *running) string {
+		w, err := from.api.Why(t.Context(), "", to.amid.String())
+		if err != nil || w.Reason != api.WhyNoSession {
+			return string(w.Reason)
+		}
+		return w.Next
+	}
+	eventually(t, "the asked owner's turn", func() bool { return strings.HasSuffix(next(b, a), "approve "+knocks[0].ID) })
+	eventually(t, "the other owner's patience", func() bool { return strings.Contains(next(a, b), "its owner's answer") })
+	for from, to := range map[*running]*running{a: b, b: a} {
+		_, err := from.api.Ping(t.Context(), "", to.amid.String(), api.PingRequest{})
+		if p, ok := errors.AsType[*api.Problem](err); !ok || p.Code != api.CodeNoSession || p.Hint != next(from, to) {
+			t.Errorf("ping: %+v", err)
+		}
+	}
 }
 
 func TestTheirNATAsCandidatesShowIt(t *testing.T) {

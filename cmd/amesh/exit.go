@@ -153,6 +153,7 @@ var causes = []struct {
 	{syscall.EADDRNOTAVAIL, exitUsage, "address_not_here", "give an address of this machine, such as 127.0.0.1"},
 	{syscall.ENOTDIR, exitUsage, "not_a_folder", "give another folder"},
 	{fs.ErrNotExist, exitNotFound, "no_such_file", "look at the path: the file, or a folder on the way to it, is not there"},
+	{syscall.EROFS, exitUnauthorized, "read_only", "name a place that can be written to"},
 	{fs.ErrPermission, exitUnauthorized, "permission", "name a place that this user may use, or let it with chown or chmod"},
 	{db.ErrFile, exitStorage, "database_file", "give another --data or --database, or look at the disk and the system's log"},
 }

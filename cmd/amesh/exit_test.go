@@ -84,6 +84,7 @@ func TestErrorsAndTheirExitCodes(t *testing.T) {
 		{"key file torn", wrap(identity.ErrKeyFile), 1, "not_a_key_file"},
 		{"key file made of two", wrap(identity.ErrMismatch), 1, "key_mismatch"},
 		{"address of another machine", wrap(syscall.EADDRNOTAVAIL), 2, "address_not_here"},
+		{"read-only file system", wrap(syscall.EROFS), 7, "read_only"},
 		{"home below a file", wrap(syscall.ENOTDIR), 2, "not_a_folder"},
 		{"file of another user", wrap(fs.ErrPermission), 7, "permission"},
 		{"imported twice", wrap(identity.ErrExists), 9, "exists"},
