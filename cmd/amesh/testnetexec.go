@@ -24,6 +24,9 @@ two dashes. The other nodes are known by their names.`,
 		if _, ok := on.Plan().Node(args[0]); !ok {
 			return fmt.Errorf("%w: %s; there are %s", stage.ErrUnknown, args[0], on.Plan().Names())
 		}
+		if err := on.Running(cmd.Context(), args[0]); err != nil {
+			return err
+		}
 		command := append([]string{"exec", "-i", compose.Container(on.Plan(), args[0]), "/amesh"}, args[1:]...)
 		child := exec.CommandContext(cmd.Context(), "docker", command...)
 		child.Stdin, child.Stdout, child.Stderr = a.in, a.out, a.err

@@ -89,6 +89,18 @@ func (d *Docker) Check(ctx context.Context) error {
 	return fmt.Errorf("%w: there is no container of %s", ErrDown, d.plan.Name)
 }
 
+// Running returns ErrDown when the container of a relay or a node does not run.
+func (d *Docker) Running(ctx context.Context, name string) error {
+	state, err := docker(ctx, "inspect", "--format", "{{.State.Running}}", compose.Container(d.plan, name))
+	if errors.Is(err, ErrNoDocker) || ctx.Err() != nil {
+		return err
+	}
+	if err != nil || state != "true" {
+		return fmt.Errorf("%w: %s does not run", ErrDown, name)
+	}
+	return nil
+}
+
 // Down removes containers, networks and the image.
 func (d *Docker) Down(ctx context.Context) error {
 	if err := d.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "5"); err != nil {

@@ -165,6 +165,15 @@ func TestEngineThatIsOff(t *testing.T) {
 	}
 }
 
+func TestNodeThatDoesNotRun(t *testing.T) {
+	for script, want := range map[string]error{"echo false": ErrDown, "echo no such object >&2; exit 1": ErrDown, "echo true": nil} {
+		d, _ := fakeDocker(t, script)
+		if err := d.Running(t.Context(), "n1"); !errors.Is(err, want) {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+}
+
 func TestTestnetThatIsNotUp(t *testing.T) {
 	d, _ := fakeDocker(t, "echo tn-n22 other-n1")
 	if err := d.Check(t.Context()); !errors.Is(err, ErrDown) {
