@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"amesh/testnet/compose"
 	"amesh/testnet/plan"
@@ -45,7 +46,7 @@ func (o wishOptions) plan(name string) (*plan.Plan, error) {
 	}
 	p, err := plan.New(w)
 	if err != nil {
-		return nil, usagef("%v", err).next("amesh testnet init --help")
+		return nil, usagef("%s", strings.TrimPrefix(err.Error(), "testnet: ")).next("amesh testnet init --help")
 	}
 	return p, nil
 }
