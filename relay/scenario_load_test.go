@@ -128,7 +128,8 @@ func TestSlowLegacyReaderIsCut(t *testing.T) {
 		again := s.join(2)
 		synctest.Wait()
 		m.hear(again)
-		if lost := sent - len(m.seen); lost > l.QueueFrames+l.LegacyBatch {
+		const written = 1 // the frame that stood half in the socket when it was cut
+		if lost := sent - len(m.seen); lost > l.QueueFrames+l.LegacyBatch+written {
 			t.Errorf("%d messages were lost, %d came", lost, len(m.seen))
 		}
 		if read == 0 || read == sent || len(sender.heard) != 0 {
