@@ -229,6 +229,8 @@ func judgeNetwork(n api.Netcheck) (verdict api.Verdict, text, next string) {
 		return api.VerdictDegraded, "the NAT gives every destination another port: direct paths only to peers with an open address", mend
 	case n.NAT.Type == api.NATEndpoint:
 		return api.VerdictGood, "the NAT lets direct paths be punched", ""
+	case n.NAT.Type == api.NATNone && onThisMachine(n.NAT.Public):
+		return api.VerdictGood, "agents on this machine connect directly; what is in front of it only a STUN server outside can tell (--stun HOST:PORT)", ""
 	case n.NAT.Type == api.NATNone:
 		return api.VerdictGood, "there is no NAT: others can connect directly unless a firewall is in the way", ""
 	case n.IPv6:
@@ -239,6 +241,14 @@ func judgeNetwork(n api.Netcheck) (verdict api.Verdict, text, next string) {
 		another = "a second"
 	}
 	return api.VerdictDegraded, "relays answer, but what kind of NAT there is could not be found out", "name " + another + " STUN server: amesh netcheck --stun HOST:PORT"
+}
+
+// onThisMachine reports whether nobody outside has seen any of the addresses.
+func onThisMachine(public []string) bool {
+	return len(public) > 0 && !slices.ContainsFunc(public, func(text string) bool {
+		at, err := netip.ParseAddrPort(text)
+		return err != nil || !at.Addr().IsLoopback()
+	})
 }
 
 // mapped is an address at which a router forwards to this node: one that the host has and

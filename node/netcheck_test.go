@@ -36,6 +36,7 @@ func TestVerdictOnANetwork(t *testing.T) {
 		"symmetric, IPv6":  {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATSymmetric}, IPv6: true}, api.VerdictDegraded, "over IPv6"},
 		"punchable":        {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATEndpoint}}, api.VerdictGood, "punched"},
 		"open":             {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATNone}}, api.VerdictGood, "no NAT"},
+		"loopback only":    {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATNone, Public: []string{"127.0.0.1:1"}}}, api.VerdictGood, "on this machine"},
 		"IPv6 only":        {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATUnknown}, IPv6: true}, api.VerdictGood, "IPv6"},
 		"not found out":    {api.Netcheck{Relays: relay("connected"), NAT: api.NAT{Type: api.NATUnknown}}, api.VerdictDegraded, "could not be found out"},
 	} {
