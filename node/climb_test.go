@@ -184,6 +184,29 @@ func TestPunchingAsTheOneWhoAsks(t *testing.T) {
 	})
 }
 
+// What comes about at an address that the peer tells is what a dial would have made.
+func TestHoleAtAToldAddressIsADirectPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const at = "/ip4/8.8.8.8/udp/1/quic-v1"
+		s := newRoadside()
+		said := s.puncher(alice, &ring{opens: at})
+		s.start(t)
+		told := bobsRelayOnly
+		told.PeerIDs, told.Addresses = []string{"bob's node"}, []string{at}
+		s.paths.Learn(bob, told, true)
+		s.paths.Signalled(bob, &content.ICEOffer{Attempt: content.Attempt{7}, ICEDescription: bobsDescription})
+		<-said
+		synctest.Wait()
+		s.open("bob's node")
+		s.paths.connected("bob's node")
+		if got := s.paths.by(bob); got != api.PathDirect {
+			t.Errorf("the path is %s", got)
+		}
+		s.dialed <- nil
+		synctest.Wait()
+	})
+}
+
 // Who is asked answers, punches, and waits for the other one to dial.
 func TestPunchingAsTheOneWhoIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -207,8 +207,11 @@ func (p *paths) through(ctx context.Context, r *road, run uint64, a punch, their
 		return res, err
 	}
 	res.Target = remote
-	p.direct.Punched(theirs.PeerID, remote)
 	p.mu.Lock()
+	// Where the peer tells the address itself, a dial finds it without a hole.
+	if !r.tells(remote) {
+		p.direct.Punched(theirs.PeerID, remote)
+	}
 	r.metAt = theirs.PeerID
 	p.sync(r, time.Now())
 	over := r.machine.Connected() || r.machine.Run() != run

@@ -150,6 +150,11 @@ func (r *road) target() direct.Target {
 	return direct.Target{PeerIDs: slices.Collect(r.peerIDs()), Addresses: addresses}
 }
 
+// tells reports whether an address is one under which the peer says it can be dialled.
+func (r *road) tells(address string) bool {
+	return slices.Contains(r.near.Addresses, address) || slices.Contains(r.sealed.Addresses, address) || slices.Contains(r.public.Addresses, address)
+}
+
 // dialable reports whether there is anything to dial.
 func (r *road) dialable() bool {
 	for range r.peerIDs() {
