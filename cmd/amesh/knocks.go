@@ -95,7 +95,7 @@ func writeKnock(w io.Writer, k api.Knock) {
 	if k.Mode == accountable {
 		fmt.Fprintf(w, "  %s", k.Mode)
 	}
-	if k.Tier != "" {
+	if k.Tier != "" && k.Tier != "anonymous" { // which says nothing
 		fmt.Fprintf(w, "  tier: %s", plain(k.Tier))
 	}
 	if k.Rule != "" {
