@@ -28,11 +28,10 @@ type Attempt struct {
 	budget   *budget
 	ports    ports
 
-	mu      sync.Mutex
-	closed  bool
-	agent   *pion.Agent
-	tried   []candidate
-	refused []Refusal
+	mu     sync.Mutex
+	closed bool
+	agent  *pion.Agent
+	tried  []candidate
 }
 
 // Pair is what happened between one of our sockets and one address of the peer.
@@ -150,8 +149,11 @@ func (a *Attempt) Punch(ctx context.Context, remote Description, controlling boo
 	start := time.Now()
 	list, refused := pick(remote.Candidates, a.ports[0].rules, a.puncher.limits.Candidates)
 	a.mu.Lock()
-	a.tried, a.refused = list, refused
+	a.tried = list
 	a.mu.Unlock()
+	for _, reason := range refused {
+		a.puncher.log.Debug("candidate of a peer is not tried", "reason", reason)
+	}
 	a.budget.begin(a.count(list), start)
 	for _, c := range list {
 		p, err := c.pion()
@@ -242,13 +244,6 @@ func (a *Attempt) Pairs() []Pair {
 	}
 	slices.SortFunc(list, func(x, y Pair) int { return strings.Compare(x.Remote+x.Local, y.Remote+y.Local) })
 	return list
-}
-
-// Refused are the peer's candidates that were not tried.
-func (a *Attempt) Refused() []Refusal {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.refused)
 }
 
 // Close ends the attempt and a Punch that is under way. It may be called again.

@@ -101,23 +101,15 @@ func (c candidate) text() (string, error) {
 	return p.Marshal(), nil
 }
 
-// Refusal is a candidate of the peer that is not tried, and why.
-type Refusal struct {
-	Candidate string // as the peer wrote it, cut at 200 bytes
-	Reason    string
-}
-
-// pick returns the candidates that may be tried, each address once, and the others.
-// Those beyond the limit are not even looked at.
-func pick(texts []string, rules reach.Rules, limit int) (list []candidate, refused []Refusal) {
+// pick returns the candidates that may be tried, each address once, and why the others may
+// not. Those beyond the limit are not even looked at.
+func pick(texts []string, rules reach.Rules, limit int) (list []candidate, refused []string) {
 	seen := make(map[netip.AddrPort]bool)
 	for i, text := range texts {
 		if i == limit {
-			return list, append(refused, Refusal{Reason: fmt.Sprintf("%d more than the %d that are looked at", len(texts)-limit, limit)})
+			return list, append(refused, fmt.Sprintf("%d more than the %d that are looked at", len(texts)-limit, limit))
 		}
-		no := func(reason string) {
-			refused = append(refused, Refusal{Candidate: text[:min(len(text), maxCandidateText)], Reason: reason})
-		}
+		no := func(reason string) { refused = append(refused, reason) }
 		c, err := parseCandidate(text)
 		switch {
 		case err != nil:

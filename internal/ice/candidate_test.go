@@ -79,7 +79,7 @@ func TestCandidatesThatAreIgnored(t *testing.T) {
 	for _, text := range refused {
 		t.Run(text, func(t *testing.T) {
 			list, no := pick([]string{text}, home, 16)
-			if len(list) != 0 || len(no) != 1 || no[0].Reason == "" {
+			if len(list) != 0 || len(no) != 1 || no[0] == "" {
 				t.Errorf("taken: %v, refused: %v", list, no)
 			}
 		})
@@ -93,7 +93,7 @@ func TestCandidatesAreCounted(t *testing.T) {
 		texts = append(texts, host(fmt.Sprintf("8.9.10.%d", i/2)))
 	}
 	list, refused := pick(texts, reach.Rules{}, 16)
-	if len(list) != 8 || len(refused) != 1 || !strings.HasPrefix(refused[0].Reason, "24 more") {
+	if len(list) != 8 || len(refused) != 1 || !strings.HasPrefix(refused[0], "24 more") {
 		t.Errorf("%d taken, refused %v", len(list), refused)
 	}
 }
