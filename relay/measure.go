@@ -2,10 +2,8 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -40,8 +38,7 @@ func Measure(ctx context.Context, url string, dial func(ctx context.Context, net
 		if answer == nil || answer.Header.Get(refusedHeader) != "" {
 			return 0, err
 		}
-		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
-		took, err2 := median(func() error { return askInfo(ctx, plain, u.String()) })
+		took, err2 := median(func() error { return askInfo(ctx, plain, httpURL(*u)) })
 		if err2 != nil {
 			return 0, err // which is more to the point
 		}
@@ -70,30 +67,13 @@ func median(try func() error) (time.Duration, error) {
 	return took[len(took)/2], nil
 }
 
-// infoBytes bounds what a relay says of itself.
-const infoBytes = 64 << 10
-
 // askInfo is an error when no relay answers that can be polled.
 func askInfo(ctx context.Context, c *http.Client, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
+	info, err := readInfo(ctx, c, url)
+	if err == nil && !slices.Contains(info.Transports, transportLongPoll) {
+		err = longpoll.ErrNoRelay
 	}
-	req.Header.Set("Accept", typeJSON)
-	resp, err := c.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, infoBytes))
-	if err != nil {
-		return err
-	}
-	var info Info
-	if err := json.Unmarshal(b, &info); err != nil || !slices.Contains(info.Transports, transportLongPoll) {
-		return longpoll.ErrNoRelay
-	}
-	return nil
+	return err
 }
 
 // Draining reports whether a relay ended a connection because it is going for good:
