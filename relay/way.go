@@ -2,8 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"amesh/identity"
 	"amesh/internal/proxy"
 	"amesh/relay/longpoll"
+	"amesh/relay/socket"
 
 	"github.com/coder/websocket"
 )
@@ -160,12 +159,10 @@ func (u upgrader) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	u.track.poll = s
-	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 §1.3
-	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + guid))
 	h := http.Header{}
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", "websocket")
-	h.Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
+	h.Set("Sec-WebSocket-Accept", socket.AcceptKey(r.Header.Get("Sec-WebSocket-Key")))
 	for _, challenge := range header.Values(challengeHeader) {
 		h.Add(challengeHeader, challenge)
 	}

@@ -30,7 +30,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, limit int) (*Conn, error) {
 	}
 	w.Header().Set("Upgrade", "websocket")
 	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Sec-WebSocket-Accept", answerTo(key))
+	w.Header().Set("Sec-WebSocket-Accept", AcceptKey(key))
 	w.WriteHeader(http.StatusSwitchingProtocols)
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -53,7 +53,7 @@ func Accept(conn net.Conn, ahead []byte, r *http.Request, h http.Header, limit i
 	}
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
-	b.WriteString(answerTo(key))
+	b.WriteString(AcceptKey(key))
 	b.WriteString("\r\n")
 	_ = h.Write(&b) // into memory
 	b.WriteString("\r\n")
@@ -69,7 +69,8 @@ func Check(r *http.Request) error {
 	return err
 }
 
-func answerTo(key string) string {
+// AcceptKey is the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key.
+func AcceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + acceptGUID))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
