@@ -146,12 +146,7 @@ func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from netip.Add
 // mayAsk counts a request against the budget of its address, which bounds how much work
 // nameless strangers are.
 func (s *Server) mayAsk(from netip.Addr) bool {
-	a := s.admission
-	if !from.IsValid() || contains(a.exempt, from) || a.rate.Take(from, 1, time.Now()) {
-		return true
-	}
-	a.books.denied(from)
-	return false
+	return !from.IsValid() || s.admission.spend(from)
 }
 
 // answerPoll does what a request of a session asks for. It returns the status with which
@@ -199,9 +194,8 @@ func (s *Server) checkPoll(r *http.Request, p *poll, req longpoll.Request, kind 
 	err := p.key.Verify(identity.TagRelayPoll, req.Signed(kind, body), req.Signature)
 	<-a.checks
 	if err != nil {
-		if from.IsValid() && !contains(a.exempt, from) {
-			a.books.denied(from)
-			a.rate.Charge(from, a.limits.AuthPenalty, time.Now())
+		if from.IsValid() {
+			a.punish(from)
 		}
 		return http.StatusForbidden
 	}
