@@ -215,6 +215,14 @@ func (a *admission) forget(g *guest) {
 	g.place = placeGone
 }
 
+// asksFor is the address for which a request on the connection counts.
+func (g *guest) asksFor(h http.Header) netip.Addr {
+	if g.proxy {
+		return prefix.ForwardedFor(g.peer, h.Values("X-Forwarded-For"), g.a.proxies)
+	}
+	return g.peer
+}
+
 // introduce finds out for whom a request's connection counts, which behind a proxy
 // only the headers say, and returns the status with which the request is refused, or
 // 0: when the address is banned, or has all the connections it may have.
@@ -222,10 +230,7 @@ func (a *admission) introduce(g *guest, h http.Header) (status int) {
 	if g == nil {
 		return 0
 	}
-	from := g.peer
-	if g.proxy {
-		from = prefix.ForwardedFor(g.peer, h.Values("X-Forwarded-For"), a.proxies)
-	}
+	from := g.asksFor(h)
 	a.mu.Lock()
 	var out []*guest
 	// A connection on which an agent polled has a name, and gives it up.

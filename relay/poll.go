@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -98,10 +99,7 @@ func (s *Server) askedFrom(r *http.Request) netip.Addr {
 	if g == nil {
 		return netip.Addr{}
 	}
-	if g.proxy {
-		return prefix.ForwardedFor(g.peer, r.Header.Values("X-Forwarded-For"), s.admission.proxies)
-	}
-	return g.peer
+	return g.asksFor(r.Header)
 }
 
 // openPoll makes a session, which is a nameless connection.
@@ -136,9 +134,7 @@ func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from netip.Add
 	}
 	c.poll = p
 	s.wg.Go(func() { s.welcome(c, socket.New(outer, nil, int(s.limits.FrameBytes)), nil) })
-	for name, values := range c.threshold.challenge.headers() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), c.threshold.challenge.headers())
 	w.Header().Set(longpoll.Header, "0")
 	writeJSON(w, http.StatusOK, longpoll.Opened{Session: token.Text(), Wait: int(l.Wait / time.Second), Bytes: l.Bytes})
 }
