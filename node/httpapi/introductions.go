@@ -17,10 +17,7 @@ func (s *Server) introductions(door huma.API) {
 		return verb{access: ownerOnly, method: method, path: path, id: id, says: says}
 	}
 	route(s, door, owner(http.MethodPost, "/v1/invites", "invite", "Make an invite; only this answer has its text"),
-		func(ctx context.Context, in *struct {
-			About
-			Body *api.InviteRequest
-		}) (api.Invite, error) {
+		func(ctx context.Context, in *aboutWith[api.InviteRequest]) (api.Invite, error) {
 			return b.Invite(ctx, agentIn(ctx), orZero(in.Body))
 		})
 	route(s, door, owner(http.MethodGet, "/v1/invites", "invites", "Invites that were made, newest first"),

@@ -29,6 +29,19 @@ type One struct {
 	ID string `path:"id" maxLength:"128"`
 }
 
+// aboutWith and oneWith are requests with a body that may be left out. They are aliases
+// because huma names a schema after the type around it, where that has a name.
+type (
+	aboutWith[T any] = struct {
+		About
+		Body *T
+	}
+	oneWith[T any] = struct {
+		One
+		Body *T
+	}
+)
+
 // bodied is an answer with a body.
 type bodied[T any] struct{ Body T }
 
@@ -218,10 +231,7 @@ func (s *Server) outgoing(door huma.API) {
 			return b.Message(ctx, agentIn(ctx), in.ID, api.State(in.Wait), time.Duration(in.TimeoutMS)*time.Millisecond)
 		})
 	route(s, door, verb{access: ownerOrAgent, method: http.MethodPost, path: "/v1/messages/{id}/cancel", id: "cancel", says: "Take a message back"},
-		func(ctx context.Context, in *struct {
-			One
-			Body *struct{}
-		}) (api.Message, error) {
+		func(ctx context.Context, in *oneWith[struct{}]) (api.Message, error) {
 			return b.Cancel(ctx, agentIn(ctx), in.ID)
 		})
 }
@@ -260,31 +270,19 @@ func (s *Server) incoming(door huma.API) {
 			return page, err
 		})
 	route(s, door, post("/v1/inbox/lease", "lease", "Take new messages to work on"),
-		func(ctx context.Context, in *struct {
-			About
-			Body *api.LeaseRequest
-		}) (list[api.InboxMessage], error) {
+		func(ctx context.Context, in *aboutWith[api.LeaseRequest]) (list[api.InboxMessage], error) {
 			return listed(b.Lease(ctx, agentIn(ctx), orZero(in.Body)))
 		})
 	route(s, door, post("/v1/inbox/{id}/read", "read", "One message with its body, leased when asked"),
-		func(ctx context.Context, in *struct {
-			One
-			Body *readRequest
-		}) (api.InboxMessage, error) {
+		func(ctx context.Context, in *oneWith[readRequest]) (api.InboxMessage, error) {
 			return b.Read(ctx, agentIn(ctx), in.ID, time.Duration(orZero(in.Body).LeaseSeconds)*time.Second)
 		})
 	route(s, door, post("/v1/inbox/{id}/ack", "ack", "End the work on a message"),
-		func(ctx context.Context, in *struct {
-			One
-			Body *api.AckRequest
-		}) (api.InboxItem, error) {
+		func(ctx context.Context, in *oneWith[api.AckRequest]) (api.InboxItem, error) {
 			return b.Ack(ctx, agentIn(ctx), in.ID, orZero(in.Body))
 		})
 	route(s, door, post("/v1/inbox/{id}/nack", "nack", "Give a leased message back"),
-		func(ctx context.Context, in *struct {
-			One
-			Body *struct{}
-		}) (api.InboxItem, error) {
+		func(ctx context.Context, in *oneWith[struct{}]) (api.InboxItem, error) {
 			return b.Nack(ctx, agentIn(ctx), in.ID)
 		})
 }
@@ -314,10 +312,7 @@ func (s *Server) owned(door huma.API) {
 		approve := answer == "approve"
 		route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: fmt.Sprintf("/v1/knocks/{id}/%s", answer), id: answer,
 			says: "Answer a waiting knock"},
-			func(ctx context.Context, in *struct {
-				One
-				Body *api.DecideRequest
-			}) (api.Knock, error) {
+			func(ctx context.Context, in *oneWith[api.DecideRequest]) (api.Knock, error) {
 				return b.Decide(ctx, agentIn(ctx), in.ID, approve, orZero(in.Body))
 			})
 	}
@@ -337,10 +332,7 @@ func (s *Server) owned(door huma.API) {
 			return b.Backup(ctx, in.Body)
 		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/keys/rotate", id: "rotate-keys", says: "Make new exchange and prekeys"},
-		func(ctx context.Context, _ *struct {
-			About
-			Body *struct{}
-		}) (api.Keys, error) {
+		func(ctx context.Context, _ *aboutWith[struct{}]) (api.Keys, error) {
 			return b.RotateKeys(ctx, agentIn(ctx))
 		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/keys/revoke", id: "revoke", says: "Make the agent's signing key leave for ever"},
@@ -358,19 +350,13 @@ func (s *Server) owned(door huma.API) {
 			return listed(b.Sessions(ctx, agentIn(ctx), in.Peer))
 		})
 	route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/peers/{id}/kill", id: "kill", says: "Close the sessions with a peer"},
-		func(ctx context.Context, in *struct {
-			One
-			Body *struct{}
-		}) (list[api.Session], error) {
+		func(ctx context.Context, in *oneWith[struct{}]) (list[api.Session], error) {
 			return listed(b.Kill(ctx, agentIn(ctx), in.ID))
 		})
 	for _, word := range []string{"block", "unblock"} {
 		route(s, door, verb{access: ownerOnly, method: http.MethodPost, path: "/v1/peers/{id}/" + word, id: word,
 			says: "Change the policy's block list by one peer"},
-			func(ctx context.Context, in *struct {
-				One
-				Body *struct{}
-			}) (api.Policy, error) {
+			func(ctx context.Context, in *oneWith[struct{}]) (api.Policy, error) {
 				return b.Block(ctx, agentIn(ctx), in.ID, word == "block")
 			})
 	}
