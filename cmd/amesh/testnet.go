@@ -81,14 +81,15 @@ func testnetFailure(err error) error {
 			return &failure{exit: known.exit, code: known.code, message: err.Error(), hint: known.hint}
 		}
 	}
+	// A node that does not answer after its start is not helped by starting it.
+	if l, ok := errors.AsType[*stage.LogError](err); ok && len(l.Lines) > 0 {
+		return fmt.Errorf("%w; the end of its log:\n%s", err, strings.Join(l.Lines, "\n"))
+	}
 	if p, ok := errors.AsType[*api.Problem](err); ok && p.Code == api.CodeUnreachable {
 		return &failure{exit: exitDaemon, code: string(p.Code), message: err.Error(), hint: "amesh testnet up starts every node"}
 	}
 	if e, ok := errors.AsType[*exec.Error](err); ok && errors.Is(err, exec.ErrNotFound) {
 		return &failure{exit: exitFailed, code: "no_program", message: err.Error(), hint: "install the program " + e.Name + "; run smoke --local needs nothing"}
-	}
-	if l, ok := errors.AsType[*stage.LogError](err); ok && len(l.Lines) > 0 {
-		return fmt.Errorf("%w; the end of its log:\n%s", err, strings.Join(l.Lines, "\n"))
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"amesh/node/api"
 	"amesh/testnet/natbox"
+	"amesh/testnet/stage"
 )
 
 // Who has no Docker, no right or no program is told what to get.
@@ -29,5 +30,14 @@ func TestTestnetFailuresHaveANextStep(t *testing.T) {
 		if !ok || f.exit != c.exit || !strings.Contains(f.hint, c.hint) {
 			t.Errorf("%s: %+v", name, c.err)
 		}
+	}
+}
+
+// Why a node that was started never answered is in its log, whatever the last question to
+// it ended with.
+func TestNodeThatNeverAnswersShowsItsLog(t *testing.T) {
+	silent := &stage.LogError{Err: &api.Problem{Code: api.CodeUnreachable}, Name: "n1", Lines: []string{"the disk is full"}}
+	if f := explain(testnetFailure(silent)); !strings.Contains(f.message, "the disk is full") || strings.Contains(f.hint, "testnet up") {
+		t.Errorf("%+v", f)
 	}
 }
