@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +92,7 @@ func (p *paths) sync(r *road, now time.Time) {
 // was met: it is to no address that the peer told.
 func (p *paths) noteHole(r *road, id string) {
 	c, ok := p.direct.Conn(id)
-	if !ok || p.meet == nil || !p.met(id) || slices.Contains(r.target().Addresses, c.Remote) {
+	if !ok || p.meet == nil || !p.met(id) || r.tells(c.Remote) {
 		return
 	}
 	p.direct.Punched(id, c.Remote)
@@ -124,10 +123,11 @@ func (p *paths) act(r *road, a path.Action) {
 		return
 	}
 	if a&path.Dial != 0 {
+		dial := run
 		if r.machine.State() != path.Dialling {
-			run = r.machine.Side()
+			dial = r.machine.Side()
 		}
-		p.dial(r, run, r.target())
+		p.dial(r, dial, r.target())
 	}
 	switch a &^ path.Dial {
 	case path.Echo:
@@ -135,7 +135,7 @@ func (p *paths) act(r *road, a path.Action) {
 	case path.Punch:
 		p.attempt(r, run, p.offer)
 	case path.Answer:
-		p.attempt(r, r.run, p.answer)
+		p.attempt(r, run, p.answer)
 	case path.Circuit:
 		p.attempt(r, run, p.circle)
 	}

@@ -342,6 +342,25 @@ func TestWhyPunchingCameToNothing(t *testing.T) {
 	}
 }
 
+// An address of a carrier's NAT, or of an overlay network, leads nobody here: a node that
+// has only such ones learnt nothing from outside.
+func TestWhatIsAnAddressFromOutside(t *testing.T) {
+	for candidate, want := range map[string]bool{
+		outsideCandidate: true, insideCandidate: false,
+		"1 1 udp 1 8.8.8.8 9 typ host":      true,
+		"1 1 udp 1 2606:4700::1 9 typ host": true,
+		"1 1 udp 1 100.64.3.4 9 typ host":   false,
+		"1 1 udp 1 fd00::1 9 typ host":      false,
+		"1 1 udp 1 127.0.0.1 9 typ host":    false,
+		"1 1 udp 1 elsewhere 9 typ host":    false,
+		"1 1 udp 1 8.8.8.8 9":               false,
+	} {
+		if got := outside(candidate); got != want {
+			t.Errorf("%s: %v", candidate, got)
+		}
+	}
+}
+
 // The owner's no is said to the peer, and nothing is gathered.
 func TestPunchingSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -35,6 +35,7 @@ type nearby interface {
 	Send(peerID string, e direct.Envelope, done func(error)) error
 	Keys(ctx context.Context, peerID string, of identity.AMID) (direct.OneTimeKeys, error)
 	Conn(peerID string) (direct.Conn, bool)
+	ThroughHole(peerID string) bool
 	Punched(peerID, remote string)
 }
 
@@ -343,7 +344,7 @@ func (p *paths) byRelay(e agent.Envelope, report func(agent.Outcome)) {
 
 // kind is what a connection is called.
 func (p *paths) kind(peerID string) api.PathKind {
-	if c, ok := p.direct.Conn(peerID); ok && c.Punched {
+	if p.direct.ThroughHole(peerID) {
 		return api.PathPunched
 	}
 	return api.PathDirect

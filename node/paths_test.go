@@ -102,6 +102,11 @@ func (s *roadside) Conn(peerID string) (direct.Conn, bool) {
 	return direct.Conn{Remote: at, Punched: s.holes[at] == peerID}, s.up[peerID]
 }
 
+func (s *roadside) ThroughHole(peerID string) bool {
+	c, open := s.Conn(peerID)
+	return open && c.Punched
+}
+
 func (s *roadside) Punched(peerID, remote string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

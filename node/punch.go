@@ -12,6 +12,7 @@ import (
 
 	"amesh/identity"
 	"amesh/internal/content"
+	"amesh/internal/reach"
 	"amesh/node/agent"
 	"amesh/node/direct"
 	"amesh/node/path"
@@ -308,5 +309,5 @@ func outside(candidate string) bool {
 		return false
 	}
 	ip, err := netip.ParseAddr(words[4])
-	return words[7] == "srflx" || err == nil && ip.IsGlobalUnicast() && !ip.IsPrivate()
+	return words[7] == "srflx" || err == nil && reach.Public(ip)
 }

@@ -116,11 +116,16 @@ func (m *mesh) newPunching(sockets *dht.Sockets) (*punching, error) {
 	return &punching{p, m.stunServers}, nil
 }
 
-// stunServers are those that the owner names, and those beside our relays.
+// stunServers are those that the owner names, and those beside our relays, each once:
+// agents of one node share relays, and only the first few servers are asked.
 func (m *mesh) stunServers() []string {
 	list := slices.Clone(m.node.cfg.STUN)
 	for _, r := range m.rooms {
-		list = append(list, r.relays.stun()...)
+		for _, at := range r.relays.stun() {
+			if !slices.Contains(list, at) {
+				list = append(list, at)
+			}
+		}
 	}
 	return list
 }

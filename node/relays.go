@@ -235,14 +235,14 @@ func (r *relays) carry(e agent.Envelope, theirs []string, report func(agent.Outc
 	return true
 }
 
-// stun lists the STUN servers beside those of our own relays that are connected. A peer's
-// relay is a stranger's, and would have us send to whomever it names.
+// stun lists the STUN servers beside those of our own relays that are connected, one for
+// each relay. A peer's relay is a stranger's, and would have us send to whomever it names.
 func (r *relays) stun() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []string
 	for _, line := range r.lines {
-		if at := line.state.STUN; at != "" && line.kept && line.client.Connected() && !slices.Contains(list, at) {
+		if at := line.state.STUN; at != "" && line.kept && line.client.Connected() {
 			list = append(list, at)
 		}
 	}

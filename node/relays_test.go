@@ -148,6 +148,11 @@ func TestPeersRelayNamesNoSTUNServer(t *testing.T) {
 	if got := l.stun(); !slices.Equal(got, []string{"stun.example:3478"}) {
 		t.Errorf("asked: %v", got)
 	}
+	m := &mesh{node: &Node{cfg: Config{STUN: []string{"own.example:3478"}}}, rooms: []*room{{relays: l.relays}, {relays: l.relays}}}
+	want := []string{"own.example:3478", "stun.example:3478"}
+	if got := m.stunServers(); !slices.Equal(got, want) {
+		t.Errorf("two agents at one relay ask %v, want %v", got, want)
+	}
 }
 
 // A peer names our own home in other words; the line to the home stays the one.

@@ -42,6 +42,16 @@ func (t *Transport) Conn(peerID string) (Conn, bool) {
 	return c, true
 }
 
+// ThroughHole reports what Conn says in Punched. Unlike Conn it may be asked for each
+// envelope.
+func (t *Transport) ThroughHole(peerID string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id := t.texts[peerID]
+	l := t.links[id]
+	return l != nil && l.send != nil && t.holes.has(id, l.send.addr)
+}
+
 func (s *stream) echoTime() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

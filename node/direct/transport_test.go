@@ -506,7 +506,7 @@ func TestEventsAreNewsOnly(t *testing.T) {
 // The owner is shown where a path leads, how it came about, and how far it is.
 func TestConnUnderAPath(t *testing.T) {
 	a, b := newNode(t), newNode(t)
-	if _, ok := a.Conn(b.id()); ok {
+	if _, ok := a.Conn(b.id()); ok || a.ThroughHole(b.id()) {
 		t.Error("a connection before any was made")
 	}
 	a.dial(b.target())
@@ -522,12 +522,17 @@ func TestConnUnderAPath(t *testing.T) {
 		t.Errorf("the echo took %v", at.RTT)
 	}
 	a.Punched(b.id(), "/ip4/8.8.8.8/udp/1/quic-v1")
-	if at, _ := a.Conn(b.id()); at.Punched {
+	if at, _ := a.Conn(b.id()); at.Punched || a.ThroughHole(b.id()) {
 		t.Error("a hole elsewhere counts for it")
 	}
 	a.Punched(b.id(), at.Remote)
-	if at, _ := a.Conn(b.id()); !at.Punched {
+	if at, _ := a.Conn(b.id()); !at.Punched || !a.ThroughHole(b.id()) {
 		t.Error("its hole does not count")
+	}
+	// Each envelope asks, on both sides.
+	id := b.id()
+	if n := testing.AllocsPerRun(1000, func() { a.ThroughHole(id) }); n > 0 {
+		t.Errorf("%v allocations for the question", n)
 	}
 	for i := range 2 * a.limits.Peers {
 		a.Punched(b.id(), fmt.Sprintf("/ip4/8.8.8.8/udp/%d/quic-v1", i+1))
