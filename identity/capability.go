@@ -13,10 +13,10 @@ func (c *Card) check() error {
 	if err := checkLife(c.Issued, c.Expires, CardLife); err != nil {
 		return err
 	}
-	if err := checkText("name", c.Name, maxCardName); err != nil {
+	if err := checkText("name", c.Name, MaxCardName); err != nil {
 		return err
 	}
-	if err := checkText("description", c.Description, maxCardDescription); err != nil {
+	if err := checkText("description", c.Description, MaxCardDescription); err != nil {
 		return err
 	}
 	if len(c.Capabilities) > MaxCapabilities {

@@ -18,8 +18,8 @@ const (
 
 // The longest texts of a card in bytes, and the longest lists.
 const (
-	maxCardName        = 64
-	maxCardDescription = 1024
+	MaxCardName        = 64
+	MaxCardDescription = 1024
 	maxCapabilityID    = 128
 	maxCapabilityParts = 8 // between slashes
 	maxCategory        = 64
@@ -153,8 +153,8 @@ func readCard(raw []byte) (*Card, error) {
 	c.Sequence = r.U64()
 	c.Issued = readTime(r)
 	c.Expires = readTime(r)
-	c.Name = string(r.LP8(maxCardName))
-	c.Description = string(r.LP16(maxCardDescription))
+	c.Name = string(r.LP8(MaxCardName))
+	c.Description = string(r.LP16(MaxCardDescription))
 	n := int(r.U8())
 	if n > MaxCapabilities {
 		r.Fail("%d capabilities, at most %d", n, MaxCapabilities)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -127,7 +126,7 @@ func (m *mesh) mask(names bool) (*redact.Mask, error) {
 // newMask knows the secrets in the files of a home, and whose machine it is on.
 func newMask(home string, names bool) *redact.Mask {
 	mask := &redact.Mask{Names: names}
-	for _, pattern := range append(slices.Clone(doctor.SecretFiles), "echo/identity.json") {
+	for _, pattern := range doctor.SecretFiles {
 		found, _ := filepath.Glob(filepath.Join(home, pattern)) // the patterns are ours
 		for _, path := range found {
 			for _, secret := range secretsIn(path) {
@@ -189,7 +188,7 @@ func goroutines() string {
 // its configuration.
 func ReportWithout(ctx context.Context, home, version string, told map[string][]string, servers Servers, names bool) (api.Bugreport, error) {
 	told = cloneTold(told)
-	net := Survey(ctx, servers, told["stun"], func(string) {})
+	net := Survey(ctx, servers, func(string) {})
 	checks := Examine(ctx, home, servers)
 	if ctx.Err() != nil {
 		return api.Bugreport{}, ctx.Err()

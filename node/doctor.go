@@ -59,6 +59,7 @@ func through(p *proxy.Proxy) doctor.Dialer {
 // Servers are those that a node would use, and the way to them.
 type Servers struct {
 	Relays, Registries []string
+	STUN               []string     // beside those of the relays
 	Proxy              *proxy.Proxy // nil: none
 }
 

@@ -131,7 +131,7 @@ func (e *echoer) answer(ctx context.Context, m api.InboxMessage) error {
 	return err
 }
 
-// allow counts an answer, and reports whether it is one too many.
+// allow reports whether one more answer may go to a sender, and counts it if so.
 func (e *echoer) allow(from identity.AMID) bool {
 	if now := time.Now(); now.Sub(e.minute) >= time.Minute || e.counts == nil {
 		e.minute, e.count, e.counts = now, 0, make(map[identity.AMID]int)

@@ -88,8 +88,8 @@ func (m *mesh) Netcheck(ctx context.Context, req api.NetcheckRequest) (api.Netch
 
 // Survey looks at the network from a machine on which no node runs. It says on the way
 // what it is about to do.
-func Survey(ctx context.Context, servers Servers, stun []string, say func(line string)) api.Netcheck {
-	s := survey{relays: servers.Relays, stun: stun, proxy: servers.Proxy, detect: ice.Detect, say: say}
+func Survey(ctx context.Context, servers Servers, say func(line string)) api.Netcheck {
+	s := survey{relays: servers.Relays, stun: servers.STUN, proxy: servers.Proxy, detect: ice.Detect, say: say}
 	return s.run(ctx)
 }
 

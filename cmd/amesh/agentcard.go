@@ -92,19 +92,13 @@ category is the first word of its id.`,
 	return cmd
 }
 
-// How long the texts of a card may be, in bytes.
-const (
-	longestCardName = 64
-	longestCardText = 1024
-)
-
 func (o cardOptions) content() (api.CardContent, *failure) {
 	c := api.CardContent{Name: o.name, Description: o.description}
 	switch {
-	case len(o.name) > longestCardName:
-		return c, usagef("--name has %d bytes, want at most %d", len(o.name), longestCardName)
-	case len(o.description) > longestCardText:
-		return c, usagef("--description has %d bytes, want at most %d", len(o.description), longestCardText)
+	case len(o.name) > identity.MaxCardName:
+		return c, usagef("--name has %d bytes, want at most %d", len(o.name), identity.MaxCardName)
+	case len(o.description) > identity.MaxCardDescription:
+		return c, usagef("--description has %d bytes, want at most %d", len(o.description), identity.MaxCardDescription)
 	}
 	for _, id := range o.capabilities {
 		category, _, _ := strings.Cut(id, "/")

@@ -109,7 +109,7 @@ func (a *app) servers() node.Servers {
 	if err != nil {
 		way = nil
 	}
-	return node.Servers{Relays: a.configured("relay"), Registries: a.configured("registry"), Proxy: way}
+	return node.Servers{Relays: a.configured("relay"), Registries: a.configured("registry"), STUN: a.configured("stun"), Proxy: way}
 }
 
 func (a *app) configuredOne(key string) string {

@@ -22,7 +22,7 @@ func (a *app) netcheckCommand() *cobra.Command {
 		Short: "See what this network lets a node do",
 		Long: `Asks STUN servers where this machine is seen from outside, which tells the kind of NAT
 and whether UDP gets out, and every relay whether it answers and how fast; says whether
-there is IPv6, a proxy or a forwarded port; and ends with one verdict and one next step.
+there is IPv6, a proxy or a forwarded port. One verdict and one next step stand first.
 
 A running node looks with its own sockets. Without one this program looks itself, and
 asks the relays of config.yaml, AMESH_RELAY and --relay with the STUN servers beside them.
@@ -77,7 +77,8 @@ func (a *app) netcheck(ctx context.Context, r api.NetcheckRequest) (api.Netcheck
 			servers.Relays = append(servers.Relays, url)
 		}
 	}
-	found = node.Survey(ctx, servers, append(a.configured("stun"), r.STUN...), func(line string) { fmt.Fprintln(a.err, plain(line)) })
+	servers.STUN = append(servers.STUN, r.STUN...)
+	found = node.Survey(ctx, servers, func(line string) { fmt.Fprintln(a.err, plain(line)) })
 	return found, ctx.Err()
 }
 
@@ -91,6 +92,9 @@ func (a *app) showNetcheck(n api.Netcheck) error {
 	f := &failure{exit: exitDegraded, code: "degraded", message: n.Text, hint: n.Next, data: n}
 	if n.Verdict == api.VerdictNone {
 		f.exit, f.code = exitFailed, "offline"
+	}
+	if !a.json { // standard output has the sentence and the next step
+		f.message, f.hint = string(n.Verdict), ""
 	}
 	return f
 }

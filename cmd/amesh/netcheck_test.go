@@ -23,6 +23,9 @@ func TestNetcheckEndsWithOneVerdict(t *testing.T) {
 		if r.exit != exit || !strings.HasPrefix(r.err, "the node looks at the network …\n") {
 			t.Errorf("%s: exit %d, %s", verdict, r.exit, r.err)
 		}
+		if strings.Contains(r.err, "the verdict") || strings.Contains(r.err, "do this") {
+			t.Errorf("%s: standard error says again what standard output said: %s", verdict, r.err)
+		}
 		for _, want := range []string{
 			"verdict  " + string(verdict) + `: the verdict\x1b[2J`, "next     do this", "nat      symmetric, 192.0.2.1:4711", "ipv4     yes", "ipv6     no", "udp      gets out",
 			"port     none forwarded", "proxy    http://proxy:3128", "stun     s:3478 (192.0.2.9:3478)  sees 192.0.2.1:4711, 12 ms", "stun     t:3478  no answer: silence", "stun     u:3478 (192.0.2.8:3478)  no answer\n",

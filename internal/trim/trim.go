@@ -1,7 +1,7 @@
 // Package trim lets a process start with more memory than it runs with. While it starts
-// garbage lies where it is; then that is given back, and the pages of the program itself. Of a program of 50 MB the
-// start runs through the initialisation of every package, and each step maps the
-// 64 KiB around it; an idle node lives in a fifth of that.
+// garbage lies where it is; then that is given back, and the pages of the program itself.
+// Of a program of 50 MB the start runs through the initialisation of every package, and
+// each step maps the 64 KiB around it; an idle node lives in a fifth of that.
 package trim
 
 import (

@@ -52,7 +52,7 @@ type Ping struct {
 	Via   string        `json:"via,omitempty" doc:"multiaddr of the connection, or URL of the relay"`
 }
 
-// Verdict is how a report ends.
+// Verdict is what a look at the network comes to.
 type Verdict string
 
 // The verdicts, best first.

@@ -80,6 +80,8 @@ func TestHome(t *testing.T) {
 		"a young agent":          {func(string) {}, "backup", api.CheckSkip},
 		"others may enter":       {func(dir string) { _ = os.Chmod(dir, 0o755) }, "home", api.CheckFail},
 		"a key that others read": {func(dir string) { _ = os.Chmod(filepath.Join(dir, "agents/bob/token"), 0o640) }, "keys", api.CheckFail},
+		"the echo agent's, too":  {func(dir string) { write(t, filepath.Join(dir, "echo/identity.json"), "{}", 0o644) }, "keys", api.CheckFail},
+		"a policy too long":      {func(dir string) { write(t, filepath.Join(dir, "policy.json"), "{}"+strings.Repeat(" ", 1<<20), 0o600) }, "policy", api.CheckFail},
 		"state of the future":    {func(dir string) { write(t, filepath.Join(dir, "state/SCHEMA"), "amesh-node 2\n", 0o600) }, "state", api.CheckFail},
 		"state of another":       {func(dir string) { write(t, filepath.Join(dir, "state/SCHEMA"), "other 1\n", 0o600) }, "state", api.CheckFail},
 		"the state's key lost":   {func(dir string) { _ = os.Remove(filepath.Join(dir, "state.key")) }, "state", api.CheckFail},

@@ -60,7 +60,7 @@ func size(n int64) string {
 }
 
 // SecretFiles are the files of a home that nobody else may read, as patterns.
-var SecretFiles = []string{"owner.token", "node.key", "state.key", "agents/*/identity.json", "agents/*/token"}
+var SecretFiles = []string{"owner.token", "node.key", "state.key", "agents/*/identity.json", "agents/*/token", "echo/identity.json"}
 
 func keys(dir string) api.Check {
 	var open []string
@@ -120,7 +120,7 @@ func policy(dir string) api.Check {
 		return fail("policy", "let the node's user read it", "%v", err)
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxPolicy))
+	raw, err := io.ReadAll(io.LimitReader(f, knock.MaxPolicySize+1))
 	if err != nil {
 		return fail("policy", "let the node's user read it", "%v", err)
 	}

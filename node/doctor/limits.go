@@ -32,6 +32,4 @@ const (
 	rollbackShown = 72 * time.Hour
 	// relaySlow is a round trip to a relay that is felt.
 	relaySlow = time.Second
-	// maxPolicy bounds a policy file that is read, in bytes.
-	maxPolicy = 1 << 20
 )
