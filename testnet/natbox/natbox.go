@@ -36,18 +36,16 @@ const (
 	HTTPProxy Kind = "http-proxy"
 )
 
-// Kinds are all of them, the most open first.
-func Kinds() []Kind {
-	return []Kind{Open, FullCone, PortRestricted, Symmetric, UDPBlocked, HTTPProxy}
-}
+// kinds are all of them, the most open first.
+var kinds = []Kind{Open, FullCone, PortRestricted, Symmetric, UDPBlocked, HTTPProxy}
 
 // ParseKind reads the name of a kind.
 func ParseKind(text string) (Kind, error) {
-	if k := Kind(text); slices.Contains(Kinds(), k) {
+	if k := Kind(text); slices.Contains(kinds, k) {
 		return k, nil
 	}
 	var names []string
-	for _, k := range Kinds() {
+	for _, k := range kinds {
 		names = append(names, string(k))
 	}
 	return "", fmt.Errorf("kind %q: want %s", text, strings.Join(names, ", "))

@@ -16,8 +16,8 @@ const (
 	faultsName = "amesh-natbox-faults"
 )
 
-// rules are the words in which a box's tables are written. Each is a part of a rule; a
-// rule is some of them in a row, and does what its last word says when all match.
+// words are what a box's tables are written in. Each is a part of a rule; a rule is some of
+// them in a row, and does what its last word says when all match.
 type words = []expr.Any
 
 func rule(parts ...words) words {
@@ -57,8 +57,7 @@ func ethertype(is uint16) words {
 	return words{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}, equals(be16(is))}
 }
 
-// port loads the destination's; source and destination stand at the same place in TCP
-// and UDP.
+// portFrom matches ports of the destination. They stand at the same place in TCP and UDP.
 func portFrom(from, to uint16) words {
 	return words{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
@@ -66,7 +65,7 @@ func portFrom(from, to uint16) words {
 	}
 }
 
-// portOfAnswer is the source's.
+// portOfAnswer matches the port of the source.
 func portOfAnswer(port uint16) words {
 	return words{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2},

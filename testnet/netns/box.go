@@ -193,12 +193,6 @@ func (b *Box) SetFaults(ctx context.Context, f natbox.Faults) error {
 	return natbox.Set(ctx, b.control, f)
 }
 
-// Kind is what the box does.
-func (b *Box) Kind() natbox.Kind { return b.cfg.Kind }
-
-// Control is the socket at which the box's faults are changed.
-func (b *Box) Control() string { return b.control }
-
 // Outside is the box's address on the side of the public network.
 func (b *Box) Outside() netip.Addr { return b.outside.address.Addr() }
 

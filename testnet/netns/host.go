@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -84,13 +82,6 @@ func (h *Host) Env() []string {
 		env = append(env, "HTTPS_PROXY="+h.box.Proxy(), "https_proxy="+h.box.Proxy())
 	}
 	return env
-}
-
-// Command is a program that is run on the host. The caller runs it.
-func (h *Host) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ip", slices.Concat([]string{"netns", "exec", h.space, program}, args)...)
-	cmd.Env = h.Env()
-	return cmd
 }
 
 // Start starts a program on the host. It gets Env on top of its environment. Close of the

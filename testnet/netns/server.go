@@ -21,7 +21,6 @@ type Server struct {
 	*Host
 	URL       string   // wss://…/v1/connect or https://…
 	Bootstrap []string // multiaddrs of a relay's DHT server
-	STUN      string   // host:port of a relay's STUN server
 
 	kind    string
 	process *process.Process
@@ -74,14 +73,11 @@ func (s *Server) Up(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var told struct {
-		Relay, Registry, STUN string
-		Libp2p                []string
-	}
+	var told struct{ Libp2p []string }
 	if err := p.Ready(ctx, s.file(".json"), readyEvery, &told); err != nil {
 		return fmt.Errorf("netns: %w: %v", err, p.Tail(5))
 	}
-	s.process, s.Bootstrap, s.STUN = p, s.reachable(told.Libp2p), net.JoinHostPort(s.IP().String(), "3478")
+	s.process, s.Bootstrap = p, s.reachable(told.Libp2p)
 	s.URL = "https://" + at
 	if s.kind == "relay" {
 		s.URL = "wss://" + at + "/v1/connect"
