@@ -37,7 +37,7 @@ node's log and what its goroutines do to a new file that only you can read. Noth
 sent anywhere. Keys, tokens, passwords, invites and messages are not in it; agents, nodes,
 names and IP addresses stand as pseudonyms such as peer-1 and ip-2, unless --names leaves
 them as they are. Names of relays and registries are in it. Look through it before you
-hand it over. Without a running node it has no status and no log.`,
+hand it over. Without a running node it has no status, policy, log and goroutines.`,
 		Example:     "  amesh bugreport\n  amesh bugreport --out report.txt --names",
 		Annotations: map[string]string{anyConfig: ""},
 		Args:        words(0, 0, ""),

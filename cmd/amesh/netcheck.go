@@ -28,8 +28,9 @@ A running node looks with its own sockets. Without one this program looks itself
 asks the relays of config.yaml, AMESH_RELAY and --relay with the STUN servers beside them.
 
 The kind of NAT is "none", "endpoint" (direct paths can be punched), "symmetric" (mostly
-by relay), "blocked" or "unknown". The exit code is 0 when all is well, 10 when mail goes
-by relay only or a relay does not answer, and 1 when nobody answers.`,
+by relay), "blocked" or "unknown". The exit code is 0 when all is well, 10 when direct
+paths are rare, a relay does not answer, or there is nobody to ask about the NAT, and 1
+when nobody answers.`,
 		Example: "  amesh netcheck\n" +
 			"  amesh netcheck --relay wss://relay.example/v1/connect --stun stun.example:3478\n" +
 			"  amesh netcheck --json",

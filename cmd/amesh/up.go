@@ -71,7 +71,7 @@ lists with commas), then from config.yaml in the home.`,
 	f.StringVar(&o.announce, "announce", "none", "addresses in the public record: none or public")
 	f.StringVar(&o.punch, "punch", node.PunchAuto, "open direct paths through NATs to agents that were let in: auto or off")
 	f.StringSliceVar(&o.stun, "stun", nil, "`HOST:PORT` of a STUN server beside those of the relays (repeatable)")
-	f.StringVar(&o.proxy, "proxy", proxy.Auto, "reach relays and registries through the proxy at `URL` (http, https or socks5), none, or auto: what HTTPS_PROXY, ALL_PROXY and NO_PROXY say")
+	f.StringVar(&o.proxy, "proxy", proxy.Auto, "reach relays and registries through the proxy at `URL` (http, https or socks5), none, or auto: what HTTPS_PROXY (HTTP_PROXY for ws:// and http://), ALL_PROXY and NO_PROXY say")
 	f.StringVar(&o.proxyCredentials, "proxy-credentials", "", "`SOURCE` of user:password for the proxy, read again when it wants others: file:PATH or command:TEXT")
 	f.StringVar(&o.name, "name", "", "`NAME` of the agent that is made when there is none (default \"default\")")
 	f.StringVar(&o.printAddresses, "print-addrs", "", "write the addresses to `FILE` as JSON when ready")

@@ -33,7 +33,8 @@ func (a *app) whyCommand() *cobra.Command {
 		Short: "Show how messages reach a peer, and why not directly",
 		Long: `Shows the path that messages to a peer take now, what was tried to make a better one,
 which pairs of addresses answered, the reason why it is relayed, and what would make it
-direct. With --try it begins an attempt now and follows it to its end.
+direct. With --try it begins an attempt now, where there is no direct path yet, and follows
+it until there is one or nothing is left to try, for --timeout at most.
 
 The path is "direct" (a connection of the two nodes), "punched" (a connection through
 their NATs), "open" (one that was there, whatever made it), "relayed" or "none".`,
