@@ -40,6 +40,7 @@ var rooms = []room{
 	{dir: "internal/proxy/proxytest", testing: true},
 	// What is sealed names envelopes by their id, which is ratchet's type.
 	{dir: "internal/content", may: []string{"ratchet", "internal/..."}},
+	{dir: "internal/sqldb/sqltest", may: []string{"internal/sqldb"}, testing: true},
 	{dir: "internal/...", may: []string{"internal/..."}},
 	{dir: "identity", may: []string{"internal/..."}},
 
@@ -80,6 +81,13 @@ var rooms = []room{
 	{dir: "node/direct", may: []string{"identity", "dht", "internal/..."}, libp2p: true},
 	{dir: "node", libp2p: true, may: []string{
 		"identity", "ratchet", "knock", "dht/...", "relay/...", "registry/client", "registry/wire", "registry/certificate", "internal/...", "node/..."}},
+	// The words of AMTP, which everything else of the gateway speaks.
+	{dir: "gateway/amtp", may: []string{"internal/..."}},
+	{dir: "gateway/signature", may: []string{"gateway/amtp", "internal/..."}},
+	{dir: "gateway/schema", may: []string{"gateway/amtp", "internal/..."}},
+	{dir: "gateway/discovery", may: []string{"gateway/amtp", "internal/..."}},
+	{dir: "gateway/store", may: []string{"gateway/amtp", "internal/..."}},
+	{dir: "gateway/gatewaytest", may: []string{"gateway/...", "internal/..."}, testing: true},
 	{dir: "gateway/...", may: []string{
 		"identity", "dht", "relay", "registry/client", "registry/wire", "internal/...", "gateway/..."}},
 
@@ -102,10 +110,10 @@ var rooms = []room{
 }
 
 // forTests is what any _test file may import on top of its room's line.
-var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "registry/db/dbtest", "testnet/..."}
+var forTests = []string{"identity", "internal/...", "relay/mailbox/boxtest", "relay/marks", "registry/db/dbtest", "gateway/gatewaytest", "testnet/..."}
 
 // neverLinked are the rooms that the binary must not contain.
-var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "internal/proxy/proxytest", "relay/mailbox/boxtest", "registry/db/dbtest"}
+var neverLinked = []string{"testnet/sim", "testnet/lab/...", "internal/store/storetest", "internal/wycheproof", "internal/https/acmetest", "internal/proxy/proxytest", "relay/mailbox/boxtest", "registry/db/dbtest", "internal/sqldb/sqltest", "gateway/gatewaytest"}
 
 // linksTesting are modules of others that import testing in the code they ship.
 // kad-dht has two options that take a *testing.T; nothing of it runs unless
