@@ -94,7 +94,7 @@ func TestNetcheckWithANodeAndWithout(t *testing.T) {
 	}
 
 	var said []string
-	n = Survey(t.Context(), Servers{Relays: []string{s.url}}, []string{at}, func(line string) { said = append(said, line) })
+	n = Survey(t.Context(), Servers{Relays: []string{s.url}, STUN: []string{at}}, func(line string) { said = append(said, line) })
 	if n.Daemon || n.Relays[0].State != "reached" || n.NAT.Type != api.NATNone || n.Verdict != api.VerdictGood {
 		t.Errorf("without a node: %+v", n)
 	}
@@ -102,7 +102,7 @@ func TestNetcheckWithANodeAndWithout(t *testing.T) {
 		t.Errorf("said %q", said)
 	}
 	s.end()
-	n = Survey(t.Context(), Servers{Relays: []string{s.url}}, nil, func(string) {})
+	n = Survey(t.Context(), Servers{Relays: []string{s.url}}, func(string) {})
 	if n.Verdict != api.VerdictNone || n.Relays[0].Error == "" {
 		t.Errorf("with the relay gone: %+v", n)
 	}
