@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+
+	"amesh/internal/turnstile"
 )
 
 // Serve serves the API on l until ctx ends, then it closes l, lets requests come to
@@ -23,11 +25,11 @@ func (s *Server) ServeBeside(ctx context.Context, l net.Listener, h http.Handler
 }
 
 func (s *Server) serveOn(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
-	door := newTurnstile(l, s.limits.Connections, s.limits.ConnectionsPerAddress, func(ip netip.Addr) bool {
+	door := turnstile.New(l, s.limits.Connections, s.limits.ConnectionsPerAddress, func(ip netip.Addr) bool {
 		return s.exempt(ip) || contains(s.cfg.Proxies, ip)
 	})
 	srv := &http.Server{
-		ConnState:         door.note,
+		ConnState:         door.Note,
 		Handler:           h,
 		ReadHeaderTimeout: s.limits.HeaderWait,
 		ReadTimeout:       s.limits.BodyWait,

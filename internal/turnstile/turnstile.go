@@ -1,4 +1,6 @@
-package registry
+// Package turnstile bounds the connections of a server's listener, in all and from one
+// address, so that no stranger takes the room of the others.
+package turnstile
 
 import (
 	"net"
@@ -9,12 +11,12 @@ import (
 	"amesh/internal/prefix"
 )
 
-// turnstile is a listener with room for a number of connections, and for fewer from one
+// Turnstile is a listener with room for a number of connections, and for fewer from one
 // address. Where there is none for a newcomer, a connection with no request under way
 // gives way, the one that is quiet for longest: at the address's limit one of the same
 // address, else one of the address that has most. If there is none the newcomer is sent
 // away at the address's limit, and waits outside when all is full.
-type turnstile struct {
+type Turnstile struct {
 	net.Listener
 	room       int
 	perAddress int
@@ -27,8 +29,10 @@ type turnstile struct {
 	turns   uint64
 }
 
-func newTurnstile(l net.Listener, room, perAddress int, uncapped func(netip.Addr) bool) *turnstile {
-	t := &turnstile{Listener: l, room: room, perAddress: perAddress, uncapped: uncapped,
+// New wraps a listener. Connections of addresses for which uncapped is true have no limit
+// of their own.
+func New(l net.Listener, room, perAddress int, uncapped func(netip.Addr) bool) *Turnstile {
+	t := &Turnstile{Listener: l, room: room, perAddress: perAddress, uncapped: uncapped,
 		inside: map[*visitor]bool{}, by: map[netip.Prefix]int{}}
 	t.changed.L = &t.mu
 	return t
@@ -37,14 +41,15 @@ func newTurnstile(l net.Listener, room, perAddress int, uncapped func(netip.Addr
 // visitor is a connection that gives its room back.
 type visitor struct {
 	net.Conn
-	t *turnstile
+	t *Turnstile
 	// from is the address that the connection counts for, zero if that has no limit.
 	from netip.Prefix
 	// quiet is the turn since which no request is under way; 0: one is.
 	quiet uint64
 }
 
-func (t *turnstile) Accept() (net.Conn, error) {
+// Accept implements net.Listener.
+func (t *Turnstile) Accept() (net.Conn, error) {
 	for {
 		t.makeRoom()
 		c, err := t.Listener.Accept()
@@ -59,7 +64,7 @@ func (t *turnstile) Accept() (net.Conn, error) {
 }
 
 // makeRoom waits until there is room for one more.
-func (t *turnstile) makeRoom() {
+func (t *Turnstile) makeRoom() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(t.inside) >= t.room {
@@ -73,7 +78,7 @@ func (t *turnstile) makeRoom() {
 }
 
 // enter lets a connection in; nil if its address has too many.
-func (t *turnstile) enter(c net.Conn) *visitor {
+func (t *Turnstile) enter(c net.Conn) *visitor {
 	v := &visitor{Conn: c, t: t}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		if ip := tcp.AddrPort().Addr().Unmap().WithZone(""); !t.uncapped(ip) {
@@ -100,7 +105,7 @@ func (t *turnstile) enter(c net.Conn) *visitor {
 }
 
 // quietest is who gives way; nil if all are busy. The caller holds the mutex.
-func (t *turnstile) quietest(among func(*visitor) bool) *visitor {
+func (t *Turnstile) quietest(among func(*visitor) bool) *visitor {
 	var found *visitor
 	for v := range t.inside {
 		if v.quiet == 0 || !among(v) {
@@ -114,7 +119,7 @@ func (t *turnstile) quietest(among func(*visitor) bool) *visitor {
 }
 
 // forget gives a visitor's room back, once. The caller holds the mutex.
-func (t *turnstile) forget(v *visitor) {
+func (t *Turnstile) forget(v *visitor) {
 	if !t.inside[v] {
 		return
 	}
@@ -127,8 +132,8 @@ func (t *turnstile) forget(v *visitor) {
 	t.changed.Signal()
 }
 
-// note is for http.Server.ConnState: it learns whether a request is under way.
-func (t *turnstile) note(c net.Conn, state http.ConnState) {
+// Note is for http.Server.ConnState: it learns whether a request is under way.
+func (t *Turnstile) Note(c net.Conn, state http.ConnState) {
 	if outer, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
 		c = outer.NetConn()
 	}

@@ -1,19 +1,24 @@
-package registry
+package turnstile
 
 import (
-	"bufio"
-	"context"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"testing"
-	"time"
 )
 
 func limited(netip.Addr) bool   { return false }
 func unlimited(netip.Addr) bool { return true }
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
 
 // guests are connections to a door, from the client's side, that are open until the test ends.
 func guests(t *testing.T, l net.Listener, n int) []net.Conn {
@@ -30,7 +35,7 @@ func guests(t *testing.T, l net.Listener, n int) []net.Conn {
 	return list
 }
 
-func enter(t *testing.T, door *turnstile) net.Conn {
+func enter(t *testing.T, door *Turnstile) net.Conn {
 	t.Helper()
 	c, err := door.Accept()
 	if err != nil {
@@ -43,11 +48,11 @@ func enter(t *testing.T, door *turnstile) net.Conn {
 func TestConnectionsAreBounded(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
-	door := newTurnstile(l, 2, 1, unlimited)
+	door := New(l, 2, 1, unlimited)
 	guests(t, l, 3)
 	one, two := enter(t, door), enter(t, door)
-	door.note(one, http.StateActive)
-	door.note(two, http.StateActive)
+	door.Note(one, http.StateActive)
+	door.Note(two, http.StateActive)
 	var wg sync.WaitGroup
 	third := make(chan net.Conn, 1)
 	wg.Go(func() { third <- enter(t, door) })
@@ -72,11 +77,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 func TestFullDoorClosesTheQuietest(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
-	door := newTurnstile(l, 2, 2, unlimited)
+	door := New(l, 2, 2, unlimited)
 	clients := guests(t, l, 3)
 	one, two := enter(t, door), enter(t, door)
-	door.note(one, http.StateActive)
-	door.note(one, http.StateIdle) // later than the second, which has not said anything yet
+	door.Note(one, http.StateActive)
+	door.Note(one, http.StateIdle) // later than the second, which has not said anything yet
 	third := enter(t, door)
 	if _, err := clients[1].Read(make([]byte, 1)); err == nil {
 		t.Error("the quietest connection was left open")
@@ -93,11 +98,11 @@ func TestFullDoorClosesTheQuietest(t *testing.T) {
 func TestOneAddressHasItsPartOfTheConnections(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
-	door := newTurnstile(l, 100, 2, limited)
+	door := New(l, 100, 2, limited)
 	clients := guests(t, l, 4)
 	one, two := enter(t, door), enter(t, door)
-	door.note(one, http.StateActive)
-	door.note(two, http.StateActive)
+	door.Note(one, http.StateActive)
+	door.Note(two, http.StateActive)
 	accepted, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +111,7 @@ func TestOneAddressHasItsPartOfTheConnections(t *testing.T) {
 		t.Error("an address has more than its part")
 	}
 	_ = accepted.Close()
-	door.note(two, http.StateIdle)
+	door.Note(two, http.StateIdle)
 	four := enter(t, door)
 	if _, err := clients[1].Read(make([]byte, 1)); err == nil {
 		t.Error("the quiet connection did not give way")
@@ -116,64 +121,4 @@ func TestOneAddressHasItsPartOfTheConnections(t *testing.T) {
 	}
 	_ = one.Close()
 	_ = four.Close()
-}
-
-// A client that opens as many connections as it likes loses its own quiet ones, and none
-// on which it is being answered. Exempt addresses have as many as there is room.
-func TestServeBoundsTheConnectionsOfOneAddress(t *testing.T) {
-	for name, exempt := range map[string]bool{"limited": false, "exempt": true} {
-		t.Run(name, func(t *testing.T) {
-			s, l := quiet(t, func(l *Limits) { l.ConnectionsPerAddress, l.FinishWait = 1, time.Millisecond }), listen(t)
-			if exempt {
-				s.cfg.Exempt = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-			}
-			begun, release := make(chan struct{}), make(chan struct{})
-			ctx, stop := context.WithCancel(t.Context())
-			done := make(chan error, 1)
-			go func() {
-				done <- s.ServeBeside(ctx, l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-					begun <- struct{}{}
-					<-release
-				}))
-			}()
-			silent := guests(t, l, 1)[0]
-			busy := guests(t, l, 1)[0]
-			ask(t, busy)
-			<-begun
-			if exempt {
-				ask(t, guests(t, l, 1)[0])
-				<-begun
-			} else {
-				newest, err := net.Dial("tcp", l.Addr().String())
-				if err == nil {
-					defer newest.Close()
-					_, err = newest.Read(make([]byte, 1))
-				}
-				if err == nil {
-					t.Error("the newest connection was left open")
-				}
-				if _, err := silent.Read(make([]byte, 1)); err == nil {
-					t.Error("the silent connection was left open")
-				}
-			}
-			close(release)
-			resp, err := http.ReadResponse(bufio.NewReader(busy), nil)
-			if err != nil {
-				t.Fatalf("the busy connection: %v", err)
-			}
-			_ = resp.Body.Close()
-			_ = silent.Close()
-			stop()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-func ask(t *testing.T, c net.Conn) {
-	t.Helper()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
 }
