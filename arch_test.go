@@ -61,7 +61,7 @@ var rooms = []room{
 	{dir: "relay/metrics", may: []string{"relay", "relay/mailbox", "internal/..."}},
 	{dir: "relay/mailbox/boxtest", may: []string{"identity", "relay/mailbox", "internal/..."}, testing: true},
 	{dir: "registry/reputation", pure: true},
-	{dir: "registry/db/dbtest", may: []string{"registry/db"}, testing: true},
+	{dir: "registry/db/dbtest", may: []string{"registry/db", "internal/..."}, testing: true},
 	{dir: "registry/wire", may: []string{"identity", "internal/..."}},
 	// Apart from the server, so that a node does not carry its database.
 	{dir: "registry/client", may: []string{"identity", "registry/wire", "internal/..."}},

@@ -1,182 +1,80 @@
 // Package db keeps what a registry knows, in SQLite for one that runs beside its file,
-// or in PostgreSQL for several that share one database. There is one set of queries for
-// both: placeholders are $1, $2, …, which both understand; times are microseconds since
-// 1970 in a BIGINT, bytes are BYTEA, ids and names are TEXT, lists are JSON in a TEXT.
-//
-// What changes something runs in Write, in a transaction that is as good as alone:
-// SQLite has one writer, and PostgreSQL's serializable transactions are tried again
-// when they collide. So there is no locking in any query, and no race to think of.
+// or in PostgreSQL for several that share one database, as package sqldb has them: with
+// one set of queries, in transactions that are as good as alone.
 package db
 
 import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"strings"
+	"io/fs"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"amesh/internal/sqldb"
 )
 
+// ErrNotFound reports a row that is not there.
+var ErrNotFound = errors.New("not found")
+
+// Errors of Open; sqldb says what they report.
 var (
-	// ErrNotFound reports a row that is not there.
-	ErrNotFound = errors.New("not found")
-	// ErrNewer reports a database that a later version of the registry has written. It is
-	// left as it is.
-	ErrNewer = errors.New("the database was written by a newer version of amesh")
-	// ErrURL reports a database URL that cannot be right.
-	ErrURL = errors.New("database URL")
-	// ErrDamaged reports an SQLite file that is none, or is broken inside.
-	ErrDamaged = errors.New("the database is damaged")
-	// ErrFile reports an SQLite file that cannot be opened or brought up to date. The
-	// system's reason is in the error too, where it is known: fs.ErrPermission,
-	// syscall.ENOSPC.
-	ErrFile = errors.New("the database file cannot be used")
+	ErrNewer   = sqldb.ErrNewer
+	ErrURL     = sqldb.ErrURL
+	ErrDamaged = sqldb.ErrDamaged
+	ErrFile    = sqldb.ErrFile
+)
+
+const (
+	// migrationLock is the key of PostgreSQL's advisory lock: "ameshreg".
+	migrationLock = 0x616d657368726567
+	// readCache is what each reader of an SQLite file keeps of it in memory, in KiB: the
+	// index of what a hundred thousand agents can do, so that a search need not read it
+	// from the file.
+	readCache = 16384
 )
 
 // DB is an open database. It is safe for concurrent use.
-type DB struct {
-	write, read *sql.DB // the same with PostgreSQL
-	postgres    bool
-}
+type DB struct{ *sqldb.DB }
+
+// Tx is a transaction.
+type Tx struct{ *sqldb.Tx }
 
 // Open opens the database at a URL, postgres://… or sqlite://PATH or the path of an
 // SQLite file, makes it if it is a file that is not there, and brings its tables up to
 // date; several processes may do so at the same time. It returns ErrURL, ErrNewer,
 // ErrDamaged, ErrFile, or an error for which Unavailable is true and which may pass.
 func Open(ctx context.Context, url string) (*DB, error) {
-	if err := CheckURL(url); err != nil {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
 		return nil, err
 	}
-	scheme, rest, ok := strings.Cut(url, "://")
-	switch {
-	case !ok:
-		return openSQLite(ctx, url)
-	case scheme == "sqlite":
-		return openSQLite(ctx, rest)
+	d, err := sqldb.Open(ctx, url, sqldb.Config{
+		Migrations: dir, Versions: "goose_db_version", Lock: migrationLock, Application: "amesh registry", ReadCache: readCache,
+	})
+	if err != nil {
+		return nil, err
 	}
-	return openPostgres(ctx, url)
+	return &DB{d}, nil
 }
 
 // CheckURL returns ErrURL for a URL that cannot be one of a database. It asks nobody.
-func CheckURL(url string) error {
-	scheme, rest, ok := strings.Cut(url, "://")
-	switch {
-	case url == "" || ok && rest == "":
-		return fmt.Errorf("%w: it is empty", ErrURL)
-	case !ok || scheme == "sqlite":
-		return nil
-	case scheme == "postgres" || scheme == "postgresql":
-		// The error's text names host and user, and leaves out the password.
-		if _, err := pgx.ParseConfig(url); err != nil {
-			return fmt.Errorf("%w: %w", ErrURL, err)
-		}
-		return nil
-	}
-	return fmt.Errorf("%w: scheme %.20q, want postgres or sqlite", ErrURL, scheme)
-}
+func CheckURL(url string) error { return sqldb.CheckURL(url) }
 
-// Close closes the database. Transactions that still run fail.
-func (d *DB) Close() error {
-	if d.read == d.write {
-		return d.write.Close()
-	}
-	return errors.Join(d.read.Close(), d.write.Close())
-}
-
-// Kind is "sqlite" or "postgres".
-func (d *DB) Kind() string {
-	if d.postgres {
-		return "postgres"
-	}
-	return "sqlite"
-}
-
-// maxTries is how often Write runs a transaction that collides with others. The pause
-// between two tries grows to a few milliseconds, so this is a second of bad luck.
-const maxTries = 100
+// Unavailable reports whether the database could not be asked, or gave up, for a reason
+// that is no fault of the question: the same may go well later.
+func Unavailable(err error) bool { return sqldb.Unavailable(err) }
 
 // Write runs fn in a transaction that sees and leaves the database as if it were the
 // only one. What fn changed is on disk when Write returns nil, and undone when fn
 // returns an error, which Write then returns. fn may run several times and must change
 // nothing but the database.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
-	for try := 1; ; try++ {
-		err := d.run(ctx, d.write, &sql.TxOptions{Isolation: sql.LevelSerializable}, fn)
-		if err == nil || !collided(err) || try == maxTries {
-			return err
-		}
-		if err := pause(ctx, try); err != nil {
-			return err
-		}
-	}
+	return d.DB.Write(ctx, func(tx *sqldb.Tx) error { return fn(&Tx{tx}) })
 }
 
 // View runs fn in a transaction that only reads, all of it from one moment.
 func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
-	return d.run(ctx, d.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, fn)
-}
-
-func (d *DB) run(ctx context.Context, pool *sql.DB, o *sql.TxOptions, fn func(*Tx) error) (err error) {
-	defer func() { err = damage(err) }()
-	tx, err := pool.BeginTx(ctx, o)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	if err := fn(&Tx{ctx: ctx, tx: tx}); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-// Ping asks whether the database answers.
-func (d *DB) Ping(ctx context.Context) error {
-	return d.View(ctx, func(tx *Tx) error {
-		var one int
-		return tx.QueryRow("SELECT 1").Scan(&one)
-	})
-}
-
-// Tx is a transaction. It lives as long as the function that got it runs, under the
-// context of that call, and is not safe for concurrent use.
-type Tx struct {
-	ctx context.Context
-	tx  *sql.Tx
-}
-
-// Exec runs a statement and returns how many rows it changed.
-func (t *Tx) Exec(query string, args ...any) (int64, error) {
-	r, err := t.tx.ExecContext(t.ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-// QueryRow asks for one row.
-func (t *Tx) QueryRow(query string, args ...any) *sql.Row {
-	return t.tx.QueryRowContext(t.ctx, query, args...)
-}
-
-// Query asks for rows and calls each with every one of them, which it scans. No other
-// query may run meanwhile.
-func (t *Tx) Query(each func(scan func(dest ...any) error) error, query string, args ...any) error {
-	rows, err := t.tx.QueryContext(t.ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := each(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return d.DB.View(ctx, func(tx *sqldb.Tx) error { return fn(&Tx{tx}) })
 }
 
 // one turns the error of a row that is not there into ErrNotFound.
@@ -188,7 +86,7 @@ func one(err error) error {
 }
 
 // Micros is how times are written into rows.
-func Micros(t time.Time) int64 { return t.UnixMicro() }
+func Micros(t time.Time) int64 { return sqldb.Micros(t) }
 
 // Time is what Micros wrote.
-func Time(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+func Time(micros int64) time.Time { return sqldb.Time(micros) }

@@ -195,10 +195,10 @@ func (t *Tx) addTerms(who identity.AMID, terms []string, rank int64) error {
 // changed at once. PostgreSQL does so by itself, a while later.
 func (d *DB) Tidy(ctx context.Context) error {
 	statement := "ANALYZE"
-	if d.postgres {
+	if d.Kind() == "postgres" {
 		statement = "VACUUM ANALYZE"
 	}
-	if _, err := d.write.ExecContext(ctx, statement); err != nil {
+	if _, err := d.Pool().ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("tidy: %w", err)
 	}
 	return nil

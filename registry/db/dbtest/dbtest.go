@@ -12,102 +12,66 @@ package dbtest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 
+	"amesh/internal/sqldb/sqltest"
 	"amesh/registry/db"
 )
 
-// Cases are tests by name. Each gets the URL of a database of its own, with tables in
-// which nothing is.
-type Cases map[string]func(t *testing.T, url string)
-
-// SQLite runs the cases on SQLite.
-func SQLite(t *testing.T, cases Cases) {
-	t.Helper()
-	run(t, cases, newSQLite)
-}
-
-// Postgres runs the cases on PostgreSQL, if AMESH_WITH_POSTGRES=1.
-func Postgres(t *testing.T, cases Cases) {
-	t.Helper()
-	if os.Getenv("AMESH_WITH_POSTGRES") != "1" {
-		t.Skip("needs PostgreSQL's initdb and postgres; set AMESH_WITH_POSTGRES=1")
-	}
-	run(t, cases, NewPostgres)
-}
-
-func run(t *testing.T, cases Cases, open func(*testing.T) string) {
-	t.Helper()
-	for name, test := range cases {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
-	}
-}
-
-// Empty is a database of the same kind as the one at url, without any table.
-func Empty(t *testing.T, url string) string {
-	t.Helper()
-	if strings.HasPrefix(url, "postgres://") {
-		return createPostgres(t, "template0")
-	}
-	return "sqlite://" + filepath.Join(t.TempDir(), "empty.db")
-}
-
-// Main is a *testing.M that cleans up at the end.
-type Main struct{ *testing.M }
-
-// Run runs the tests.
-func (m Main) Run() int {
-	defer func() {
-		if err := errors.Join(stopCluster(), os.RemoveAll(lite.dir)); err != nil {
-			fmt.Fprintln(os.Stderr, "dbtest:", err)
-		}
-	}()
-	return m.M.Run()
-}
-
-// lite is the SQLite file that is copied.
-var lite struct {
-	sync.Once
-	dir   string
-	bytes []byte
-	err   error
-}
-
-func newSQLite(t *testing.T) string {
-	t.Helper()
-	lite.Do(func() { lite.bytes, lite.err = makeLite() })
-	if lite.err != nil {
-		t.Fatalf("SQLite: %v", lite.err)
-	}
-	path := filepath.Join(t.TempDir(), "registry.db")
-	if err := os.WriteFile(path, lite.bytes, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return "sqlite://" + path
-}
-
-func makeLite() (b []byte, err error) {
-	if lite.dir, err = os.MkdirTemp("", "amesh-lite"); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(lite.dir, "template.db")
-	if err := migrate(path); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-}
-
-// migrate makes the tables of a database.
-func migrate(url string) error {
+// kit makes databases with a registry's tables.
+var kit = sqltest.New(func(url string) error {
 	d, err := db.Open(context.Background(), url)
 	if err != nil {
 		return err
 	}
 	return d.Close()
+})
+
+// Cases are tests by name. Each gets the URL of a database of its own, with tables in
+// which nothing is.
+type Cases = sqltest.Cases
+
+// Line is a way to a PostgreSQL database that can be cut and held.
+type Line = sqltest.Line
+
+// Server is a PostgreSQL server for a program that is no test.
+type Server = sqltest.Server
+
+// SQLite runs the cases on SQLite.
+func SQLite(t *testing.T, cases Cases) {
+	t.Helper()
+	kit.SQLite(t, cases)
 }
+
+// Postgres runs the cases on PostgreSQL, if AMESH_WITH_POSTGRES=1.
+func Postgres(t *testing.T, cases Cases) {
+	t.Helper()
+	kit.Postgres(t, cases)
+}
+
+// NewPostgres makes a new database with tables in the test program's cluster.
+func NewPostgres(t *testing.T) string {
+	t.Helper()
+	return kit.NewPostgres(t)
+}
+
+// Empty is a database of the same kind as the one at url, without any table.
+func Empty(t *testing.T, url string) string {
+	t.Helper()
+	return kit.Empty(t, url)
+}
+
+// NewLine makes a line to a database of NewPostgres. It is up.
+func NewLine(t *testing.T, url string) *Line {
+	t.Helper()
+	return sqltest.NewLine(t, url)
+}
+
+// Start starts a server on a socket in a folder of its own.
+func Start() (*Server, error) { return sqltest.Start() }
+
+// Main is a *testing.M that cleans up at the end.
+type Main struct{ *testing.M }
+
+// Run runs the tests.
+func (m Main) Run() int { return kit.Main(m.M).Run() }

@@ -1,4 +1,4 @@
-package db
+package sqldb
 
 import (
 	"context"
@@ -9,7 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 )
+
+// tables is a database with a table.
+var tables = Config{Versions: "test_db_version", Lock: 1, Application: "test", Migrations: fstest.MapFS{
+	"00001_things.sql": {Data: []byte("-- +goose Up\nCREATE TABLE things (name TEXT PRIMARY KEY, value BYTEA);\n-- +goose Down\nDROP TABLE things;\n")},
+}}
 
 // A server comes back by waiting; a file does not, so whoever opens it is told at once.
 func TestFileThatCannotBeOpened(t *testing.T) {
@@ -42,9 +48,9 @@ func TestFileThatCannotBeOpened(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(t.TempDir(), "registry.db")
+			path := filepath.Join(t.TempDir(), "tables.db")
 			c.make(t, path)
-			_, err := Open(t.Context(), path)
+			_, err := Open(t.Context(), path, tables)
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("got %v, want %v of %s", err, c.want, path)
 			}
@@ -58,13 +64,13 @@ func TestFileThatCannotBeOpened(t *testing.T) {
 // A disk that is full ends the start, and under a running registry may get room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "registry.db")
+	path := filepath.Join(t.TempDir(), "tables.db")
 	d := small(t, path)
 	err := d.Write(t.Context(), func(tx *Tx) error {
 		if _, err := tx.Exec("PRAGMA max_page_count = 1"); err != nil {
 			return err
 		}
-		_, err := tx.Value("big", make([]byte, 1<<20))
+		_, err := tx.Exec("INSERT INTO things (name, value) VALUES ('big', $1)", make([]byte, 1<<20))
 		return err
 	})
 	if !Unavailable(err) {
@@ -79,7 +85,7 @@ func TestFullDisk(t *testing.T) {
 func TestFileTroubleLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{nil, context.Canceled, ErrNewer} {
-		if got := fileTrouble("registry.db", err); !errors.Is(got, err) || errors.Is(got, ErrFile) {
+		if got := fileTrouble("tables.db", err); !errors.Is(got, err) || errors.Is(got, ErrFile) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
@@ -88,7 +94,7 @@ func TestFileTroubleLeavesTheRest(t *testing.T) {
 // small makes a database with nothing in it but its tables.
 func small(t *testing.T, path string) *DB {
 	t.Helper()
-	d, err := Open(context.Background(), path)
+	d, err := Open(context.Background(), path, tables)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +108,7 @@ func small(t *testing.T, path string) *DB {
 
 func closed(t *testing.T, path string) {
 	t.Helper()
-	d, err := Open(t.Context(), path)
+	d, err := Open(t.Context(), path, tables)
 	if err == nil {
 		err = d.Close()
 	}

@@ -1,4 +1,4 @@
-package dbtest
+package sqltest
 
 import "fmt"
 
@@ -6,10 +6,15 @@ import "fmt"
 // as it does.
 type Server struct{ c *cluster }
 
-// Start starts a server on a socket in a folder of its own. It says in its error what
-// this machine lacks.
-func Start() (*Server, error) {
-	c, err := startCluster()
+// Start starts a server on a socket in a folder of its own, which syncs nothing. It
+// says in its error what this machine lacks.
+func Start() (*Server, error) { return start(unsynced) }
+
+// StartDurable starts one that syncs every commit, as servers do as they come.
+func StartDurable() (*Server, error) { return start(nil) }
+
+func start(settings []string) (*Server, error) {
+	c, err := startCluster(settings)
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL: %w", err)
 	}

@@ -1,4 +1,4 @@
-package dbtest
+package sqltest
 
 import (
 	"context"
@@ -29,24 +29,19 @@ type cluster struct {
 	count int
 }
 
-var running struct {
-	sync.Mutex
-	*cluster
-}
-
 // template is the database that others are copies of.
 const template = "tables"
 
-// NewPostgres makes a new database with tables in the test program's cluster, which it
-// starts if it does not run. The database is dropped when the test ends.
-func NewPostgres(t *testing.T) string {
+// NewPostgres makes a new database with tables in the kit's cluster, which it starts if
+// it does not run. The database is dropped when the test ends.
+func (k *Kit) NewPostgres(t *testing.T) string {
 	t.Helper()
-	return createPostgres(t, template)
+	return k.createPostgres(t, template)
 }
 
-func createPostgres(t *testing.T, from string) string {
+func (k *Kit) createPostgres(t *testing.T, from string) string {
 	t.Helper()
-	c, err := theCluster()
+	c, err := k.running()
 	if err != nil {
 		t.Fatalf("PostgreSQL: %v", err)
 	}
@@ -65,41 +60,41 @@ func createPostgres(t *testing.T, from string) string {
 	return c.url(name)
 }
 
-// theCluster is the running cluster with its template.
-func theCluster() (*cluster, error) {
-	running.Lock()
-	defer running.Unlock()
-	if running.cluster != nil {
-		return running.cluster, nil
+// running is the running cluster with its template.
+func (k *Kit) running() (*cluster, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cluster != nil {
+		return k.cluster, nil
 	}
-	c, err := startCluster()
+	c, err := startCluster(unsynced)
 	if err != nil {
 		return nil, err
 	}
 	_, err = c.admin.ExecContext(context.Background(), "CREATE DATABASE "+template)
 	if err == nil {
-		err = migrate(c.url(template))
+		err = k.migrate(c.url(template))
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
-	running.cluster = c
+	k.cluster = c
 	return c, nil
+}
+
+func (k *Kit) stopCluster() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cluster == nil {
+		return nil
+	}
+	err := k.cluster.stop()
+	k.cluster = nil
+	return err
 }
 
 func (c *cluster) url(name string) string {
 	return "postgres://postgres@/" + name + "?host=" + c.dir
-}
-
-func stopCluster() error {
-	running.Lock()
-	defer running.Unlock()
-	if running.cluster == nil {
-		return nil
-	}
-	err := running.stop()
-	running.cluster = nil
-	return err
 }
 
 func (c *cluster) stop() error {
@@ -111,13 +106,15 @@ func (c *cluster) stop() error {
 	return errors.Join(all...)
 }
 
-// serve runs the server until its standard input ends, which it does with us. Nothing
-// is synced: this data need not survive.
-const serve = `"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c synchronous_commit=off \
-  -c full_page_writes=off -c logging_collector=off >"$2/log" 2>&1 </dev/null &
+// serve runs the server until its standard input ends, which it does with us.
+const serve = `bin=$1 dir=$2; shift 2
+"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c logging_collector=off "$@" >"$dir/log" 2>&1 </dev/null &
 cat >/dev/null; kill -INT $!; wait $!`
 
-func startCluster() (*cluster, error) {
+// unsynced are the settings of a server whose data need not survive it.
+var unsynced = []string{"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"}
+
+func startCluster(settings []string) (*cluster, error) {
 	programs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil || len(programs) == 0 {
 		return nil, errors.New("no /usr/lib/postgresql/*/bin: install postgresql")
@@ -126,14 +123,14 @@ func startCluster() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := startIn(dir, programs[len(programs)-1])
+	c, err := startIn(dir, programs[len(programs)-1], settings)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return c, nil
 }
 
-func startIn(dir, bin string) (*cluster, error) {
+func startIn(dir, bin string, settings []string) (*cluster, error) {
 	if err := giveAway(dir); err != nil {
 		return nil, err
 	}
@@ -143,7 +140,7 @@ func startIn(dir, bin string) (*cluster, error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	server := command("/bin/sh", "-c", serve, "sh", bin, dir)
+	server := command("/bin/sh", append([]string{"-c", serve, "sh", bin, dir}, settings...)...)
 	server.Dir = dir
 	life, err := server.StdinPipe()
 	if err != nil {

@@ -1,4 +1,4 @@
-package db
+package sqldb
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/pressly/goose/v3"
 )
@@ -16,14 +17,10 @@ import (
 // readers is how many connections read an SQLite file at the same time.
 const readers = 4
 
-// readCache is what each of them keeps of the file in memory, in KiB: the index of what
-// a hundred thousand agents can do, so that a search need not read it from the file.
-const readCache = "16384"
-
 // busyWait is how long SQLite waits for another process, in milliseconds.
 const busyWait = "5000"
 
-func openSQLite(ctx context.Context, path string) (*DB, error) {
+func openSQLite(ctx context.Context, path string, c Config) (*DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -31,14 +28,18 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
-	if err := migrateSQLite(ctx, path); err != nil {
+	if err := c.migrateSQLite(ctx, path); err != nil {
 		return nil, fileTrouble(path, err)
 	}
 	d := &DB{}
-	if d.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
+	if d.write, err = c.sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return nil, err
 	}
-	if d.read, err = sqlitePool(path, readers, "_query_only", "1", "_pragma", "cache_size(-"+readCache+")"); err != nil {
+	read := []string{"_query_only", "1"}
+	if c.ReadCache > 0 {
+		read = append(read, "_pragma", "cache_size(-"+strconv.Itoa(c.ReadCache)+")")
+	}
+	if d.read, err = c.sqlitePool(path, readers, read...); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
 	return d, nil
@@ -60,9 +61,12 @@ func makePrivate(path string) error {
 	return f.Close()
 }
 
-// sqlitePool opens connections that sync every commit to disk.
-func sqlitePool(path string, size int, options ...string) (*sql.DB, error) {
+// sqlitePool opens connections that sync every commit to disk, if the file is not Volatile.
+func (c Config) sqlitePool(path string, size int, options ...string) (*sql.DB, error) {
 	q := url.Values{"_busy_timeout": {busyWait}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}}
+	if c.Volatile {
+		q.Set("_synchronous", "OFF")
+	}
 	for i := 0; i < len(options); i += 2 {
 		q.Set(options[i], options[i+1])
 	}
@@ -78,12 +82,12 @@ func sqlitePool(path string, size int, options ...string) (*sql.DB, error) {
 
 // migrateSQLite brings the tables up to date. Processes that start at the same time
 // take turns, by a lock on a second file: a lock on the first would be in our own way.
-func migrateSQLite(ctx context.Context, path string) (err error) {
+func (c Config) migrateSQLite(ctx context.Context, path string) (err error) {
 	turn := path + ".lock"
 	if err := makePrivate(turn); err != nil {
 		return err
 	}
-	lock, err := sqlitePool(turn, 1, "_txlock", "exclusive", "_busy_timeout", "60000")
+	lock, err := c.sqlitePool(turn, 1, "_txlock", "exclusive", "_busy_timeout", "60000")
 	if err != nil {
 		return err
 	}
@@ -93,10 +97,14 @@ func migrateSQLite(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("lock %s: %w", turn, err)
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
-	pool, err := sqlitePool(path, 2, "_journal_mode", "WAL", "_txlock", "immediate")
+	o := []string{"_journal_mode", "WAL", "_txlock", "immediate"}
+	if c.PageSize > 0 {
+		o = append(o, "_pragma", "page_size("+strconv.Itoa(c.PageSize)+")")
+	}
+	pool, err := c.sqlitePool(path, 2, o...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	return migrate(ctx, goose.DialectSQLite3, pool)
+	return c.migrate(ctx, goose.DialectSQLite3, pool)
 }

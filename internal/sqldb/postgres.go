@@ -1,4 +1,4 @@
-package db
+package sqldb
 
 import (
 	"context"
@@ -13,18 +13,16 @@ import (
 )
 
 const (
-	// connections is how many of them one registry holds to PostgreSQL, which allows a
+	// connections is how many of them one server holds to PostgreSQL, which allows a
 	// hundred as it comes.
 	connections = 16
 	// connectWait is the time for a new connection where the URL does not say.
 	connectWait = 5 * time.Second
 	// connectionLife ends connections, so that those behind a load balancer spread again.
 	connectionLife = 30 * time.Minute
-	// migrationLock is the key of PostgreSQL's advisory lock: "ameshreg".
-	migrationLock = 0x616d657368726567
 )
 
-func openPostgres(ctx context.Context, url string) (*DB, error) {
+func openPostgres(ctx context.Context, url string, c Config) (*DB, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrURL, err)
@@ -33,32 +31,32 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 		cfg.ConnectTimeout = connectWait
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
-		cfg.RuntimeParams["application_name"] = "amesh registry"
+		cfg.RuntimeParams["application_name"] = c.Application
 	}
 	pool := stdlib.OpenDB(*cfg)
 	pool.SetMaxOpenConns(connections)
 	pool.SetMaxIdleConns(connections)
 	pool.SetConnMaxLifetime(connectionLife)
-	if err := migratePostgres(ctx, pool); err != nil {
+	if err := c.migratePostgres(ctx, pool); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
 	return &DB{write: pool, read: pool, postgres: true}, nil
 }
 
-// migratePostgres brings the tables up to date; registries that start at the same time
+// migratePostgres brings the tables up to date; servers that start at the same time
 // take turns. The lock ends with its connection, however that ends.
-func migratePostgres(ctx context.Context, pool *sql.DB) (err error) {
+func (c Config) migratePostgres(ctx context.Context, pool *sql.DB) (err error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock)); err != nil {
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", c.Lock); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
 	defer func() {
-		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", int64(migrationLock))
+		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", c.Lock)
 		err = errors.Join(err, unlock)
 	}()
-	return migrate(ctx, goose.DialectPostgres, pool)
+	return c.migrate(ctx, goose.DialectPostgres, pool)
 }
