@@ -1,0 +1,209 @@
+package schema
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config says how a gateway deals with schemas.
+type Config struct {
+	// Registry keeps the schemas. Without one there is no schema management:
+	// only what agents say they support is looked at.
+	Registry Registry
+	// Unchecked turns the check of payloads off. Registration, lists and the
+	// agents' own requirements stay.
+	Unchecked bool
+	// Formats says when "format" is a rule.
+	Formats Formats
+	// WarnUnknown warns about members that a definition does not name.
+	WarnUnknown bool
+	// Negotiation is off unless Enabled.
+	Negotiation Negotiation
+	// Compatibility guards the definitions under a name.
+	Compatibility Compatibility
+	// Trusted are the senders whose payloads are not checked: agent@domain,
+	// *@domain or *@*.domain. Only proven senders profit.
+	Trusted []string
+	// Fresh is how long an answer of the registry is used without asking again,
+	// also that there is no such schema. 0 asks each time.
+	Fresh time.Duration
+	// Limits bound the work; zero fields stand for their defaults.
+	Limits Limits
+	// Log gets what an operator should know; nothing when nil.
+	Log *slog.Logger
+}
+
+// Formats says when the keyword format is a rule rather than a remark.
+type Formats string
+
+const (
+	// FormatsDialect keeps to the definition's dialect: a definition without
+	// $schema has agentry's rules, where a format counts; with a $schema, that
+	// draft decides, and in 2020-12 a format is a remark.
+	FormatsDialect Formats = ""
+	// FormatsAlways makes every known format count.
+	FormatsAlways Formats = "always"
+)
+
+// Negotiation says which version stands in for one that is not there.
+type Negotiation struct {
+	Enabled  bool
+	Fallback Fallback
+	// MaxDrift is how far apart the version asked for and the one used may be;
+	// 0 is DefaultDrift.
+	MaxDrift int
+}
+
+// Fallback is how another version is chosen.
+type Fallback string
+
+const (
+	// FallbackLatest takes the highest version.
+	FallbackLatest Fallback = "latest"
+	// FallbackPrevious takes the next lower version, the highest when there is none.
+	FallbackPrevious Fallback = "previous"
+	// FallbackFail takes none.
+	FallbackFail Fallback = "fail"
+)
+
+// DefaultDrift is how many versions a negotiation may cross.
+const DefaultDrift = 3
+
+// Compatibility says which changes need force.
+type Compatibility struct {
+	// Update is for a new definition under an old name; empty is ModeBackward.
+	Update Mode
+	// Versions is for a new version beside the next lower one; empty is ModeNone,
+	// because a version is what one takes when one breaks.
+	Versions Mode
+	// Strict counts what breaks only for members that the definition did not
+	// name: a new optional member might have been sent as something else.
+	Strict bool
+}
+
+// Service answers every question about schemas. It is safe for concurrent use.
+type Service struct {
+	cfg    Config
+	limits Limits
+}
+
+// New checks cfg; it opens and asks nothing.
+func New(cfg Config) (*Service, error) {
+	switch cfg.Formats {
+	case FormatsDialect, FormatsAlways:
+	default:
+		return nil, fmt.Errorf("schema formats %q: want %q or nothing", cfg.Formats, FormatsAlways)
+	}
+	return &Service{cfg: cfg, limits: cfg.Limits.withDefaults()}, nil
+}
+
+// Configured reports whether there is a registry.
+func (s *Service) Configured() bool { return s.cfg.Registry != nil }
+
+var errNoRegistry = errors.New("schema management is not configured")
+
+// Get returns one schema, ErrNotFound when there is none.
+func (s *Service) Get(ctx context.Context, id ID) (Schema, error) {
+	if !s.Configured() {
+		return Schema{}, errNoRegistry
+	}
+	return s.cfg.Registry.Get(ctx, id)
+}
+
+// List returns the identifiers that p picks, in order.
+func (s *Service) List(ctx context.Context, p Pattern) ([]ID, error) {
+	if !s.Configured() {
+		return nil, errNoRegistry
+	}
+	return s.cfg.Registry.List(ctx, p)
+}
+
+// Stats counts what is registered.
+type Stats struct {
+	Total    int            `json:"total_schemas"`
+	Domains  map[string]int `json:"domains"`
+	Entities map[string]int `json:"entities"`
+}
+
+// Stats counts the schemas by domain and by entity.
+func (s *Service) Stats(ctx context.Context) (Stats, error) {
+	ids, err := s.List(ctx, Pattern{})
+	if err != nil {
+		return Stats{}, err
+	}
+	st := Stats{Total: len(ids), Domains: make(map[string]int), Entities: make(map[string]int)}
+	for _, id := range ids {
+		st.Domains[id.Domain]++
+		st.Entities[id.Entity]++
+	}
+	return st, nil
+}
+
+// CheckSupported checks an agent's list of supported schemas: each must be well
+// formed, and an identifier without an asterisk must be registered when there is
+// a registry.
+func (s *Service) CheckSupported(ctx context.Context, supported []string) error {
+	for _, text := range supported {
+		entry, err := ParseSupported(text)
+		if err != nil {
+			return fmt.Errorf("invalid schema format '%s': %w", clip(text), err)
+		}
+		if entry.Wildcard() || !s.Configured() {
+			continue
+		}
+		if _, err := s.Get(ctx, entry.ID); err != nil {
+			return fmt.Errorf("schema '%s' not found in registry: %w", entry, err)
+		}
+	}
+	return nil
+}
+
+// Request is a message as far as schemas go.
+type Request struct {
+	// Schema is the identifier as it stands in the message; may be empty.
+	Schema  string
+	Payload json.RawMessage
+	// Sender is the full address; Proven says that it was not just claimed.
+	Sender string
+	Proven bool
+	// Recipients are judged one by one.
+	Recipients []Recipient
+}
+
+// Recipient is who a message is for.
+type Recipient struct {
+	// Remote is somebody of another gateway: nothing is refused on their behalf.
+	Remote bool
+	// Requires is an agent that takes nothing but what it supports.
+	Requires bool
+	// Supported are the agent's entries.
+	Supported []string
+}
+
+// Decision is the verdict for one recipient.
+type Decision struct {
+	Accept bool
+	// Code and Text say why not.
+	Code Code
+	Text string
+	// Supported are the identifiers that would have been taken, or the agent's
+	// entries when nothing registered fits them.
+	Supported []string
+	// Used is the version that the payload was checked with, when it was.
+	Used ID
+	// Errors are the payload's problems, Warnings what the sender should know.
+	Errors   []Problem
+	Warnings []Problem
+}
+
+// Report is the verdict on a message. Decisions stand in the order of the
+// request's recipients.
+type Report struct {
+	Decisions []Decision
+	// Bypassed is the entry of Config.Trusted that spared the payload the check.
+	Bypassed string
+}
