@@ -39,20 +39,6 @@ func TestStrangersTextIsHarmless(t *testing.T) {
 	}
 }
 
-func TestEditsBetweenWords(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"send", "send", 0}, {"sned", "send", 1}, {"", "abc", 3},
-		{"kitten", "sitting", 3}, {"aprove", "approve", 1}, {"relays", "relay", 1},
-	} {
-		if got := edits(c.a, c.b); got != c.want {
-			t.Errorf("%q to %q: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 func TestSpans(t *testing.T) {
 	for in, want := range map[string]string{"90s": "1m30s", "7d": "168h0m0s", "2h30m": "2h30m0s", "0s": "0s"} {
 		if d, err := parseSpan(in); err != nil || d.String() != want {

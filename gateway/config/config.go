@@ -1,0 +1,323 @@
+// Package config reads what a gateway is told: the YAML file, the AMTP_* variables
+// and the key file of agentry, whose configurations start ours unchanged, and what is
+// our own beside them.
+//
+// What is said later in this list beats what is said before: the defaults, the file,
+// the environment, the command line. A value that cannot be right is an error that
+// names its key and where it stood. A key that nobody knows is only a warning, because
+// agentry has never looked at such, and files in use are full of them.
+//
+// The package reads no file and no variable by itself and opens nothing.
+package config
+
+import "time"
+
+// Config is the whole of it. Every field has the default that its key has; see Load.
+type Config struct {
+	Server    Server
+	TLS       TLS
+	DNS       DNS
+	Message   Message
+	Auth      Auth
+	Logging   Logging
+	Storage   Storage
+	Metrics   Metrics
+	Schema    Schema
+	Signature Signature
+	Compat    Compat
+	Delivery  Delivery
+	Rates     Rates
+	Outward   Outward
+
+	// AdminOpenWhenUnconfigured lets everybody use the admin API while there is no file
+	// of admin keys, as agentry does.
+	AdminOpenWhenUnconfigured bool
+	// PublicRead lets everybody read messages and their states by their ids.
+	PublicRead bool
+	// LocalSenderAuth says what becomes of a message that names an agent of ours as its
+	// sender without that agent's key: Require, Flag or Off.
+	LocalSenderAuth string
+	// UnknownLocal says what becomes of a message to a name of our domain that nobody
+	// has: Reject, or Pull, which keeps it for who registers the name.
+	UnknownLocal string
+	// StatusCodeMode says how POST /v1/messages answers: as agentry does, or with the
+	// specification's 202. Values: ModeAgentry, ModeSpec.
+	StatusCodeMode string
+	// CORSOrigins are the origins whose pages may use the API; "*" is every one.
+	CORSOrigins []string
+}
+
+// Server is the listener and its domain.
+type Server struct {
+	Address string // HOST:PORT
+	// Domain is the one AMTP domain of the gateway, in lower case and without a dot at
+	// its end.
+	Domain       string
+	ReadTimeout  time.Duration
+	WriteTimeout time.Duration
+	IdleTimeout  time.Duration
+	// TrustedProxies are prefixes whose X-Forwarded-For is believed.
+	TrustedProxies []string
+}
+
+// TLS is the listener's encryption.
+type TLS struct {
+	Enabled    bool
+	CertFile   string
+	KeyFile    string
+	MinVersion string // "1.2" or "1.3"
+	// ClientCAFile has authorities, in PEM, whose client certificates prove a domain
+	// beside those of the system. A client without a certificate is served all the same.
+	ClientCAFile string
+}
+
+// DNS is how other domains' gateways are found.
+type DNS struct {
+	// CacheTTL bounds how long a record is kept; its own TTL may be shorter.
+	CacheTTL time.Duration
+	Timeout  time.Duration
+	// Resolvers are HOST:PORT; none: those of the system.
+	Resolvers []string
+	// MockMode takes MockRecords, domain to TXT text, for the whole of the DNS.
+	MockMode    bool
+	MockRecords map[string]string
+	// AllowHTTP takes gateways at http:// URLs too.
+	AllowHTTP bool
+}
+
+// Message bounds messages.
+type Message struct {
+	MaxSize           int64 // bytes
+	IdempotencyTTL    time.Duration
+	ValidationEnabled bool
+	// DerivedWindow is how long two equal messages without an idempotency key count as
+	// one; 0: never.
+	DerivedWindow time.Duration
+}
+
+// Auth is who may do what.
+type Auth struct {
+	// RequireAuth refuses messages of other domains that prove nothing.
+	RequireAuth       bool
+	Methods           []string // of domain, apikey, oauth, cert, signature
+	APIKeyHeader      string
+	AdminKeyFile      string
+	AdminAPIKeyHeader string
+	// APIKeySalt is what agentry hashes agents' keys with; agents that were registered
+	// with it keep their keys.
+	APIKeySalt string
+	OAuth      OAuth
+}
+
+// OAuth is an authority whose bearer tokens are taken. Without Issuer there is none.
+type OAuth struct {
+	Issuer   string // URL
+	Audience string
+	// JWKSURL is where the issuer's keys are; empty: where its discovery document says.
+	JWKSURL string
+	// IntrospectionURL is asked about tokens that are not JWTs.
+	IntrospectionURL string
+	ClientID         string
+	ClientSecretFile string
+	// Scopes must be in a token, all of them.
+	Scopes []string
+	// DomainClaim is the claim that names the domain that a token proves.
+	DomainClaim string
+}
+
+// Logging is how much is logged, and in which form.
+type Logging struct {
+	Level  string // debug, info, warn or error
+	Format string // json, text, or empty: as amesh's other verbs
+}
+
+// Storage is where everything is kept.
+type Storage struct {
+	// Type is StorageMemory, StorageDatabase, or empty: Database if that is set, else a
+	// file in the data folder.
+	Type string
+	// Database is the URL of a database, postgres://… or sqlite://PATH, made of
+	// agentry's driver and connection_string.
+	Database string
+	// MaxConnections bounds the connections to PostgreSQL, and MaxIdleTime how long one
+	// is kept unused; 0: the store's own bounds.
+	MaxConnections int
+	MaxIdleTime    time.Duration
+	// Retention is how long messages that have ended are kept.
+	Retention time.Duration
+}
+
+// Metrics are the numbers for monitoring.
+type Metrics struct {
+	// Enabled serves /metrics on the gateway's own listener.
+	Enabled bool
+	// Address is a listener of their own, HOST:PORT; empty: none.
+	Address string
+}
+
+// Signature is how messages are signed for other domains, and those of others judged.
+type Signature struct {
+	PrivateKeyFile string
+	KeyID          string
+	VerifyPolicy   string // PolicyAccept, PolicyFlag or PolicyReject
+}
+
+// Compat is how far agentry is imitated.
+type Compat struct {
+	// Mode is empty, or ModeAgentry, which opens what is open in agentry: it changes
+	// the defaults of other keys, each of which can still be set.
+	Mode string
+	// Agentry is the dialect that other gateways speak: DialectR, DialectN or
+	// DialectAuto, which learns it of each.
+	Agentry string
+}
+
+// Delivery is how long is tried what fails.
+type Delivery struct {
+	// FirstRetry is the pause after the first failure, which then doubles up to
+	// LongestRetry; after GiveUp the message is a dead letter.
+	FirstRetry   time.Duration
+	LongestRetry time.Duration
+	GiveUp       time.Duration
+	// Timeout is that of one request to a peer or an agent.
+	Timeout time.Duration
+	Workers int
+}
+
+// Rates bound messages; 0: no bound.
+type Rates struct {
+	UnknownPerHour  int // of a domain that proves nothing and is not known
+	DomainPerSecond int // of a known domain
+	DomainBurst     int
+	SenderPerSecond int // of one local sender
+	SenderBurst     int
+	AgentPerSecond  int // to one local agent
+	AgentBurst      int
+}
+
+// Outward is which addresses a URL that others name may lead to.
+type Outward struct {
+	// AllowPrivate lets every address be contacted, private ones too.
+	AllowPrivate bool
+	// Allow are prefixes that may be contacted though they are private.
+	Allow []string
+	Proxy string // URL of a proxy, "none", or empty: that of the environment
+}
+
+// Schema is how payloads are checked against AGNTCY schemas.
+type Schema struct {
+	RegistryType   string // RegistryLocal, RegistryDatabase, RegistryHTTP or RegistryNone
+	Local          LocalRegistry
+	HTTP           HTTPRegistry
+	Cache          SchemaCache
+	Validation     Validation
+	Negotiation    Negotiation
+	Compatibility  Compatibility
+	Pipeline       Pipeline
+	ErrorReporting ErrorReporting
+	// TrustedSenders are patterns of senders whose payloads are not checked.
+	TrustedSenders []string
+}
+
+// LocalRegistry is a folder of schemas.
+type LocalRegistry struct {
+	BasePath   string
+	IndexFile  string
+	AutoSave   bool
+	CreateDirs bool
+}
+
+// HTTPRegistry is a registry of schemas elsewhere.
+type HTTPRegistry struct {
+	BaseURL    string
+	Timeout    time.Duration
+	Headers    map[string]string
+	AuthToken  string
+	RetryCount int
+	// KeyFile has the public keys, in PEM, one of which must have signed what is
+	// fetched; empty: any schema is taken.
+	KeyFile string
+	TLS     RegistryTLS
+}
+
+// RegistryTLS is how an HTTPRegistry is known, and we to it.
+type RegistryTLS struct {
+	InsecureSkipVerify bool
+	CertFile           string
+	KeyFile            string
+	CAFile             string
+}
+
+// SchemaCache bounds what is remembered of schemas. Only the kind "memory" exists.
+type SchemaCache struct {
+	Type             string
+	DefaultTTL       time.Duration
+	MaxSize          int
+	CleanupInterval  time.Duration
+	ConnectionString string
+	Options          map[string]string
+}
+
+// Validation is how strict a check is.
+type Validation struct {
+	Enabled           bool
+	StrictMode        bool
+	Timeout           time.Duration
+	MaxPayloadSize    int64 // bytes
+	AllowUnknownProps bool
+}
+
+// Negotiation is what is done about a version that is not there.
+type Negotiation struct {
+	Enabled          bool
+	FallbackStrategy string // latest, previous or fail
+	MaxVersionDrift  int
+}
+
+// Compatibility is what a new definition of a schema may change.
+type Compatibility struct {
+	Enabled    bool
+	StrictMode bool
+	Mode       string // none, backward, forward or full
+}
+
+// Pipeline is whether messages are checked at all.
+type Pipeline struct {
+	Enabled            bool
+	ParallelValidation bool
+}
+
+// ErrorReporting is how much of a payload an error shows.
+type ErrorReporting struct {
+	Enabled        bool
+	IncludePayload bool
+}
+
+// Values of keys that have a few.
+const (
+	Require = "require"
+	Flag    = "flag"
+	Off     = "off"
+
+	Reject = "reject"
+	Pull   = "pull"
+
+	ModeAgentry = "agentry"
+	ModeSpec    = "spec"
+
+	DialectR    = "r"
+	DialectN    = "n"
+	DialectAuto = "auto"
+
+	PolicyAccept = "accept"
+	PolicyFlag   = "flag"
+	PolicyReject = "reject"
+
+	StorageMemory   = "memory"
+	StorageDatabase = "database"
+
+	RegistryLocal    = "local"
+	RegistryDatabase = "database"
+	RegistryHTTP     = "http"
+	RegistryNone     = "none"
+)

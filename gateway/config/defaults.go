@@ -1,0 +1,78 @@
+package config
+
+import "time"
+
+// Numbers of a gateway that is told nothing else.
+const (
+	maxSize        = 10 << 20 // bytes, as agentry's
+	idempotencyTTL = 7 * 24 * time.Hour
+	derivedWindow  = 5 * time.Minute
+	retention      = 30 * 24 * time.Hour
+	giveUp         = 7 * 24 * time.Hour
+)
+
+// Defaults is the configuration of a gateway that is told nothing but its Compat.Mode.
+// Without one, everything that could be open is closed.
+func Defaults(mode string) Config {
+	c := Config{
+		Server: Server{Address: ":8443", Domain: "localhost", ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute},
+		TLS:    TLS{Enabled: true, MinVersion: "1.3"},
+		DNS:    DNS{CacheTTL: 5 * time.Minute, Timeout: 5 * time.Second},
+		Message: Message{
+			MaxSize: maxSize, IdempotencyTTL: idempotencyTTL, ValidationEnabled: true, DerivedWindow: derivedWindow,
+		},
+		Auth: Auth{
+			Methods: []string{"domain", "apikey"}, APIKeyHeader: "X-API-Key", AdminAPIKeyHeader: "X-Admin-Key",
+			OAuth: OAuth{DomainClaim: "amtp_domain"},
+		},
+		Logging:   Logging{Level: "info"},
+		Storage:   Storage{Retention: retention},
+		Schema:    schemaDefaults(),
+		Signature: Signature{KeyID: "k1", VerifyPolicy: PolicyFlag},
+		Compat:    Compat{Mode: mode, Agentry: DialectAuto},
+		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 30 * time.Second, Workers: 32},
+		Rates: Rates{
+			UnknownPerHour: 60, DomainPerSecond: 200, DomainBurst: 2000,
+			SenderPerSecond: 200, SenderBurst: 2000, AgentPerSecond: 500, AgentBurst: 5000,
+		},
+		LocalSenderAuth: Require, UnknownLocal: Reject, StatusCodeMode: ModeAgentry,
+	}
+	if mode == ModeAgentry {
+		c.imitateAgentry()
+	}
+	return c
+}
+
+// imitateAgentry opens what is open in agentry, so that the commands of its README work
+// as they stand.
+func (c *Config) imitateAgentry() {
+	c.AdminOpenWhenUnconfigured = true
+	c.PublicRead = true
+	c.LocalSenderAuth = Off
+	c.UnknownLocal = Pull
+	c.CORSOrigins = []string{"*"}
+	c.Rates = Rates{}
+	c.Logging.Format = "json"
+	c.Storage.Type = StorageMemory
+	c.Schema.RegistryType = RegistryNone
+}
+
+func schemaDefaults() Schema {
+	return Schema{
+		RegistryType:   RegistryDatabase,
+		Local:          LocalRegistry{IndexFile: "index.json"},
+		HTTP:           HTTPRegistry{Timeout: 30 * time.Second, RetryCount: 3},
+		Cache:          SchemaCache{Type: "memory", DefaultTTL: time.Hour, MaxSize: 1000, CleanupInterval: 10 * time.Minute},
+		Validation:     Validation{Enabled: true, Timeout: 5 * time.Second, MaxPayloadSize: maxSize, AllowUnknownProps: true},
+		Negotiation:    Negotiation{FallbackStrategy: "latest", MaxVersionDrift: 3},
+		Compatibility:  Compatibility{Enabled: true, Mode: "backward"},
+		Pipeline:       Pipeline{Enabled: true, ParallelValidation: true},
+		ErrorReporting: ErrorReporting{Enabled: true},
+	}
+}
+
+// mockDefaults is what agentry's mock DNS knows when it is given no records.
+func mockDefaults() map[string]string {
+	const here = "v=amtp1;gateway=http://localhost:8080"
+	return map[string]string{"localhost": here, "test.local": here, "dev.local": here, "example.com": here}
+}
