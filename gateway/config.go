@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/gateway/auth"
+	"amesh/gateway/store"
+)
+
+// Config is what a Server needs.
+type Config struct {
+	// Domain is the gateway's own; its agents are NAME@Domain. Required.
+	Domain string
+	// Open opens the store. Run calls it until it succeeds, as long as its errors are of
+	// the kind that pass, and closes what it returned. Required.
+	Open func(context.Context) (*store.Store, error)
+
+	// Retention is how long a message is kept after it has ended. Default 30 days.
+	Retention time.Duration
+	// KeyTTL is how long an idempotency key counts. Default 168 h.
+	KeyTTL time.Duration
+	// DerivedWindow is how long two equal messages without a key count as one; 0: never.
+	DerivedWindow time.Duration
+
+	// Admins are the keys of administrators; nil: there are none. AdminOpen lets all in
+	// as long as there are none. AdminHeader is where the key stands, X-Admin-Key by default.
+	Admins      *auth.AdminKeys
+	AdminOpen   bool
+	AdminHeader string
+
+	// PublicReads lets anybody who knows a message's id read it and its state.
+	PublicReads bool
+	// TakeUnknown takes a message for a name that no agent has, for an agent of that name
+	// that comes later; else that recipient has failed.
+	TakeUnknown bool
+	// Lenient takes what older clients send: ids of version 4 for instance (amtp.Rules).
+	Lenient bool
+	// FirstAnswer gives a message under a used key the first one's answer, even if it
+	// says something else.
+	FirstAnswer bool
+
+	// StatusCodes says what an answer's status code tells of a message.
+	StatusCodes StatusCodes
+	// RemoteWait is how long an answer may wait to say what another gateway said; 0: it
+	// does not.
+	RemoteWait time.Duration
+	// ReplyWindow is how long an answer waits for a reply to put into it, for clients that
+	// do not say (Prefer: wait); 0: it does not.
+	ReplyWindow time.Duration
+
+	// Origins are those whose pages may read answers in a browser; AnyOrigin lets all. No
+	// credentials of a browser are ever sent along.
+	Origins   []string
+	AnyOrigin bool
+
+	// Proxies are addresses whose X-Forwarded-For is believed.
+	Proxies []netip.Prefix
+	// Limits are the door's numbers; the zero value means DefaultLimits.
+	Limits Limits
+	// Clock is the time; nil is time.Now.
+	Clock func() time.Time
+	// Logger gets events; nil is silence.
+	Logger *slog.Logger
+	// Access gets a line for every request; nil: none.
+	Access *slog.Logger
+}
+
+// StatusCodes are ways to answer a message with.
+type StatusCodes string
+
+const (
+	// AsAgentry is 200 when all is delivered, 202 when something is still to be done, and
+	// 400, with the same body, when a recipient has failed for good.
+	AsAgentry StatusCodes = "agentry"
+	// AsSpec is 202, and 200 only with a reply in the body.
+	AsSpec StatusCodes = "spec"
+)
+
+// check completes a configuration.
+func (c Config) check() (Config, error) {
+	if c.Open == nil {
+		return c, errors.New("gateway needs a store")
+	}
+	var err error
+	if c.Domain, err = amtp.ParseDomain(c.Domain); err != nil {
+		return c, err
+	}
+	switch c.StatusCodes {
+	case "":
+		c.StatusCodes = AsAgentry
+	case AsAgentry, AsSpec:
+	default:
+		return c, errors.New("status codes: want agentry or spec")
+	}
+	c.Retention, c.KeyTTL = cmp.Or(c.Retention, 30*24*time.Hour), cmp.Or(c.KeyTTL, 168*time.Hour)
+	c.AdminHeader = cmp.Or(c.AdminHeader, "X-Admin-Key")
+	if c.Admins == nil {
+		c.Admins = auth.NewAdminKeys("", c.Clock)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Limits, err = c.Limits.orDefault()
+	return c, err
+}
+
+// rules are those by which messages are read.
+func (c Config) rules(now time.Time) amtp.Rules {
+	return amtp.Rules{MaxSize: c.Limits.MessageBytes, Now: now, Lenient: c.Lenient}
+}

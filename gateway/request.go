@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/internal/prefix"
+)
+
+// request is a request that is being answered.
+type request struct {
+	*http.Request
+	*parts // nil for early routes before Run has them
+	w      *observed
+	id     string     // X-Request-ID
+	from   netip.Addr // who asks, as far as proxies can be trusted
+	now    time.Time
+	raw    []byte // the body as received
+	held   int64  // bytes of it that are counted
+}
+
+// serve answers one request of a route.
+func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if !rt.long {
+		ctx, cancel := context.WithTimeout(hr.Context(), s.limits.AnswerWait)
+		defer cancel()
+		hr = hr.WithContext(ctx)
+	}
+	r := &request{Request: hr, parts: s.parts.Load(), w: w, id: w.id, from: s.from(hr), now: w.begun}
+	defer s.release(r)
+	out, err := s.answer(rt, r)
+	if err != nil {
+		s.refuse(w, s.refusal(r, err))
+		return
+	}
+	s.write(w, out)
+}
+
+func (s *Server) answer(rt *route, r *request) (reply, error) {
+	if r.parts == nil && !rt.early {
+		e := amtp.Errorf(http.StatusServiceUnavailable, amtp.CodeServiceUnavailable, "the gateway is starting, or its database is away: try again")
+		e.RetryAfter = s.limits.RetryAfter
+		return reply{}, e
+	}
+	if err := rt.may(r); err != nil {
+		return reply{}, err
+	}
+	if r.Body != http.NoBody && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		limit := rt.body
+		if limit == 0 {
+			limit = s.limits.BodyBytes
+		}
+		if err := s.readBody(r, limit); err != nil {
+			return reply{}, err
+		}
+	}
+	return rt.answer(r)
+}
+
+// decode reads the body into a struct. Members that it has not are ignored.
+func decode[T any](r *request) (T, error) {
+	var v T
+	err := json.Unmarshal(r.raw, &v)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return v, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "%.100s: want %s and not %s", wrong.Field, wrong.Type, wrong.Value)
+	}
+	if err != nil {
+		return v, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "the body is not one JSON object: %.200s", err)
+	}
+	return v, nil
+}
+
+// peer is the address at the other end of the connection.
+func peer(hr *http.Request) netip.Addr {
+	if a, err := netip.ParseAddrPort(hr.RemoteAddr); err == nil {
+		return a.Addr().Unmap().WithZone("")
+	}
+	host, _, err := net.SplitHostPort(hr.RemoteAddr)
+	if err != nil {
+		host = hr.RemoteAddr
+	}
+	ip, _ := netip.ParseAddr(host)
+	return ip.Unmap().WithZone("")
+}
+
+// from is the address that asks, behind proxies that we trust.
+func (s *Server) from(hr *http.Request) netip.Addr {
+	ip := peer(hr)
+	if contains(s.cfg.Proxies, ip) {
+		return prefix.ForwardedFor(ip, hr.Header.Values("X-Forwarded-For"), s.cfg.Proxies)
+	}
+	return ip
+}
+
+func contains(list []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+}

@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"amesh/internal/turnstile"
+)
+
+// Serve serves the API on l until ctx ends, then it closes l, lets requests come to
+// their end and returns nil. With a TLS configuration clients must speak TLS. To lose
+// nothing, end the context of Run when Serve has returned.
+func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
+	door := turnstile.New(l, s.limits.Connections, s.limits.ConnectionsPerAddress, func(ip netip.Addr) bool {
+		return contains(s.cfg.Proxies, ip)
+	})
+	srv := &http.Server{
+		ConnState:         door.Note,
+		Handler:           s.handler,
+		ReadHeaderTimeout: s.limits.HeaderWait,
+		ReadTimeout:       s.limits.BodyWait,
+		WriteTimeout:      s.limits.WriteWait,
+		IdleTimeout:       s.limits.IdleWait,
+		MaxHeaderBytes:    s.limits.HeaderBytes,
+		TLSConfig:         secure,
+		// What goes wrong here is a stranger's doing.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if secure != nil {
+			ended <- srv.ServeTLS(door, "", "")
+		} else {
+			ended <- srv.Serve(door)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.FinishWait)
+	defer cancel()
+	if err := srv.Shutdown(finish); err != nil {
+		_ = srv.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"amesh/gateway/store"
+)
+
+// Server is a gateway. Its Handler serves requests, from the moment when Run has the
+// store. All methods are safe for concurrent use.
+type Server struct {
+	cfg     Config
+	limits  Limits
+	log     *slog.Logger
+	handler http.Handler
+	routes  []route
+	methods []string    // of all routes
+	fixed   http.Header // in every answer
+	bodies  bodies
+	watch   watch
+
+	gate     sync.RWMutex // read by every request, so that Run can wait for all
+	parts    atomic.Pointer[parts]
+	ready    chan struct{} // closed when the parts are there
+	stopping chan struct{} // closed when they go
+}
+
+// parts are what works behind the door while Run runs.
+type parts struct {
+	store *store.Store
+}
+
+// New checks the configuration. It opens and starts nothing.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, fixed: fixedHeaders(cfg),
+		bodies: newBodies(), watch: newWatch(), ready: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	s.messageSubject()
+	s.handler = s.serveRoutes()
+	return s, nil
+}
+
+// Handler serves the API. It keeps to the limits of requests and bodies; those of
+// connections are for whoever serves it.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Ready is closed when the store is open and messages are taken.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run opens the store and does all that no request waits for, until ctx ends. Then it
+// waits for requests and deliveries under way, closes the store and returns nil. It
+// returns early with an error that no waiting cures. Run is called once; requests that
+// come when it has ended are told so.
+func (s *Server) Run(ctx context.Context) error {
+	st, err := s.open(ctx)
+	if err != nil || st == nil {
+		return err
+	}
+	// What runs behind the door outlives ctx until the last request is answered.
+	inside, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	var home sync.WaitGroup
+	p := &parts{store: st}
+	st.OnChange(s.watch.changed)
+	for name, run := range map[string]func(context.Context) error{
+		"store": func(ctx context.Context) error { return st.Run(ctx, store.Options{Retention: s.cfg.Retention}) },
+	} {
+		home.Go(func() {
+			if err := run(inside); err != nil {
+				end(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	s.parts.Store(p)
+	close(s.ready)
+	select {
+	case <-ctx.Done():
+	case <-inside.Done():
+	}
+	close(s.stopping)
+	s.gate.Lock()
+	s.parts.Store(nil)
+	s.gate.Unlock()
+	end(nil)
+	home.Wait()
+	if err := context.Cause(inside); !errors.Is(err, context.Canceled) {
+		return errors.Join(err, st.Close())
+	}
+	return st.Close()
+}
+
+// open tries until the store is there; nil and no error when ctx ended before.
+func (s *Server) open(ctx context.Context) (*store.Store, error) {
+	for told := false; ; told = true {
+		st, err := s.cfg.Open(ctx)
+		if err == nil {
+			return st, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if !store.Unavailable(err) {
+			return nil, fmt.Errorf("database: %w", err)
+		}
+		if !told {
+			s.log.Warn("database unavailable", "err", err)
+		}
+		wait := time.NewTimer(s.limits.RetryAfter)
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return nil, nil
+		case <-wait.C:
+		}
+	}
+}
