@@ -59,6 +59,10 @@ type Config struct {
 	Origins   []string
 	AnyOrigin bool
 
+	// Metrics shows the gateway's numbers at /metrics, MetricsKey to administrators only.
+	Metrics    bool
+	MetricsKey bool
+
 	// Proxies are addresses whose X-Forwarded-For is believed.
 	Proxies []netip.Prefix
 	// Limits are the door's numbers; the zero value means DefaultLimits.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"maps"
 	"net/http"
 	"runtime/debug"
@@ -53,6 +54,7 @@ func (s *Server) observe(mux *http.ServeMux) http.Handler {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
 		s.allowOrigin(h, hr)
+		s.metrics.Begin()
 		defer s.noteRequest(o, hr)
 		defer s.caught(o, hr)
 		if hr.Method == http.MethodOptions {
@@ -82,10 +84,14 @@ func (s *Server) caught(o *observed, hr *http.Request) {
 // noteRequest counts a request that was answered, and writes it to the access log: no
 // query, no header but the agent's name, nothing of a body, so no secret.
 func (s *Server) noteRequest(o *observed, hr *http.Request) {
-	if s.cfg.Access == nil {
-		return
+	now, path := s.cfg.Clock(), ""
+	if o.route != nil {
+		path = o.route.path
 	}
-	s.cfg.Access.LogAttrs(hr.Context(), 0, "request", accessLine(o, hr, s.from(hr), s.cfg.Clock())...)
+	s.metrics.End(hr.Method, path, o.status, now.Sub(o.begun), o.code)
+	if s.cfg.Access != nil {
+		s.cfg.Access.LogAttrs(hr.Context(), slog.LevelInfo, "request", accessLine(o, hr, s.from(hr), now)...)
+	}
 }
 
 // requestIDBytes is the longest id of a request that a client may choose.

@@ -33,6 +33,7 @@ func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt) (reply
 			return reply{}, err
 		}
 	}
+	s.metrics.Message(res.Status, res.Reply != nil, len(r.raw), s.cfg.Clock().Sub(r.now))
 	out.status, out.body = s.statusCode(res), res
 	return out, nil
 }

@@ -42,6 +42,10 @@ func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
 		s.refuse(w, s.refusal(r, err))
 		return
 	}
+	if out.handler != nil {
+		out.handler.ServeHTTP(w, r.Request)
+		return
+	}
 	s.write(w, out)
 }
 

@@ -36,6 +36,8 @@ type reply struct {
 	text        []byte
 	contentType string
 	header      http.Header // more headers; nil: none
+	// handler answers instead of all this, where it is not nil.
+	handler http.Handler
 }
 
 // serveRoutes makes the handler of all routes.
@@ -65,7 +67,7 @@ func (s *Server) noRoute(mux *http.ServeMux, w *observed, hr *http.Request) {
 	for _, m := range s.methods {
 		other := *hr
 		other.Method = m
-		if _, pattern := mux.Handler(&other); pattern != "" {
+		if _, pattern := mux.Handler(&other); pattern != "/" {
 			allow = append(allow, m)
 		}
 	}

@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"amesh/gateway/metrics"
 	"amesh/gateway/store"
+	"amesh/internal/exporter"
 )
 
 // Server is a gateway. Its Handler serves requests, from the moment when Run has the
@@ -25,6 +27,10 @@ type Server struct {
 	fixed   http.Header // in every answer
 	bodies  bodies
 	watch   watch
+	probes  probes
+
+	metrics  *metrics.Metrics
+	exporter *exporter.Exporter
 
 	gate     sync.RWMutex // read by every request, so that Run can wait for all
 	parts    atomic.Pointer[parts]
@@ -47,6 +53,12 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, fixed: fixedHeaders(cfg),
 		bodies: newBodies(), watch: newWatch(), ready: make(chan struct{}), stopping: make(chan struct{}),
 	}
+	s.metrics = metrics.New(cfg.Clock(), s.queued)
+	if s.exporter, err = s.metrics.Exporter(cfg.Logger); err != nil {
+		return nil, err
+	}
+	s.healthSubject()
+	s.metricsSubject()
 	s.messageSubject()
 	s.handler = s.serveRoutes()
 	return s, nil

@@ -1,0 +1,206 @@
+// Package metrics counts what a gateway does. It shows the numbers in two forms: to
+// Prometheus (internal/exporter), and as agentry's JSON for what reads that. Labels are
+// words of closed lists only, so that no stranger can make the numbers grow: endpoints,
+// methods, status codes, error codes, states.
+package metrics
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/gateway/store"
+)
+
+// Metrics are the counts. All methods are safe for concurrent use.
+type Metrics struct {
+	begun    time.Time
+	queue    func() (store.QueueStats, bool)
+	inFlight atomic.Int64
+
+	mu       sync.Mutex
+	requests map[request]*durations
+	failed   map[amtp.Code]uint64
+	messages map[message]*durations
+	sizes    durations // of messages, in bytes
+	attempts map[attempt]*durations
+}
+
+// request is an endpoint and what it answered.
+type request struct {
+	method, path string
+	status       int
+}
+
+// message is what became of a message by the time of its answer.
+type message struct {
+	state amtp.State
+	reply bool
+}
+
+// attempt is what came of a try to deliver.
+type attempt struct {
+	mode  store.Mode
+	state amtp.State
+}
+
+// durations are how often something was, and how long.
+type durations struct {
+	n             uint64
+	sum, min, max float64
+	buckets       [len(bounds)]uint64 // each with what is in those before it
+}
+
+// bounds are those of the buckets, in seconds.
+var bounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+func (d *durations) add(v float64) {
+	if d.n == 0 || v < d.min {
+		d.min = v
+	}
+	d.max = max(d.max, v)
+	d.n++
+	d.sum += v
+	for i := len(bounds) - 1; i >= 0 && v <= bounds[i]; i-- {
+		d.buckets[i]++
+	}
+}
+
+// add counts under a key of a map.
+func add[K comparable](m map[K]*durations, k K, v float64) {
+	d := m[k]
+	if d == nil {
+		d = new(durations)
+		m[k] = d
+	}
+	d.add(v)
+}
+
+// New starts to count at a time. What queue returns is shown as the state of the queue,
+// unless it says that it does not know.
+func New(now time.Time, queue func() (store.QueueStats, bool)) *Metrics {
+	return &Metrics{
+		begun: now, queue: queue, requests: map[request]*durations{}, failed: map[amtp.Code]uint64{},
+		messages: map[message]*durations{}, attempts: map[attempt]*durations{},
+	}
+}
+
+// Begin counts a request that has begun; End must follow.
+func (m *Metrics) Begin() { m.inFlight.Add(1) }
+
+// End counts a request that was answered. The path is the route's pattern, "" for none; the
+// code is empty where there was no error.
+func (m *Metrics) End(method, path string, status int, took time.Duration, code amtp.Code) {
+	m.inFlight.Add(-1)
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	default:
+		method = "OTHER"
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	add(m.requests, request{method, path, status}, took.Seconds())
+	if code != "" {
+		m.failed[code]++
+	}
+}
+
+// Message counts a message that was taken.
+func (m *Metrics) Message(state amtp.State, reply bool, size int, took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	add(m.messages, message{state, reply}, took.Seconds())
+	m.sizes.add(float64(size))
+}
+
+// Attempt counts a try to deliver.
+func (m *Metrics) Attempt(mode store.Mode, state amtp.State, took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	add(m.attempts, attempt{mode, state}, took.Seconds())
+}
+
+// summary is a number of durations as agentry writes it, in seconds.
+type summary struct {
+	Avg   float64 `json:"avg"`
+	Count uint64  `json:"count"`
+	Max   float64 `json:"max"`
+	Min   float64 `json:"min"`
+	Sum   float64 `json:"sum"`
+}
+
+func (d *durations) summary() summary {
+	return summary{d.sum / float64(max(d.n, 1)), d.n, d.max, d.min, d.sum}
+}
+
+// JSON is everything in agentry's form: the same members at the top.
+func (m *Metrics) JSON(now time.Time) map[string]any {
+	httpRequests, httpTook := map[string]uint64{}, map[string]summary{}
+	total, took := map[string]uint64{}, map[string]summary{}
+	sent, sentTook := map[string]uint64{}, map[string]summary{}
+	failed := map[string]uint64{}
+	m.mu.Lock()
+	for k, d := range m.requests {
+		name := k.method + ":" + colons(k.path) + ":" + strconv.Itoa(k.status)
+		httpRequests[name], httpTook[name] = d.n, d.summary()
+	}
+	for k, d := range m.messages {
+		name := string(k.state) + ":" + k.path()
+		total[name], took[name] = d.n, d.summary()
+	}
+	for k, d := range m.attempts {
+		name := string(k.mode) + ":" + string(k.state)
+		sent[name], sentTook[name] = d.n, d.summary()
+	}
+	for code, n := range m.failed {
+		failed["server:"+string(code)+":client_error"] = n
+	}
+	sizes := m.sizes.summary()
+	m.mu.Unlock()
+	return map[string]any{
+		"timestamp":      now.Unix(),
+		"uptime_seconds": now.Sub(m.begun).Seconds(),
+		"http":           map[string]any{"requests": httpRequests, "durations": httpTook, "in_flight": m.inFlight.Load()},
+		"messages":       map[string]any{"total": total, "durations": took, "in_flight": 0, "sizes": map[string]any{"bytes": sizes}},
+		"deliveries":     map[string]any{"attempts": sent, "durations": sentTook, "retries": map[string]any{}, "total": m.queued()},
+		"discovery":      map[string]any{"cache_hits": map[string]any{}, "durations": map[string]any{}, "total": map[string]any{}},
+		"errors":         failed,
+		"system":         system(),
+	}
+}
+
+func (k message) path() string {
+	if k.reply {
+		return "reply"
+	}
+	return "immediate"
+}
+
+func (m *Metrics) queued() map[string]int {
+	q, ok := m.queue()
+	if !ok {
+		return map[string]int{}
+	}
+	return map[string]int{"queued": q.Queued, "retrying": q.Retrying, "leased": q.Leased, "dead": q.Dead}
+}
+
+func system() map[string]any {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	return map[string]any{
+		"connections_active": 0, "gc_cycles": mem.NumGC, "goroutines_active": runtime.NumGoroutine(),
+		"memory_total_bytes": mem.Sys, "memory_usage_bytes": mem.Alloc,
+	}
+}
+
+// colons writes the names in a pattern as agentry does: /v1/messages/:id.
+func colons(pattern string) string {
+	if pattern == "" {
+		return "unknown"
+	}
+	return strings.NewReplacer("{", ":", "...}", "", "}", "").Replace(pattern)
+}

@@ -1,0 +1,93 @@
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/gateway/store"
+)
+
+func some() *Metrics {
+	m := New(time.Unix(1000, 0), func() (store.QueueStats, bool) { return store.QueueStats{Queued: 3, Dead: 1}, true })
+	m.Begin()
+	m.End("GET", "/v1/messages/{id}/status", 404, 3*time.Millisecond, amtp.CodeMessageNotFound)
+	m.Message(amtp.Delivered, false, 1024, time.Millisecond)
+	m.Attempt(store.Remote, amtp.Retrying, time.Second)
+	return m
+}
+
+// Checklist 111: the JSON has agentry's members at its top.
+func TestJSONHasAgentrysMembers(t *testing.T) {
+	b, err := json.Marshal(some().JSON(time.Unix(1060, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Timestamp     int64
+		UptimeSeconds float64 `json:"uptime_seconds"`
+		HTTP          struct {
+			Requests  map[string]int
+			Durations map[string]struct {
+				Count int
+				Max   float64
+			}
+			InFlight int `json:"in_flight"`
+		}
+		Messages          struct{ Total map[string]int }
+		Deliveries        struct{ Total map[string]int }
+		Discovery, System map[string]any
+		Errors            map[string]int
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	const path = "GET:/v1/messages/:id/status:404"
+	if got.HTTP.Requests[path] != 1 || got.HTTP.Durations[path].Max != .003 || got.HTTP.InFlight != 0 {
+		t.Errorf("http: %+v", got.HTTP)
+	}
+	if got.UptimeSeconds != 60 || got.Messages.Total["delivered:immediate"] != 1 || got.Deliveries.Total["queued"] != 3 ||
+		got.Errors["server:MESSAGE_NOT_FOUND:client_error"] != 1 || got.Discovery == nil || got.System == nil {
+		t.Errorf("got %s", b)
+	}
+}
+
+// Checklist 111: Prometheus reads the text.
+func TestPrometheusReadsTheNumbers(t *testing.T) {
+	e, err := some().Exporter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	b, _ := io.ReadAll(w.Result().Body)
+	for _, want := range []string{
+		`amesh_gateway_request_seconds_bucket{method="GET",path="/v1/messages/{id}/status",status="404",le="0.005"} 1`,
+		`amesh_gateway_request_seconds_bucket{method="GET",path="/v1/messages/{id}/status",status="404",le="0.0025"} 0`,
+		`amesh_gateway_errors_total{code="MESSAGE_NOT_FOUND"} 1`,
+		`amesh_gateway_queue{state="dead"} 1`,
+		`amesh_gateway_attempt_seconds_count{mode="remote",state="retrying"} 1`,
+		`amesh_gateway_message_bytes_sum 1024`,
+	} {
+		if !strings.Contains(string(b), want+"\n") {
+			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
+// What strangers ask for does not make the numbers grow.
+func TestStrangersDoNotGrowTheNumbers(t *testing.T) {
+	m := some()
+	for i := range 1000 {
+		m.Begin()
+		m.End(fmt.Sprintf("M%d", i), "", 404, 0, amtp.CodeNotFound)
+	}
+	if len(m.requests) != 2 {
+		t.Errorf("%d kinds of requests, want 2", len(m.requests))
+	}
+}
