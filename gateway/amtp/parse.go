@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"amesh/internal/ijson"
@@ -78,7 +79,7 @@ func (m *Message) take(member ijson.Member, raw *texts) *Error {
 	case "coordination":
 		return takeObject(name, value, &m.Coordination, MaxCoordination)
 	case "headers":
-		return takeObject(name, value, &m.Headers, MaxHeaders)
+		return takeObject(name, value, &m.Headers, headersLimit(value))
 	case "signature":
 		return takeObject(name, value, &m.Signature, MaxSignature)
 	case "attachments":
@@ -123,6 +124,14 @@ func takeObject(name string, value []byte, to *json.RawMessage, limit int) *Erro
 	}
 	*to = value
 	return nil
+}
+
+// headersLimit leaves room for the member that a gateway on the way adds.
+func headersLimit(value []byte) int {
+	if bytes.Contains(value, []byte(OriginalIDHeader)) {
+		return MaxHeaders + len(OriginalIDHeader) + 64
+	}
+	return MaxHeaders
 }
 
 func takeRecipients(value []byte, to *[]string) *Error {
@@ -189,18 +198,32 @@ func (m *Message) checkAddresses(raw texts) *Error {
 		return invalid("invalid sender email format: %.200s", raw.sender).With("reason", err.Error())
 	}
 	m.Recipients = make([]Address, 0, len(raw.recipients))
-	seen := make(map[Address]bool, len(raw.recipients))
 	for _, s := range raw.recipients {
 		a, err := ParseAddress(s)
 		if err != nil {
 			return invalid("invalid recipient email format: %.200s", s).With("reason", err.Error())
 		}
+		m.Recipients = append(m.Recipients, a)
+	}
+	m.Recipients = distinct(m.Recipients)
+	return nil
+}
+
+// distinct drops the addresses that stand there before. Local parts that differ in
+// case are two: their domain may tell them apart.
+func distinct(all []Address) []Address {
+	if len(all) == 1 {
+		return all
+	}
+	seen := make(map[Address]bool, len(all))
+	kept := all[:0]
+	for _, a := range all {
 		if !seen[a] {
 			seen[a] = true
-			m.Recipients = append(m.Recipients, a)
+			kept = append(kept, a)
 		}
 	}
-	return nil
+	return kept
 }
 
 func (m *Message) checkTime(text string, now time.Time) *Error {
@@ -308,25 +331,21 @@ func appendString(dst []byte, s string) []byte {
 // ValidSchema says whether id is agntcy:{domain}.{entity}.v{number}, where domain
 // and entity are letters, digits, hyphens and underscores.
 func ValidSchema(id string) bool {
-	rest, ok := bytes.CutPrefix([]byte(id), []byte("agntcy:"))
+	rest, ok := strings.CutPrefix(id, "agntcy:")
 	if !ok || len(id) > MaxSchema {
 		return false
 	}
-	parts := bytes.Split(rest, []byte("."))
-	if len(parts) != 3 || len(parts[2]) < 2 || parts[2][0] != 'v' {
-		return false
-	}
-	for _, c := range parts[2][1:] {
-		if c < '0' || c > '9' {
+	domain, rest, _ := strings.Cut(rest, ".")
+	entity, version, _ := strings.Cut(rest, ".")
+	digits, ok := strings.CutPrefix(version, "v")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == "" && schemaLabel(domain) && schemaLabel(entity)
+}
+
+func schemaLabel(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !alphanumeric(s[i]) && s[i] != '-' && s[i] != '_' {
 			return false
 		}
 	}
-	for _, p := range parts[:2] {
-		for _, c := range p {
-			if !alphanumeric(c) && c != '-' && c != '_' {
-				return false
-			}
-		}
-	}
-	return len(parts[0]) > 0 && len(parts[1]) > 0
+	return s != ""
 }

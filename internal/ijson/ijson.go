@@ -34,6 +34,7 @@ type Member struct {
 // anything after the object.
 func Object(text []byte, maxDepth int) ([]Member, error) {
 	r := reader{text: text, maxDepth: maxDepth, keep: true}
+	r.members = make([]Member, 0, fewNames)
 	if err := r.whole('{'); err != nil {
 		return nil, err
 	}
@@ -109,10 +110,11 @@ type reader struct {
 	keep     bool
 	members  []Member
 	elements [][]byte
-	names    []string // of the objects that are open, outermost first
+	names    [][]byte // of the objects that are open, outermost first
 }
 
 func (r *reader) whole(first byte) error {
+	r.names = make([][]byte, 0, 2*fewNames)
 	if !utf8.Valid(r.text) {
 		return fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
@@ -230,9 +232,12 @@ func (r *reader) member(depth int, seen *nameSet) error {
 	if err != nil {
 		return err
 	}
-	name, _ := String(raw)
+	name := raw[1 : len(raw)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = []byte(unescape(name))
+	}
 	if seen.has(r.names, name) {
-		return r.bad("the name " + strconv.Quote(name) + " stands there twice")
+		return r.bad("the name " + strconv.Quote(string(name)) + " stands there twice")
 	}
 	r.names = append(r.names, name)
 	r.space()
@@ -246,7 +251,7 @@ func (r *reader) member(depth int, seen *nameSet) error {
 		return err
 	}
 	if r.keep && depth == 0 {
-		r.members = append(r.members, Member{name, r.text[from:r.at:r.at]})
+		r.members = append(r.members, Member{string(name), r.text[from:r.at:r.at]})
 	}
 	r.space()
 	return nil
@@ -291,11 +296,11 @@ type nameSet struct {
 	many  map[string]struct{}
 }
 
-func (s *nameSet) has(names []string, name string) bool {
+func (s *nameSet) has(names [][]byte, name []byte) bool {
 	own := names[s.first:]
 	if len(own) < fewNames {
 		for _, n := range own {
-			if n == name {
+			if bytes.Equal(n, name) {
 				return true
 			}
 		}
@@ -304,13 +309,13 @@ func (s *nameSet) has(names []string, name string) bool {
 	if s.many == nil {
 		s.many = make(map[string]struct{}, 2*fewNames)
 		for _, n := range own {
-			s.many[n] = struct{}{}
+			s.many[string(n)] = struct{}{}
 		}
 	}
-	if _, there := s.many[name]; there {
+	if _, there := s.many[string(name)]; there {
 		return true
 	}
-	s.many[name] = struct{}{}
+	s.many[string(name)] = struct{}{}
 	return false
 }
 
