@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Agents are all agents, by address.
@@ -15,11 +16,19 @@ func (s *Store) AgentsVersion(ctx context.Context) (int64, error) { return 0, er
 // case of letters.
 func (s *Store) AddAgent(ctx context.Context, a Agent) error { return errors.ErrUnsupported }
 
-// UpdateAgent replaces the agent of the same address, but not its times, or returns
-// ErrNotFound.
+// UpdateAgent replaces the agent of the same address, but not its times and its key, or
+// returns ErrNotFound.
 func (s *Store) UpdateAgent(ctx context.Context, a Agent) error { return errors.ErrUnsupported }
 
-// RemoveAgent removes an agent, or returns ErrNotFound. Its inbox stays.
+// SetAgentKey replaces the hash of an agent's key, and when it ends, or returns ErrNotFound.
+// A change of the agent elsewhere at the same time does not bring the old key back.
+func (s *Store) SetAgentKey(ctx context.Context, address string, hash []byte, expires time.Time) error {
+	return errors.ErrUnsupported
+}
+
+// RemoveAgent removes an agent, or returns ErrNotFound. The messages in its inbox are kept
+// as long as others, but are in no inbox any more: a later agent of that name begins with
+// an empty one.
 func (s *Store) RemoveAgent(ctx context.Context, address string) error { return errors.ErrUnsupported }
 
 // Touch notes when agents were last heard of.
@@ -48,8 +57,14 @@ func (s *Store) APIKeys(ctx context.Context) ([]APIKey, error) { return nil, err
 // AddAPIKey adds a key, or returns ErrExists if its id is taken.
 func (s *Store) AddAPIKey(ctx context.Context, k APIKey) error { return errors.ErrUnsupported }
 
-// UpdateAPIKey replaces the key with the same id, or returns ErrNotFound.
+// UpdateAPIKey replaces the key with the same id, but not when it was last used, or returns
+// ErrNotFound.
 func (s *Store) UpdateAPIKey(ctx context.Context, k APIKey) error { return errors.ErrUnsupported }
+
+// TouchAPIKeys notes when keys, by their ids, were last used.
+func (s *Store) TouchAPIKeys(ctx context.Context, used map[string]time.Time) error {
+	return errors.ErrUnsupported
+}
 
 // RemoveAPIKey removes a key, or returns ErrNotFound.
 func (s *Store) RemoveAPIKey(ctx context.Context, id string) error { return errors.ErrUnsupported }

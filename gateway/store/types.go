@@ -230,6 +230,7 @@ type Agent struct {
 	Headers        map[string]string
 	PushSecret     string // signs what is pushed
 	KeyHash        []byte
+	KeyExpires     time.Time // zero: never
 	Schemas        []string
 	RequiresSchema bool
 	Role           string
