@@ -85,14 +85,15 @@ func (c Caller) May(scope string) bool {
 	return false
 }
 
-// SpeaksFor reports whether the caller may use an address of a domain. Both are compared
-// without regard to case: two agents never differ in case alone. An administrator speaks
-// for nobody: the key of the console is not a sender.
+// SpeaksFor reports whether the caller may use the address of a local part and a domain. A
+// local agent's name is compared without regard to case, since no two of them differ in case alone. An administrator speaks for
+// nobody: the key of the console is not a sender.
 func (c Caller) SpeaksFor(local, domain string) bool {
 	if c.Kind == Nobody || c.Kind == Admin || c.Domain == "" || !strings.EqualFold(c.Domain, domain) {
 		return false
 	}
-	return c.Agent == "" || strings.EqualFold(c.Agent, local+"@"+domain)
+	name, _, one := strings.Cut(c.Agent, "@")
+	return !one || name == local || c.Kind == Agent && strings.EqualFold(name, local)
 }
 
 // Proven is a gateway that proved to speak for a domain.

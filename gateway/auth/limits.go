@@ -10,6 +10,12 @@ const (
 	AdminReread = time.Second
 	// KeySize is how many characters a key may have that is looked up at all.
 	KeySize = 512
+	// MaxKeyName is how many bytes the name of an API key may have.
+	MaxKeyName = 100
+	// KeysEvery is how often the API keys are read again, and WriteUsesEvery after how many
+	// times it is written down which of them were used.
+	KeysEvery      = 500 * time.Millisecond
+	WriteUsesEvery = 20
 	// TokenSize is how many bytes an access token may have.
 	TokenSize = 16 << 10
 	// AnswerSize is how many bytes the answer of an authorization server may have.
@@ -38,6 +44,8 @@ const (
 	MaxIntrospections = 10_000
 	MaxAsking         = 16
 
+	// AddressWait bounds the search for the addresses of a domain's gateway.
+	AddressWait = 2 * time.Second
 	// AddressFresh is how long the addresses of a domain's gateway are remembered,
 	// AddressFailed how long that they could not be found.
 	AddressFresh  = 5 * time.Minute

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"amesh/gateway/amtp"
 )
 
 // Doer sends requests; *outward.Client is one.
@@ -106,7 +108,10 @@ func newIssuer(i Issuer, client Doer, now func() time.Time) (*issuer, error) {
 	checked := &issuer{Issuer: i}
 	checked.Domains = make([]string, len(i.Domains))
 	for n, d := range i.Domains {
-		checked.Domains[n] = strings.ToLower(strings.TrimSuffix(d, "."))
+		var err error
+		if checked.Domains[n], err = amtp.ParseDomain(d); err != nil {
+			return nil, fmt.Errorf("domain %q: %w", d, err)
+		}
 	}
 	if len(i.Algorithms) == 0 {
 		checked.Algorithms = Algorithms
@@ -272,12 +277,18 @@ func (i *issuer) caller(c claims) (Caller, error) {
 		case slices.Contains(Scopes, s):
 			who.Scopes = append(who.Scopes, s)
 		case strings.HasPrefix(s, "amtp:domain:"):
-			who.Domain = strings.ToLower(strings.TrimPrefix(s, "amtp:domain:"))
+			domain, err := amtp.ParseDomain(strings.TrimPrefix(s, "amtp:domain:"))
+			if err != nil {
+				return Caller{}, fmt.Errorf("%w: scope %.100q: %v", ErrWrong, s, err)
+			}
+			who.Domain = domain
 			bound++
 		case strings.HasPrefix(s, "amtp:sender:"):
-			who.Agent = strings.TrimPrefix(s, "amtp:sender:")
-			_, domain, _ := strings.Cut(who.Agent, "@")
-			who.Domain = strings.ToLower(domain)
+			sender, err := amtp.ParseAddress(strings.TrimPrefix(s, "amtp:sender:"))
+			if err != nil {
+				return Caller{}, fmt.Errorf("%w: scope %.100q: %v", ErrWrong, s, err)
+			}
+			who.Agent, who.Domain = sender.String(), sender.Domain
 			bound++
 		}
 	}
