@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -46,6 +47,9 @@ func once(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, er
 	}
 	for {
 		packed, err := c.ReadMsgHeader(nil)
+		if errors.Is(err, dns.ErrShortRead) && network == "udp" {
+			continue
+		}
 		if err != nil {
 			return nil, told(ctx, err)
 		}
