@@ -1,0 +1,275 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/gateway/peer"
+	"amesh/gateway/store"
+)
+
+// tried is what came of one try, for one recipient.
+type tried struct {
+	state      amtp.State
+	code       amtp.Code
+	text       string
+	httpStatus int
+	retryAfter time.Duration
+	took       time.Duration
+	untried    bool
+	reply      json.RawMessage
+}
+
+// deliver tries one job and writes down what came of it.
+func (s *Service) deliver(work context.Context, j leased) {
+	ctx, cancel := context.WithTimeout(work, s.cfg.Limits.Attempt)
+	results := s.try(ctx, j.Job)
+	cancel()
+	now := time.Now()
+	h, wait := judge(results)
+	s.mu.Lock()
+	back := s.targets.end(j.Target, h, wait, now)
+	until := s.targets.get(j.Target, now).until
+	s.mu.Unlock()
+	select {
+	case s.freed <- struct{}{}:
+	default: // it will look anyway
+	}
+	if back {
+		s.expedite(work, j.Target, now)
+	}
+	outcomes := make([]store.Outcome, len(j.Recipients))
+	for i, r := range j.Recipients {
+		outcomes[i] = s.outcome(j.Job, r, results[i], until, now)
+	}
+	s.tell(j.Job, outcomes, results, now)
+	s.settle(work, j.until, outcomes)
+}
+
+// try makes one try of a job. The results are in the order of its recipients.
+func (s *Service) try(ctx context.Context, j store.Job) []tried {
+	results := make([]tried, len(j.Recipients))
+	switch j.Mode {
+	case store.Remote:
+		s.send(ctx, j, results)
+	case store.Push:
+		for i, r := range j.Recipients {
+			results[i] = s.push(ctx, j, r)
+		}
+	default:
+		for i := range results {
+			results[i] = tried{state: amtp.Failed, code: amtp.CodeInvalidDeliveryMode, text: "the recipient has no way of delivery"}
+		}
+	}
+	return results
+}
+
+func (s *Service) send(ctx context.Context, j store.Job, results []tried) {
+	m := peer.Outgoing{MessageID: j.MessageID, Document: j.Document}
+	for _, r := range j.Recipients {
+		m.Recipients = append(m.Recipients, r.Address)
+	}
+	first, err := s.first(ctx, j)
+	if err != nil {
+		s.cfg.Log.Error("a message's recipients cannot be read", "id", j.MessageID, "err", err)
+		for i := range results {
+			results[i] = tried{untried: true}
+		}
+		return
+	}
+	m.First = first
+	for i, r := range s.cfg.Peers.Send(ctx, j.Target, m) {
+		results[i] = tried{
+			state: r.State, code: r.Code, text: r.Text, httpStatus: r.HTTPStatus,
+			retryAfter: r.RetryAfter, took: r.Took, untried: r.Untried,
+		}
+	}
+}
+
+// first is the domain's first recipient in the message as a whole, of which a job has
+// only those that are left.
+func (s *Service) first(ctx context.Context, j store.Job) (string, error) {
+	if !s.cfg.Peers.Signs() {
+		return "", nil
+	}
+	status, err := s.cfg.Store.Status(ctx, j.MessageID)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range status.Recipients {
+		if _, domain, ok := strings.Cut(r.Address, "@"); ok && domain == j.Target {
+			return r.Address, nil
+		}
+	}
+	return "", nil
+}
+
+func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) tried {
+	gone := tried{state: amtp.Failed, code: amtp.CodeAgentUnknown, text: "there is no such agent any more"}
+	address, err := amtp.ParseAddress(r.Address)
+	if err != nil {
+		return gone
+	}
+	agent, ok := s.cfg.Agents.Lookup(address)
+	if !ok {
+		return gone
+	}
+	if agent.Mode != store.Push {
+		return tried{state: amtp.Failed, code: amtp.CodeInvalidDeliveryMode, text: "the agent takes no pushes any more"}
+	}
+	v := s.cfg.Hooks.Push(ctx, agent, j.Document)
+	return tried{
+		state: v.State, code: v.Code, text: v.Text, httpStatus: v.HTTPStatus,
+		retryAfter: v.RetryAfter, took: v.Took, untried: v.Untried, reply: v.Reply,
+	}
+}
+
+// judge says what results tell of the target's health: the worst of them, and how long
+// it asked us to wait.
+func judge(results []tried) (h health, wait time.Duration) {
+	for _, r := range results {
+		var one health
+		switch {
+		case r.untried:
+		case r.httpStatus == http.StatusTooManyRequests:
+			one = throttled
+		case r.httpStatus >= 500:
+			one = troubled
+		case r.httpStatus > 0:
+			one = answered
+		case r.state == amtp.Retrying:
+			one = silent
+		}
+		h, wait = max(h, one), max(wait, r.retryAfter)
+	}
+	return h, wait
+}
+
+// outcome is what is written down of a try. Whoever was not tried is put back, until
+// the target is not left alone any more.
+func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now time.Time) store.Outcome {
+	if t.untried {
+		return putBackOne(j, r, later(until, now.Add(s.cfg.Limits.MinRetry)), now)
+	}
+	o := store.Outcome{
+		MessageID: j.MessageID, Address: r.Address, At: now, State: t.state, Code: t.code, Text: t.text,
+		HTTPStatus: t.httpStatus, Took: t.took,
+	}
+	if o.State != amtp.Retrying {
+		return o
+	}
+	end := j.Queued.Add(s.cfg.Limits.MaxAge)
+	if !now.Before(end) {
+		o.State = amtp.Failed
+		return o
+	}
+	o.Next = now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter))
+	if o.Next.After(end) { // there is one last try
+		o.Next = end
+	}
+	return o
+}
+
+// putOff is what is written down of a job whose target is left alone: put back, or
+// given up when its time is over. s.mu may be held.
+func (s *Service) putOff(j store.Job, until, now time.Time) []store.Outcome {
+	if now.Before(j.Queued.Add(s.cfg.Limits.MaxAge)) {
+		return putBack(j, s.cfg.Limits.putOff(later(until, now), now.Sub(j.Queued)), now)
+	}
+	outcomes := make([]store.Outcome, len(j.Recipients))
+	for i, r := range j.Recipients {
+		outcomes[i] = store.Outcome{
+			MessageID: j.MessageID, Address: r.Address, At: now, State: amtp.Failed, Untried: true,
+			Code: amtp.CodeDeliveryExpired, Text: "given up: there was no answer for as long as it was tried",
+		}
+	}
+	s.notify(j, outcomes, now)
+	return outcomes
+}
+
+// putBack is what is written down of a job that was not tried.
+func putBack(j store.Job, next, now time.Time) []store.Outcome {
+	outcomes := make([]store.Outcome, len(j.Recipients))
+	for i, r := range j.Recipients {
+		outcomes[i] = putBackOne(j, r, next, now)
+	}
+	return outcomes
+}
+
+func putBackOne(j store.Job, r store.JobRecipient, next, now time.Time) store.Outcome {
+	return store.Outcome{MessageID: j.MessageID, Address: r.Address, At: now, State: amtp.Retrying, Untried: true, Next: next}
+}
+
+// expedite makes everything due that waits for a target which answers again.
+func (s *Service) expedite(ctx context.Context, target string, now time.Time) {
+	if _, err := s.cfg.Store.Expedite(ctx, store.Selection{Target: target}, now); err != nil {
+		s.cfg.Log.Error("what waits for a target cannot be made due", "target", target, "err", err)
+	}
+}
+
+// settleLater is settle in a goroutine of its own.
+func (s *Service) settleLater(work context.Context, outcomes []store.Outcome) {
+	if len(outcomes) > 0 {
+		s.working.Go(func() { s.settle(work, time.Now().Add(s.cfg.Limits.Lease), outcomes) })
+	}
+}
+
+// settle writes outcomes down, and goes on trying until the lease is over: whoever gets
+// the job then delivers it once more, which receivers that know keys drop.
+func (s *Service) settle(work context.Context, until time.Time, outcomes []store.Outcome) {
+	for {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(work), settleTime)
+		err := s.cfg.Store.Finish(ctx, outcomes)
+		cancel()
+		if err == nil {
+			s.count(outcomes)
+			return
+		}
+		if errors.Is(err, store.ErrIDConflict) || errors.Is(err, store.ErrKeyConflict) {
+			s.cfg.Log.Error("a notice or a reply is not accepted", "id", outcomes[0].MessageID, "err", err)
+			for i := range outcomes {
+				outcomes[i].Notice = nil
+			}
+			continue
+		}
+		s.cfg.Log.Error("a delivery cannot be written down", "id", outcomes[0].MessageID, "err", err)
+		select {
+		case <-work.Done():
+			return
+		case <-time.After(settleRetry):
+		}
+		if !time.Now().Before(until) {
+			return
+		}
+	}
+}
+
+func (s *Service) count(outcomes []store.Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range outcomes {
+		switch {
+		case o.State == amtp.Failed:
+			s.stats.Failed++
+		case o.Untried:
+		case o.State == amtp.Delivered:
+			s.stats.Delivered++
+		case o.State == amtp.Delivering:
+			s.stats.HandedOn++
+		case o.State == amtp.Retrying:
+			s.stats.Retried++
+		}
+		switch {
+		case o.Notice == nil:
+		case o.State == amtp.Failed:
+			s.stats.Notices++
+		default:
+			s.stats.Replies++
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package delivery
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// retry is how long after its nth try in vain a recipient is tried again: a random time
+// from MinRetry up to a bound that doubles from 2 MinRetry to MaxRetry, and no less
+// than what the other side asked for.
+func (l Limits) retry(n int, asked time.Duration) time.Duration {
+	bound := l.MinRetry
+	for range n {
+		if bound >= l.MaxRetry {
+			break
+		}
+		bound *= 2
+	}
+	bound = min(bound, l.MaxRetry)
+	return max(l.MinRetry+spread(bound-l.MinRetry), min(asked, l.MaxRetry))
+}
+
+// putOff is when a job is looked at again that came up while its target was left alone
+// until some time: the longer it has waited, the rarer, so that a large heap for a dead
+// domain costs little. When the target is back, they are all due at once.
+func (l Limits) putOff(until time.Time, age time.Duration) time.Time {
+	return until.Add(spread(min(max(age/4, l.MinRetry), l.MaxRetry)))
+}
+
+// spread is a random time up to a bound.
+func spread(bound time.Duration) time.Duration {
+	if bound <= 0 {
+		return 0
+	}
+	return rand.N(bound + 1)
+}
