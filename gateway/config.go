@@ -3,6 +3,8 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -63,6 +65,12 @@ type Config struct {
 	Metrics    bool
 	MetricsKey bool
 
+	// MinTLS is the lowest version of TLS that Serve speaks; default tls.VersionTLS13.
+	MinTLS uint16
+	// ClientRoots are the authorities whose certificates prove the domain of a gateway
+	// that connects; nil asks nobody for a certificate.
+	ClientRoots *x509.CertPool
+
 	// Proxies are addresses whose X-Forwarded-For is believed.
 	Proxies []netip.Prefix
 	// Limits are the door's numbers; the zero value means DefaultLimits.
@@ -103,6 +111,7 @@ func (c Config) check() (Config, error) {
 		return c, errors.New("status codes: want agentry or spec")
 	}
 	c.Retention, c.KeyTTL = cmp.Or(c.Retention, 30*24*time.Hour), cmp.Or(c.KeyTTL, 168*time.Hour)
+	c.MinTLS = cmp.Or(c.MinTLS, tls.VersionTLS13)
 	c.AdminHeader = cmp.Or(c.AdminHeader, "X-Admin-Key")
 	if c.Admins == nil {
 		c.Admins = auth.NewAdminKeys("", c.Clock)

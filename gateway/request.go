@@ -35,6 +35,10 @@ func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
 		defer cancel()
 		hr = hr.WithContext(ctx)
 	}
+	if state := connection(hr); state != hr.TLS {
+		hr = hr.WithContext(hr.Context())
+		hr.TLS = state
+	}
 	r := &request{Request: hr, parts: s.parts.Load(), w: w, id: w.id, from: s.from(hr), now: w.begun}
 	defer s.release(r)
 	out, err := s.answer(rt, r)

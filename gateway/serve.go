@@ -14,8 +14,9 @@ import (
 )
 
 // Serve serves the API on l until ctx ends, then it closes l, lets requests come to
-// their end and returns nil. With a TLS configuration clients must speak TLS. To lose
-// nothing, end the context of Run when Serve has returned.
+// their end and returns nil. With a TLS configuration, which has the certificates, clients
+// must speak TLS, of Config.MinTLS at least. To lose nothing, end the context of Run
+// when Serve has returned.
 func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
 	door := turnstile.New(l, s.limits.Connections, s.limits.ConnectionsPerAddress, func(ip netip.Addr) bool {
 		return contains(s.cfg.Proxies, ip)
@@ -28,9 +29,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 		WriteTimeout:      s.limits.WriteWait,
 		IdleTimeout:       s.limits.IdleWait,
 		MaxHeaderBytes:    s.limits.HeaderBytes,
-		TLSConfig:         secure,
+		ConnContext:       s.withChains,
 		// What goes wrong here is a stranger's doing.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if secure != nil {
+		srv.TLSConfig = s.secureConfig(secure)
 	}
 	ended := make(chan error, 1)
 	go func() {
