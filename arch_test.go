@@ -83,7 +83,7 @@ var rooms = []room{
 		"identity", "ratchet", "knock", "dht/...", "relay/...", "registry/client", "registry/wire", "registry/certificate", "internal/...", "node/..."}},
 	// The words of AMTP, which everything else of the gateway speaks.
 	{dir: "gateway/amtp", may: []string{"internal/..."}},
-	{dir: "gateway/signature", may: []string{"gateway/amtp", "internal/..."}},
+	{dir: "gateway/signature", may: []string{"gateway/amtp", "identity", "internal/..."}},
 	{dir: "gateway/schema", may: []string{"gateway/amtp", "internal/..."}},
 	{dir: "gateway/discovery", may: []string{"gateway/amtp", "internal/..."}},
 	{dir: "gateway/store", may: []string{"gateway/amtp", "internal/..."}},
