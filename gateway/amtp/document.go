@@ -22,6 +22,7 @@ func (m *Message) Document() []byte {
 	d = appendText(d, "timestamp", m.timestamp)
 	d = appendText(d, "sender", m.Sender.String())
 	d = m.appendContent(d)
+	d = appendText(d, "workflow_id", m.WorkflowID)
 	d = appendRaw(d, "signature", m.Signature)
 	d = append(d, m.unknown...)
 	return append(d, '}')
@@ -36,13 +37,12 @@ func (m *Message) appendContent(d []byte) []byte {
 	d = appendRaw(d, "payload", m.Payload)
 	d = appendRaw(d, "attachments", m.attachments)
 	d = appendText(d, "in_reply_to", m.InReplyTo)
-	d = appendText(d, "response_type", m.ResponseType)
-	return appendText(d, "workflow_id", m.WorkflowID)
+	return appendText(d, "response_type", m.ResponseType)
 }
 
-// Hash is over the message's content and its sender: not over ids, key, time,
-// recipients, signature or the space between tokens. Under one key it tells a
-// repeated message from another one.
+// Hash is over the message's content and its sender: not over ids (the workflow's
+// neither), key, time, recipients, signature or the space between tokens. Under
+// one key it tells a repeated message from another one.
 func (m *Message) Hash() [32]byte {
 	b := make([]byte, 0, 256+len(m.Payload)+len(m.Headers)+len(m.Coordination)+len(m.attachments))
 	b = appendText(b, "sender", m.Sender.String())
