@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/schema"
 	"amesh/gateway/store"
 )
 
@@ -35,7 +38,10 @@ func (s *Server) send(r *request) (reply, error) {
 	if m.KeyDerived {
 		n.KeyTTL = s.cfg.DerivedWindow
 	}
-	n.Recipients = s.recipients(r, m)
+	var warnings []schema.Problem
+	if n.Recipients, warnings, err = s.recipients(r, m, from); err != nil {
+		return reply{}, err
+	}
 	receipt, err := r.store.Accept(r.Context(), n)
 	switch {
 	case errors.Is(err, store.ErrKeyConflict):
@@ -47,7 +53,7 @@ func (s *Server) send(r *request) (reply, error) {
 	case err != nil:
 		return reply{}, err
 	}
-	return s.sent(r, m, receipt)
+	return s.sent(r, m, receipt, warnings)
 }
 
 // acceptable refuses what this gateway does with no message.
@@ -68,24 +74,126 @@ func (s *Server) acceptable(m *amtp.Message) error {
 		"neither the sender nor a recipient is of %s, and this gateway passes on nobody else's messages", s.cfg.Domain)
 }
 
-// recipients says what becomes of a message for each of its recipients, once for each.
-func (s *Server) recipients(r *request, m *amtp.Message) []store.NewRecipient {
-	list := make([]store.NewRecipient, 0, len(m.Recipients))
-	for _, a := range m.Recipients {
-		list = append(list, s.recipient(r, m, a))
-	}
-	return list
+// addressed is a recipient, and the agent if it is one of ours.
+type addressed struct {
+	store.NewRecipient
+	agent *store.Agent
 }
 
-func (s *Server) recipient(r *request, m *amtp.Message, a amtp.Address) store.NewRecipient {
-	to := store.NewRecipient{Address: a}
+// recipients says what becomes of a message for each of its recipients, once for each.
+func (s *Server) recipients(r *request, m *amtp.Message, from standing) ([]store.NewRecipient, []schema.Problem, error) {
+	to := make([]addressed, 0, len(m.Recipients))
+	asked := m.Schema != ""
+	for _, a := range m.Recipients {
+		one := s.recipient(r, m, a)
+		if slices.ContainsFunc(to, func(o addressed) bool { return o.Address == one.Address }) {
+			continue // Bob@ and bob@ are one agent of ours
+		}
+		asked = asked || one.agent != nil && one.agent.RequiresSchema
+		to = append(to, one)
+	}
+	var warnings []schema.Problem
+	if asked {
+		var err error
+		if warnings, err = s.checkSchema(r, m, from, to); err != nil {
+			return nil, nil, err
+		}
+	}
+	list := make([]store.NewRecipient, len(to))
+	for i, one := range to {
+		list[i] = one.NewRecipient
+	}
+	return list, warnings, nil
+}
+
+func (s *Server) recipient(r *request, m *amtp.Message, a amtp.Address) addressed {
+	to := addressed{NewRecipient: store.NewRecipient{Address: a}}
 	switch {
 	case a.Domain == s.cfg.Domain:
-		return to
+		agent, ok := r.agents.Lookup(a.Local)
+		switch {
+		case ok && agent.Mode == store.Push:
+			to.Mode, to.State = store.Push, amtp.Queued
+		case ok || s.cfg.TakeUnknown:
+			to.Mode, to.State = store.Pull, amtp.Delivered
+		default:
+			to.State, to.Code, to.Text = amtp.Failed, amtp.CodeAgentUnknown, "no agent of this domain has that name"
+		}
+		if ok {
+			to.agent = &agent
+			to.Address, _ = amtp.ParseAddress(agent.Address) // in its own case of letters
+		}
 	case m.Sender.Domain == s.cfg.Domain:
 		to.Mode, to.State = store.Remote, amtp.Queued
 	default:
 		to.State, to.Code, to.Text = amtp.Failed, amtp.CodeRelayUnsupported, "neither the sender nor this recipient is of "+s.cfg.Domain
 	}
 	return to
+}
+
+// checkSchema judges the payload for every recipient, and fails those who do not take it.
+// When that is all of them, the message is refused as a whole.
+func (s *Server) checkSchema(r *request, m *amtp.Message, from standing, to []addressed) ([]schema.Problem, error) {
+	q := schema.Request{
+		Schema: m.Schema, Payload: m.Payload, Sender: m.Sender.String(), Proven: from.proven(),
+		Recipients: make([]schema.Recipient, len(to)),
+	}
+	for i, one := range to {
+		q.Recipients[i].Remote = one.Mode == store.Remote
+		if one.agent != nil {
+			q.Recipients[i].Requires, q.Recipients[i].Supported = one.agent.RequiresSchema, one.agent.Schemas
+		}
+	}
+	report, err := r.schemas.Check(r.Context(), q)
+	if errors.Is(err, schema.ErrUnavailable) {
+		e := amtp.Errorf(http.StatusServiceUnavailable, amtp.CodeSchemaCheckFailed, "the schema registry does not answer: try again")
+		e.RetryAfter = s.limits.RetryAfter
+		return nil, e
+	}
+	if err != nil {
+		return nil, err
+	}
+	var warnings []schema.Problem
+	refused := 0
+	for i, d := range report.Decisions {
+		for _, w := range d.Warnings {
+			if !slices.ContainsFunc(warnings, func(o schema.Problem) bool { return o.Code == w.Code && o.Message == w.Message }) {
+				warnings = append(warnings, w)
+			}
+		}
+		if d.Accept {
+			continue
+		}
+		refused++
+		to[i].Mode, to[i].State, to[i].Code, to[i].Text = store.None, amtp.Failed, amtp.Code(d.Code), refusedText(d)
+	}
+	if refused == len(to) {
+		return nil, schemaRefusal(report.Decisions[0])
+	}
+	return warnings, nil
+}
+
+// schemaRefusal is the error for a message whose payload nobody takes.
+func schemaRefusal(d schema.Decision) *amtp.Error {
+	e := amtp.Errorf(http.StatusBadRequest, amtp.CodeMessageValidationFailed, "%s", refusedText(d)).
+		With("validation_error", refusedText(d)).With("schema_code", d.Code)
+	if len(d.Supported) > 0 {
+		e = e.With("supported", d.Supported)
+	}
+	if len(d.Errors) > 0 {
+		e = e.With("errors", d.Errors)
+	}
+	return e
+}
+
+// refusedText says why a payload is not taken, with its first problem and what would be.
+func refusedText(d schema.Decision) string {
+	text := d.Text
+	if len(d.Errors) > 0 {
+		text += ": " + strings.TrimPrefix(d.Errors[0].Field+": "+d.Errors[0].Message, ": ")
+	}
+	if len(d.Supported) > 0 {
+		text += " (supported: " + strings.Join(d.Supported, ", ") + ")"
+	}
+	return text
 }

@@ -65,7 +65,7 @@ func (s *Server) refusal(r *request, err error) *amtp.Error {
 	if e, ok := errors.AsType[*amtp.Error](err); ok {
 		return e
 	}
-	gone := errors.Is(r.Context().Err(), context.Canceled) // it is the client who gave up
+	gone := r.client.Err() != nil // it is the client who gave up
 	if gone || store.Unavailable(err) || errors.Is(err, context.DeadlineExceeded) {
 		if !gone {
 			s.log.Warn("request not answered", "method", r.Method, "route", r.Pattern, "request_id", r.id, "err", err)

@@ -10,9 +10,14 @@ import (
 	"net/netip"
 	"time"
 
+	"amesh/gateway/agents"
 	"amesh/gateway/amtp"
 	"amesh/gateway/auth"
+	"amesh/gateway/discovery"
+	"amesh/gateway/peer"
+	"amesh/gateway/schema"
 	"amesh/gateway/store"
+	"amesh/internal/outward"
 )
 
 // Config is what a Server needs.
@@ -22,6 +27,21 @@ type Config struct {
 	// Open opens the store. Run calls it until it succeeds, as long as its errors are of
 	// the kind that pass, and closes what it returned. Required.
 	Open func(context.Context) (*store.Store, error)
+
+	// Agents are the gateway's own. Domain, Rows, Schemas, Clock and Logger are filled in.
+	Agents agents.Config
+	// Schemas say what payloads may look like. Log is filled in, and the Registry by
+	// Registry where that is not nil: one that is in the gateway's own database.
+	Schemas  schema.Config
+	Registry func(*store.Store) (schema.Registry, error)
+	// Discovery finds other gateways. Domain and Logger are filled in.
+	Discovery discovery.Config
+	// Peers is how other gateways are reached, and Hooks how agents' push targets are.
+	Peers, Hooks outward.Config
+	// Signer signs what goes to other gateways; nil: nobody does.
+	Signer peer.Signer
+	// Credentials are shown to other gateways that want some; nil: none.
+	Credentials peer.Credentials
 
 	// Retention is how long a message is kept after it has ended. Default 30 days.
 	Retention time.Duration
@@ -122,6 +142,9 @@ func (c Config) check() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Agents.Domain, c.Agents.Clock, c.Agents.Logger = c.Domain, c.Clock, c.Logger
+	c.Schemas.Log = c.Logger
+	c.Discovery.Domain, c.Discovery.Logger = c.Domain, c.Logger
 	c.Limits, err = c.Limits.orDefault()
 	return c, err
 }

@@ -17,7 +17,7 @@ import (
 // recipients see where they are.
 func (s *Server) messageSubject() {
 	s.routes = append(s.routes,
-		route{method: http.MethodPost, path: "/v1/messages", may: anyone, answer: s.send, body: s.limits.MessageBytes, long: true},
+		route{method: http.MethodPost, path: "/v1/messages", may: anyone, answer: s.send, body: s.limits.MessageBytes},
 		route{method: http.MethodGet, path: "/v1/messages", may: anyone, answer: s.list},
 		route{method: http.MethodGet, path: "/v1/messages/{id}", may: anyone, answer: s.message},
 		route{method: http.MethodGet, path: "/v1/messages/{id}/status", may: anyone, answer: s.status},
@@ -34,13 +34,22 @@ func (s *Server) message(r *request) (reply, error) {
 	return reply{body: json.RawMessage(amtp.Assemble(m.Document, m.Recipients))}, nil
 }
 
-// status is where a message is.
+// status is where a message is. It waits, if the client prefers that, until the message is
+// at an end for all its recipients.
 func (s *Server) status(r *request) (reply, error) {
 	m, err := s.visible(r)
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{body: m.Status}, nil
+	most, ok := preferred(r.Header)
+	if !ok {
+		return reply{body: m.Status}, nil
+	}
+	w := waiting{id: m.MessageID, status: m.Status}
+	if err := s.wait(r, &w, min(most, s.limits.ReplyWait)); err != nil {
+		return reply{}, err
+	}
+	return reply{body: w.status, header: applied(most)}, nil
 }
 
 // attempt is a try to deliver, as the API tells it.

@@ -2,40 +2,57 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/schema"
 	"amesh/gateway/store"
 )
 
+// sendAnswer is the body of an answer to a message that was taken.
+type sendAnswer struct {
+	amtp.SendResult
+	// Warnings are what the sender should know of the schema.
+	Warnings []schema.Problem `json:"warnings,omitempty"`
+}
+
 // sent is the answer to a message that was taken. It waits, if it may, for other gateways
 // and for a reply.
-func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt) (reply, error) {
-	res := amtp.SendResult{
-		MessageID: receipt.MessageID, Status: receipt.Status.Status, Recipients: receipt.Status.Recipients, WorkflowID: m.WorkflowID,
-	}
+func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt, warnings []schema.Problem) (reply, error) {
+	w := waiting{id: receipt.MessageID, status: receipt.Status}
 	out := reply{}
-	wait, forReply := s.cfg.RemoteWait, false
+	most := s.cfg.RemoteWait
 	if m.Sender.Domain == s.cfg.Domain {
 		if n, ok := preferred(r.Header); ok {
-			wait, forReply = min(n, s.limits.ReplyWait), true
-			out.header = http.Header{"Preference-Applied": {"wait=" + strconv.Itoa(int(wait.Seconds()))}}
+			most, w.sender = min(n, s.limits.ReplyWait), m.Sender.String()
+			out.header = applied(most)
 		} else if s.cfg.ReplyWindow > 0 {
-			wait, forReply = s.cfg.ReplyWindow, true
+			most, w.sender = s.cfg.ReplyWindow, m.Sender.String()
 		}
 	}
-	if wait > 0 && (forReply || !res.Status.Final()) {
-		if err := s.wait(r, m.Sender.String(), &res, wait, forReply); err != nil {
+	if most > 0 && (w.sender != "" || !final(w.status)) {
+		if err := s.wait(r, &w, most); err != nil {
 			return reply{}, err
 		}
 	}
+	res := amtp.SendResult{
+		MessageID: receipt.MessageID, Status: w.status.Status, Recipients: w.of(receipt.Status.Recipients),
+		WorkflowID: m.WorkflowID, Reply: w.reply,
+	}
 	s.metrics.Message(res.Status, res.Reply != nil, len(r.raw), s.cfg.Clock().Sub(r.now))
-	out.status, out.body = s.statusCode(res), res
+	out.status, out.body = s.statusCode(res), sendAnswer{res, warnings}
 	return out, nil
+}
+
+// applied tells a client that its preference to wait was heard.
+func applied(most time.Duration) http.Header {
+	return http.Header{"Preference-Applied": {"wait=" + strconv.Itoa(int(most.Seconds()))}}
 }
 
 // statusCode says in a number what became of a message.
@@ -53,63 +70,78 @@ func (s *Server) statusCode(res amtp.SendResult) int {
 	return http.StatusAccepted
 }
 
-// wait looks at a message whenever it changes, until all its recipients are at an end and,
-// if one is wanted, a reply is there. What it has seen when the time is over counts.
-func (s *Server) wait(r *request, sender string, res *amtp.SendResult, most time.Duration, forReply bool) error {
-	changed, end, ok := s.watch.on(res.MessageID, s.limits.Waiters)
-	if !ok {
-		return nil
-	}
-	defer end()
-	ctx, cancel := context.WithTimeout(r.Context(), most)
-	defer cancel()
-	for {
-		done, err := s.look(ctx, r.store, sender, res, forReply)
-		if ctx.Err() != nil && r.Context().Err() == nil {
-			return nil
+// waiting is a message that a request waits for.
+type waiting struct {
+	id     string
+	status amtp.MessageStatus // as it was last seen
+	// sender, unless it is empty, also waits for a reply.
+	sender string
+	reply  json.RawMessage
+}
+
+// of is where some of the recipients are, in their order.
+func (w *waiting) of(some []amtp.RecipientStatus) []amtp.RecipientStatus {
+	for i := range some {
+		for _, now := range w.status.Recipients {
+			if now.Address == some[i].Address {
+				some[i] = now
+			}
 		}
-		if done || err != nil {
+	}
+	return some
+}
+
+// final reports whether a message is at an end for all its recipients.
+func final(st amtp.MessageStatus) bool {
+	return !slices.ContainsFunc(st.Recipients, func(r amtp.RecipientStatus) bool { return !r.Status.Final() })
+}
+
+// wait looks at a message whenever it changes, until nothing more is to come or the time is
+// over. Where too many wait already it looks once.
+func (s *Server) wait(r *request, w *waiting, most time.Duration) error {
+	changed, end, ok := s.watch.on(w.id, s.limits.Waiters)
+	if !ok {
+		most = 0
+	} else {
+		defer end()
+	}
+	over := time.NewTimer(most)
+	defer over.Stop()
+	for {
+		if done, err := s.look(r, w); done || err != nil {
 			return err
 		}
 		select {
 		case <-changed:
-		case <-ctx.Done():
-			return r.Context().Err()
+		case <-over.C:
+			return nil
 		case <-s.stopping:
 			return nil
+		case <-r.client.Done():
+			return r.client.Err()
 		}
 	}
 }
 
-// look brings an answer up to date, and says whether there is nothing more to wait for.
-func (s *Server) look(ctx context.Context, st *store.Store, sender string, res *amtp.SendResult, forReply bool) (bool, error) {
-	status, err := st.Status(ctx, res.MessageID)
-	if err != nil {
+// look sees where a message is, and whether there is nothing more to wait for.
+func (s *Server) look(r *request, w *waiting) (bool, error) {
+	ctx, cancel := context.WithTimeout(r.client, s.limits.AnswerWait)
+	defer cancel()
+	var err error
+	if w.status, err = r.store.Status(ctx, w.id); err != nil {
 		return false, err
 	}
-	res.Status = status.Status
-	now := make(map[string]amtp.RecipientStatus, len(status.Recipients))
-	for _, rs := range status.Recipients {
-		now[rs.Address] = rs
+	if w.sender == "" {
+		return final(w.status), nil
 	}
-	over, alive := true, false
-	for i, rs := range res.Recipients {
-		if latest, ok := now[rs.Address]; ok {
-			res.Recipients[i] = latest
-		}
-		state := res.Recipients[i].Status
-		over, alive = over && state.Final(), alive || state != amtp.Failed
-	}
-	if !forReply {
-		return over, nil
-	}
-	m, err := st.Reply(ctx, sender, res.MessageID)
+	m, err := r.store.Reply(ctx, w.sender, w.id)
 	switch {
 	case err == nil:
-		res.Reply = amtp.Assemble(m.Document, m.Recipients)
+		w.reply = amtp.Assemble(m.Document, m.Recipients)
 		return true, nil
 	case errors.Is(err, store.ErrNotFound):
-		return over && !alive, nil // nobody is left who could reply
+		// Where all have failed nobody is left who could reply.
+		return !slices.ContainsFunc(w.status.Recipients, func(r amtp.RecipientStatus) bool { return r.Status != amtp.Failed }), nil
 	}
 	return false, err
 }

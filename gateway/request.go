@@ -16,7 +16,10 @@ import (
 
 // request is a request that is being answered.
 type request struct {
+	// Request has a context that ends with Limits.AnswerWait; that of client ends when the
+	// client is gone, for what is meant to wait longer.
 	*http.Request
+	client context.Context
 	*parts // nil for early routes before Run has them
 	w      *observed
 	id     string     // X-Request-ID
@@ -30,16 +33,10 @@ type request struct {
 func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
-	if !rt.long {
-		ctx, cancel := context.WithTimeout(hr.Context(), s.limits.AnswerWait)
-		defer cancel()
-		hr = hr.WithContext(ctx)
-	}
-	if state := connection(hr); state != hr.TLS {
-		hr = hr.WithContext(hr.Context())
-		hr.TLS = state
-	}
-	r := &request{Request: hr, parts: s.parts.Load(), w: w, id: w.id, from: s.from(hr), now: w.begun}
+	ctx, cancel := context.WithTimeout(hr.Context(), s.limits.AnswerWait)
+	defer cancel()
+	r := &request{Request: hr.WithContext(ctx), client: hr.Context(), parts: s.parts.Load(), w: w, id: w.id, from: s.from(hr), now: w.begun}
+	r.TLS = connection(hr)
 	defer s.release(r)
 	out, err := s.answer(rt, r)
 	if err != nil {
@@ -87,8 +84,8 @@ func decode[T any](r *request) (T, error) {
 	return v, nil
 }
 
-// peer is the address at the other end of the connection.
-func peer(hr *http.Request) netip.Addr {
+// remote is the address at the other end of the connection.
+func remote(hr *http.Request) netip.Addr {
 	if a, err := netip.ParseAddrPort(hr.RemoteAddr); err == nil {
 		return a.Addr().Unmap().WithZone("")
 	}
@@ -102,7 +99,7 @@ func peer(hr *http.Request) netip.Addr {
 
 // from is the address that asks, behind proxies that we trust.
 func (s *Server) from(hr *http.Request) netip.Addr {
-	ip := peer(hr)
+	ip := remote(hr)
 	if contains(s.cfg.Proxies, ip) {
 		return prefix.ForwardedFor(ip, hr.Header.Values("X-Forwarded-For"), s.cfg.Proxies)
 	}

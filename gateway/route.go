@@ -20,8 +20,6 @@ type route struct {
 	body int64
 	// early routes answer before the database is there, and while it is away.
 	early bool
-	// long routes set bounds to their waiting themselves; else it ends with Limits.AnswerWait.
-	long bool
 }
 
 // anyone may call.

@@ -16,6 +16,9 @@ type standing struct {
 	verification *amtp.Verification
 }
 
+// proven reports whether the sender is more than a claim.
+func (st standing) proven() bool { return st.caller.Kind != auth.Nobody }
+
 // standing says who sends a message, or refuses the sender.
 func (s *Server) standing(_ *request, m *amtp.Message) (standing, error) {
 	origin := "unverified:" + m.Sender.Domain

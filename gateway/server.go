@@ -10,8 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"amesh/gateway/discovery"
 	"amesh/gateway/metrics"
+	"amesh/gateway/peer"
 	"amesh/gateway/store"
+	"amesh/gateway/webhook"
 	"amesh/internal/exporter"
 )
 
@@ -29,6 +32,9 @@ type Server struct {
 	watch   watch
 	probes  probes
 
+	resolver *discovery.Resolver
+	sender   *peer.Sender
+	pusher   *webhook.Pusher
 	metrics  *metrics.Metrics
 	exporter *exporter.Exporter
 
@@ -36,11 +42,6 @@ type Server struct {
 	parts    atomic.Pointer[parts]
 	ready    chan struct{} // closed when the parts are there
 	stopping chan struct{} // closed when they go
-}
-
-// parts are what works behind the door while Run runs.
-type parts struct {
-	store *store.Store
 }
 
 // New checks the configuration. It opens and starts nothing.
@@ -52,6 +53,9 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, fixed: fixedHeaders(cfg),
 		bodies: newBodies(), watch: newWatch(), ready: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	if err := s.outside(); err != nil {
+		return nil, err
 	}
 	s.metrics = metrics.New(cfg.Clock(), s.queued)
 	if s.exporter, err = s.metrics.Exporter(cfg.Logger); err != nil {
@@ -80,14 +84,14 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil || st == nil {
 		return err
 	}
+	p, err := s.assemble(ctx, st)
+	if err != nil {
+		return errors.Join(err, st.Close())
+	}
 	// What runs behind the door outlives ctx until the last request is answered.
 	inside, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	var home sync.WaitGroup
-	p := &parts{store: st}
-	st.OnChange(s.watch.changed)
-	for name, run := range map[string]func(context.Context) error{
-		"store": func(ctx context.Context) error { return st.Run(ctx, store.Options{Retention: s.cfg.Retention}) },
-	} {
+	for name, run := range p.running(s.cfg) {
 		home.Go(func() {
 			if err := run(inside); err != nil {
 				end(fmt.Errorf("%s: %w", name, err))
