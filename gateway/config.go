@@ -13,6 +13,7 @@ import (
 	"amesh/gateway/agents"
 	"amesh/gateway/amtp"
 	"amesh/gateway/auth"
+	"amesh/gateway/delivery"
 	"amesh/gateway/discovery"
 	"amesh/gateway/peer"
 	"amesh/gateway/schema"
@@ -42,6 +43,9 @@ type Config struct {
 	Signer peer.Signer
 	// Credentials are shown to other gateways that want some; nil: none.
 	Credentials peer.Credentials
+
+	// Delivery bounds the work of the queue.
+	Delivery delivery.Limits
 
 	// Retention is how long a message is kept after it has ended. Default 30 days.
 	Retention time.Duration

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"amesh/gateway/delivery"
 	"amesh/gateway/store"
 	"amesh/internal/exporter"
 )
@@ -57,4 +58,12 @@ func (s *Server) queued() (store.QueueStats, bool) {
 	defer cancel()
 	q, err := p.store.QueueStats(ctx)
 	return q, err == nil
+}
+
+// deliveries are what was delivered since Run has begun.
+func (s *Server) deliveries() (delivery.Stats, bool) {
+	if p := s.parts.Load(); p != nil {
+		return p.delivery.Stats(), true
+	}
+	return delivery.Stats{}, false
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"amesh/gateway/agents"
+	"amesh/gateway/amtp"
+	"amesh/gateway/delivery"
 	"amesh/gateway/discovery"
 	"amesh/gateway/peer"
 	"amesh/gateway/schema"
@@ -19,6 +22,8 @@ type parts struct {
 	store   *store.Store
 	agents  *agents.Directory
 	schemas *schema.Service
+
+	delivery *delivery.Service
 }
 
 // outside makes what reaches others. Nothing of it is opened yet.
@@ -65,8 +70,20 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	if p.agents, err = agents.New(known); err != nil {
 		return nil, err
 	}
+	p.delivery, err = delivery.New(delivery.Config{
+		Domain: s.cfg.Domain, Store: st, Peers: s.sender, Hooks: s.pusher, Agents: byAddress{p.agents}, Log: s.log, Limits: s.cfg.Delivery,
+	})
+	if err != nil {
+		return nil, err
+	}
 	return p, p.agents.Load(ctx)
 }
+
+// byAddress finds agents by their whole address, all of which are of our domain.
+type byAddress struct{ *agents.Directory }
+
+// Lookup implements delivery.Agents.
+func (b byAddress) Lookup(a amtp.Address) (store.Agent, bool) { return b.Directory.Lookup(a.Local) }
 
 // registered says which schemas there are.
 type registered struct{ *schema.Service }
@@ -87,10 +104,34 @@ func (r registered) Known(ctx context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
-// running are those that run, by name.
-func (p *parts) running(cfg Config) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"store":  func(ctx context.Context) error { return p.store.Run(ctx, store.Options{Retention: cfg.Retention}) },
-		"agents": p.agents.Run,
+// crew are services that run until they are sent home. One that fails ends the others.
+type crew struct {
+	ctx  context.Context
+	end  context.CancelCauseFunc
+	home sync.WaitGroup
+}
+
+// newCrew has the values of ctx, and not its end.
+func newCrew(ctx context.Context) *crew {
+	c := new(crew)
+	c.ctx, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	return c
+}
+
+func (c *crew) start(name string, run func(context.Context) error) {
+	c.home.Go(func() {
+		if err := run(c.ctx); err != nil {
+			c.end(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+// sendHome returns when the last one is home, with the error that ended them early.
+func (c *crew) sendHome() error {
+	c.end(nil)
+	c.home.Wait()
+	if err := context.Cause(c.ctx); !errors.Is(err, context.Canceled) {
+		return err
 	}
+	return nil
 }

@@ -57,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.outside(); err != nil {
 		return nil, err
 	}
-	s.metrics = metrics.New(cfg.Clock(), s.queued)
+	s.metrics = metrics.New(cfg.Clock(), metrics.Sources{Queue: s.queued, Deliveries: s.deliveries, Discovery: s.resolver.Stats})
 	if s.exporter, err = s.metrics.Exporter(cfg.Logger); err != nil {
 		return nil, err
 	}
@@ -88,32 +88,24 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, st.Close())
 	}
-	// What runs behind the door outlives ctx until the last request is answered.
-	inside, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	var home sync.WaitGroup
-	for name, run := range p.running(s.cfg) {
-		home.Go(func() {
-			if err := run(inside); err != nil {
-				end(fmt.Errorf("%s: %w", name, err))
-			}
-		})
-	}
+	// Both outlive ctx until the last request is answered, and the store outlives the
+	// deliveries, whose outcomes it writes down.
+	keeping, working := newCrew(ctx), newCrew(ctx)
+	keeping.start("store", func(ctx context.Context) error { return st.Run(ctx, store.Options{Retention: s.cfg.Retention}) })
+	working.start("agents", p.agents.Run)
+	working.start("delivery", p.delivery.Run)
 	s.parts.Store(p)
 	close(s.ready)
 	select {
 	case <-ctx.Done():
-	case <-inside.Done():
+	case <-keeping.ctx.Done():
+	case <-working.ctx.Done():
 	}
 	close(s.stopping)
 	s.gate.Lock()
 	s.parts.Store(nil)
 	s.gate.Unlock()
-	end(nil)
-	home.Wait()
-	if err := context.Cause(inside); !errors.Is(err, context.Canceled) {
-		return errors.Join(err, st.Close())
-	}
-	return st.Close()
+	return errors.Join(working.sendHome(), keeping.sendHome(), st.Close())
 }
 
 // open tries until the store is there; nil and no error when ctx ended before.

@@ -20,7 +20,10 @@ var (
 	failures = desc("errors_total", "Requests refused or failed, by code.", "code")
 	messages = desc("message_seconds", "Time to take messages, by their state in the answer, and whether a reply was in it.", "state", "reply")
 	sizes    = desc("message_bytes", "Sizes of messages taken.")
-	attempts = desc("attempt_seconds", "Time of attempts to deliver, by the way of delivery and the state after them.", "mode", "state")
+	results  = desc("deliveries_total", "Tries to deliver, by what came of them for a recipient.", "result")
+	notices  = desc("notices_total", "Messages of the gateway itself: notices of failures, and replies that webhooks gave at once.", "kind")
+	paused   = desc("targets_paused", "Domains and agents that are left alone because they do not answer.")
+	lookups  = desc("discovery_total", "Lookups of domains' gateways, by result.", "result")
 	queue    = desc("queue", "Recipients in the queue, jobs under way and dead letters.", "state")
 	oldest   = desc("queue_oldest_timestamp_seconds", "When the oldest in the queue was accepted; 0: the queue is empty.")
 )
@@ -33,7 +36,7 @@ func (m *Metrics) Exporter(log *slog.Logger) (*exporter.Exporter, error) {
 type collector struct{ m *Metrics }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{requests, inFlight, failures, messages, sizes, attempts, queue, oldest} {
+	for _, d := range []*prometheus.Desc{requests, inFlight, failures, messages, sizes, results, notices, paused, lookups, queue, oldest} {
 		ch <- d
 	}
 }
@@ -44,7 +47,25 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(inFlight, float64(m.inFlight.Load()))
-	if q, ok := m.queue(); ok {
+	counter := func(d *prometheus.Desc, n uint64, label string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
+	}
+	if d, ok := m.sources.Deliveries(); ok {
+		counter(results, d.Delivered, "delivered")
+		counter(results, d.HandedOn, "handed_on")
+		counter(results, d.Retried, "retried")
+		counter(results, d.Failed, "failed")
+		counter(notices, d.Notices, "failure")
+		counter(notices, d.Replies, "reply")
+		gauge(paused, float64(d.Paused))
+	}
+	d := m.sources.Discovery()
+	counter(lookups, d.Hits, "cached")
+	counter(lookups, d.Lookups, "asked")
+	counter(lookups, d.Absent, "absent")
+	counter(lookups, d.Failures, "failed")
+	counter(lookups, d.Stale, "stale")
+	if q, ok := m.sources.Queue(); ok {
 		gauge(queue, float64(q.Queued), "queued")
 		gauge(queue, float64(q.Retrying), "retrying")
 		gauge(queue, float64(q.Leased), "leased")
@@ -61,13 +82,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- d.histogram(requests, k.method, k.path, strconv.Itoa(k.status))
 	}
 	for code, n := range m.failed {
-		ch <- prometheus.MustNewConstMetric(failures, prometheus.CounterValue, float64(n), string(code))
+		counter(failures, n, string(code))
 	}
 	for k, d := range m.messages {
 		ch <- d.histogram(messages, string(k.state), strconv.FormatBool(k.reply))
-	}
-	for k, d := range m.attempts {
-		ch <- d.histogram(attempts, string(k.mode), string(k.state))
 	}
 	ch <- prometheus.MustNewConstSummary(sizes, m.sizes.n, m.sizes.sum, nil)
 }

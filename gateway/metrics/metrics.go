@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/delivery"
+	"amesh/gateway/discovery"
 	"amesh/gateway/store"
 )
 
 // Metrics are the counts. All methods are safe for concurrent use.
 type Metrics struct {
 	begun    time.Time
-	queue    func() (store.QueueStats, bool)
+	sources  Sources
 	inFlight atomic.Int64
 
 	mu       sync.Mutex
@@ -27,7 +29,13 @@ type Metrics struct {
 	failed   map[amtp.Code]uint64
 	messages map[message]*durations
 	sizes    durations // of messages, in bytes
-	attempts map[attempt]*durations
+}
+
+// Sources count elsewhere. Those with a second result may not know just now.
+type Sources struct {
+	Queue      func() (store.QueueStats, bool)
+	Deliveries func() (delivery.Stats, bool)
+	Discovery  func() discovery.Stats
 }
 
 // request is an endpoint and what it answered.
@@ -40,12 +48,6 @@ type request struct {
 type message struct {
 	state amtp.State
 	reply bool
-}
-
-// attempt is what came of a try to deliver.
-type attempt struct {
-	mode  store.Mode
-	state amtp.State
 }
 
 // durations are how often something was, and how long.
@@ -80,12 +82,10 @@ func add[K comparable](m map[K]*durations, k K, v float64) {
 	d.add(v)
 }
 
-// New starts to count at a time. What queue returns is shown as the state of the queue,
-// unless it says that it does not know.
-func New(now time.Time, queue func() (store.QueueStats, bool)) *Metrics {
+// New starts to count at a time. All sources are required.
+func New(now time.Time, from Sources) *Metrics {
 	return &Metrics{
-		begun: now, queue: queue, requests: map[request]*durations{}, failed: map[amtp.Code]uint64{},
-		messages: map[message]*durations{}, attempts: map[attempt]*durations{},
+		begun: now, sources: from, requests: map[request]*durations{}, failed: map[amtp.Code]uint64{}, messages: map[message]*durations{},
 	}
 }
 
@@ -117,13 +117,6 @@ func (m *Metrics) Message(state amtp.State, reply bool, size int, took time.Dura
 	m.sizes.add(float64(size))
 }
 
-// Attempt counts a try to deliver.
-func (m *Metrics) Attempt(mode store.Mode, state amtp.State, took time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	add(m.attempts, attempt{mode, state}, took.Seconds())
-}
-
 // summary is a number of durations as agentry writes it, in seconds.
 type summary struct {
 	Avg   float64 `json:"avg"`
@@ -141,7 +134,6 @@ func (d *durations) summary() summary {
 func (m *Metrics) JSON(now time.Time) map[string]any {
 	httpRequests, httpTook := map[string]uint64{}, map[string]summary{}
 	total, took := map[string]uint64{}, map[string]summary{}
-	sent, sentTook := map[string]uint64{}, map[string]summary{}
 	failed := map[string]uint64{}
 	m.mu.Lock()
 	for k, d := range m.requests {
@@ -151,10 +143,6 @@ func (m *Metrics) JSON(now time.Time) map[string]any {
 	for k, d := range m.messages {
 		name := string(k.state) + ":" + k.path()
 		total[name], took[name] = d.n, d.summary()
-	}
-	for k, d := range m.attempts {
-		name := string(k.mode) + ":" + string(k.state)
-		sent[name], sentTook[name] = d.n, d.summary()
 	}
 	for code, n := range m.failed {
 		failed["server:"+string(code)+":client_error"] = n
@@ -166,8 +154,8 @@ func (m *Metrics) JSON(now time.Time) map[string]any {
 		"uptime_seconds": now.Sub(m.begun).Seconds(),
 		"http":           map[string]any{"requests": httpRequests, "durations": httpTook, "in_flight": m.inFlight.Load()},
 		"messages":       map[string]any{"total": total, "durations": took, "in_flight": 0, "sizes": map[string]any{"bytes": sizes}},
-		"deliveries":     map[string]any{"attempts": sent, "durations": sentTook, "retries": map[string]any{}, "total": m.queued()},
-		"discovery":      map[string]any{"cache_hits": map[string]any{}, "durations": map[string]any{}, "total": map[string]any{}},
+		"deliveries":     m.deliveries(),
+		"discovery":      m.discovery(),
 		"errors":         failed,
 		"system":         system(),
 	}
@@ -180,12 +168,26 @@ func (k message) path() string {
 	return "immediate"
 }
 
-func (m *Metrics) queued() map[string]int {
-	q, ok := m.queue()
-	if !ok {
-		return map[string]int{}
+func (m *Metrics) deliveries() map[string]any {
+	total := map[string]uint64{}
+	retries := map[string]uint64{}
+	if d, ok := m.sources.Deliveries(); ok {
+		total["delivered"], total["handed_on"], total["failed"] = d.Delivered, d.HandedOn, d.Failed
+		retries["retried"] = d.Retried
 	}
-	return map[string]int{"queued": q.Queued, "retrying": q.Retrying, "leased": q.Leased, "dead": q.Dead}
+	queue := map[string]int{}
+	if q, ok := m.sources.Queue(); ok {
+		queue["queued"], queue["retrying"], queue["leased"], queue["dead"] = q.Queued, q.Retrying, q.Leased, q.Dead
+	}
+	return map[string]any{"attempts": map[string]any{}, "durations": map[string]any{}, "retries": retries, "total": total, "queue": queue}
+}
+
+func (m *Metrics) discovery() map[string]any {
+	d := m.sources.Discovery()
+	return map[string]any{
+		"cache_hits": map[string]uint64{"dns": d.Hits}, "durations": map[string]any{},
+		"total": map[string]uint64{"lookups": d.Lookups, "absent": d.Absent, "failures": d.Failures, "stale": d.Stale},
+	}
 }
 
 func system() map[string]any {

@@ -10,15 +10,20 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/delivery"
+	"amesh/gateway/discovery"
 	"amesh/gateway/store"
 )
 
 func some() *Metrics {
-	m := New(time.Unix(1000, 0), func() (store.QueueStats, bool) { return store.QueueStats{Queued: 3, Dead: 1}, true })
+	m := New(time.Unix(1000, 0), Sources{
+		Queue:      func() (store.QueueStats, bool) { return store.QueueStats{Queued: 3, Dead: 1}, true },
+		Deliveries: func() (delivery.Stats, bool) { return delivery.Stats{Delivered: 7}, true },
+		Discovery:  func() discovery.Stats { return discovery.Stats{Hits: 5} },
+	})
 	m.Begin()
 	m.End("GET", "/v1/messages/{id}/status", 404, 3*time.Millisecond, amtp.CodeMessageNotFound)
 	m.Message(amtp.Delivered, false, 1024, time.Millisecond)
-	m.Attempt(store.Remote, amtp.Retrying, time.Second)
 	return m
 }
 
@@ -40,7 +45,7 @@ func TestJSONHasAgentrysMembers(t *testing.T) {
 			InFlight int `json:"in_flight"`
 		}
 		Messages          struct{ Total map[string]int }
-		Deliveries        struct{ Total map[string]int }
+		Deliveries        struct{ Total, Queue map[string]int }
 		Discovery, System map[string]any
 		Errors            map[string]int
 	}
@@ -51,7 +56,7 @@ func TestJSONHasAgentrysMembers(t *testing.T) {
 	if got.HTTP.Requests[path] != 1 || got.HTTP.Durations[path].Max != .003 || got.HTTP.InFlight != 0 {
 		t.Errorf("http: %+v", got.HTTP)
 	}
-	if got.UptimeSeconds != 60 || got.Messages.Total["delivered:immediate"] != 1 || got.Deliveries.Total["queued"] != 3 ||
+	if got.UptimeSeconds != 60 || got.Messages.Total["delivered:immediate"] != 1 || got.Deliveries.Queue["queued"] != 3 || got.Deliveries.Total["delivered"] != 7 ||
 		got.Errors["server:MESSAGE_NOT_FOUND:client_error"] != 1 || got.Discovery == nil || got.System == nil {
 		t.Errorf("got %s", b)
 	}
@@ -71,7 +76,8 @@ func TestPrometheusReadsTheNumbers(t *testing.T) {
 		`amesh_gateway_request_seconds_bucket{method="GET",path="/v1/messages/{id}/status",status="404",le="0.0025"} 0`,
 		`amesh_gateway_errors_total{code="MESSAGE_NOT_FOUND"} 1`,
 		`amesh_gateway_queue{state="dead"} 1`,
-		`amesh_gateway_attempt_seconds_count{mode="remote",state="retrying"} 1`,
+		`amesh_gateway_deliveries_total{result="delivered"} 7`,
+		`amesh_gateway_discovery_total{result="cached"} 5`,
 		`amesh_gateway_message_bytes_sum 1024`,
 	} {
 		if !strings.Contains(string(b), want+"\n") {
