@@ -29,7 +29,7 @@ type parts struct {
 // outside makes what reaches others. Nothing of it is opened yet.
 func (s *Server) outside() error {
 	var err error
-	if s.resolver, err = discovery.New(s.cfg.Discovery); err != nil {
+	if s.discovery, err = discovery.New(s.cfg.Discovery); err != nil {
 		return err
 	}
 	peers, err := outward.New(s.cfg.Peers)
@@ -37,7 +37,7 @@ func (s *Server) outside() error {
 		return fmt.Errorf("peers: %w", err)
 	}
 	s.sender, err = peer.New(peer.Config{
-		Client: peers, Discovery: s.resolver, Signer: s.cfg.Signer, Credentials: s.cfg.Credentials,
+		Client: peers, Discovery: s.discovery, Signer: s.cfg.Signer, Credentials: s.cfg.Credentials,
 		AllowHTTP: s.cfg.Discovery.AllowHTTP, Log: s.log,
 	})
 	if err != nil {

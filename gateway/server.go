@@ -32,11 +32,11 @@ type Server struct {
 	watch   watch
 	probes  probes
 
-	resolver *discovery.Resolver
-	sender   *peer.Sender
-	pusher   *webhook.Pusher
-	metrics  *metrics.Metrics
-	exporter *exporter.Exporter
+	discovery *discovery.Resolver
+	sender    *peer.Sender
+	pusher    *webhook.Pusher
+	metrics   *metrics.Metrics
+	exporter  *exporter.Exporter
 
 	gate     sync.RWMutex // read by every request, so that Run can wait for all
 	parts    atomic.Pointer[parts]
@@ -57,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.outside(); err != nil {
 		return nil, err
 	}
-	s.metrics = metrics.New(cfg.Clock(), metrics.Sources{Queue: s.queued, Deliveries: s.deliveries, Discovery: s.resolver.Stats})
+	s.metrics = metrics.New(cfg.Clock(), metrics.Sources{Queue: s.queued, Deliveries: s.deliveries, Discovery: s.discovery.Stats})
 	if s.exporter, err = s.metrics.Exporter(cfg.Logger); err != nil {
 		return nil, err
 	}
