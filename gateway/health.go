@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/schema"
 )
 
 // healthSubject says how the gateway is.
@@ -35,7 +36,10 @@ func (s *Server) health(r *request) (reply, error) {
 		state = isStarting
 	}
 	components := map[string]string{
-		"router": isHealthy, "message_processor": state, "agent_registry": state, "discovery_service": state, "schema_manager": state,
+		"router": isHealthy, "message_processor": state, "agent_registry": state, "discovery_service": isHealthy, "schema_manager": state,
+	}
+	if r.parts != nil && !r.schemas.Configured() {
+		components["schema_manager"] = isNotConfigured
 	}
 	return reply{body: struct {
 		Status     string            `json:"status"`
@@ -95,7 +99,7 @@ func (p *probes) now(ctx context.Context, s *Server, r *request) map[string]stri
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.ProbeWait)
 	defer cancel()
-	list := s.partsToProbe(r)
+	list := partsToProbe(r.parts)
 	states := make([]string, len(list))
 	var asked sync.WaitGroup
 	for i, part := range list {
@@ -108,7 +112,7 @@ func (p *probes) now(ctx context.Context, s *Server, r *request) map[string]stri
 		})
 	}
 	asked.Wait()
-	found := map[string]string{"validator": isReady}
+	found := map[string]string{"validator": isReady, "discovery_service": isReady, "schema_manager": isNotConfigured}
 	for i, part := range list {
 		found[part.name] = states[i]
 	}
@@ -116,19 +120,31 @@ func (p *probes) now(ctx context.Context, s *Server, r *request) map[string]stri
 	return found
 }
 
-// partsToProbe are those that have to work for messages to be taken.
-func (s *Server) partsToProbe(r *request) []probe {
-	ask := func(f func(*parts, context.Context) error) func(context.Context) error {
-		return func(ctx context.Context) error {
-			if r.parts == nil {
-				return errStarting
+// partsToProbe are those that have to work for messages to be taken. Other domains' gateways
+// and their DNS are none of them: a message to them waits in the queue.
+func partsToProbe(p *parts) []probe {
+	if p == nil {
+		starting := func(context.Context) error { return errStarting }
+		return []probe{{"database", starting}, {"message_processor", starting}, {"agent_registry", starting}}
+	}
+	list := []probe{
+		{"database", p.store.Ping},
+		{"message_processor", func(ctx context.Context) error {
+			_, _, err := p.store.NextDue(ctx)
+			return err
+		}},
+		{"agent_registry", p.agents.Load},
+	}
+	if p.schemas.Configured() {
+		list = append(list, probe{"schema_manager", func(ctx context.Context) error {
+			_, err := p.schemas.Get(ctx, schema.ID{Domain: "probe", Entity: "probe", Version: 1})
+			if errors.Is(err, schema.ErrNotFound) {
+				return nil
 			}
-			return f(r.parts, ctx)
-		}
+			return err
+		}})
 	}
-	return []probe{
-		{"database", ask(func(p *parts, ctx context.Context) error { return p.store.Ping(ctx) })},
-	}
+	return list
 }
 
 var errStarting = errors.New("the gateway is starting, or its database is away")
