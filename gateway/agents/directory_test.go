@@ -251,10 +251,10 @@ func TestDirectoryFollowsTheDatabase(t *testing.T) {
 		if _, ok := here.Authenticate(key); !ok {
 			t.Error("an agent that was registered elsewhere is not known")
 		}
-		reads := r.reads
+		reads := r.readings()
 		time.Sleep(time.Minute)
-		if r.reads != reads {
-			t.Errorf("%d readings of what had not changed", r.reads-reads)
+		if n := r.readings(); n != reads {
+			t.Errorf("%d readings of what had not changed", n-reads)
 		}
 		if _, _, err := there.Rotate(ctx, "ann", time.Time{}); err != nil {
 			t.Fatal(err)
@@ -265,7 +265,7 @@ func TestDirectoryFollowsTheDatabase(t *testing.T) {
 		}
 		here.Seen(a)
 		time.Sleep(TouchEvery)
-		if got := r.list[0].LastAccess; !got.After(a.LastAccess) {
+		if got := r.first().LastAccess; !got.After(a.LastAccess) {
 			t.Error("last access is not written down")
 		}
 		if err := there.Remove(ctx, "ann"); err != nil {

@@ -10,7 +10,6 @@ const (
 	MaxHeaderName  = 64
 	MaxHeaderValue = 1024
 	MaxSchemas     = 100
-	MaxSchema      = 256
 	MaxRole        = 64
 	MaxDescription = 1024
 	// MaxCapabilities is how many words say what an agent can do, of MaxCapability

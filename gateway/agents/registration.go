@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"amesh/gateway/schema"
 	"amesh/gateway/store"
 )
 
@@ -183,33 +184,21 @@ func (d *Directory) checkSchemas(ctx context.Context, list []string) error {
 	if len(list) > MaxSchemas {
 		return invalid("supported_schemas: more than %d", MaxSchemas)
 	}
-	for _, id := range list {
-		body, ok := strings.CutPrefix(id, "agntcy:")
-		body, wild := strings.CutSuffix(body, "*")
-		parts := strings.Split(body, ".")
-		switch {
-		case !ok || len(id) > MaxSchema || strings.ContainsFunc(body, func(r rune) bool { return r >= 0x80 || !nameChar(byte(r)) }):
-			return invalid("supported_schemas: %.100q is no id such as agntcy:shop.order.v1, and no pattern such as agntcy:shop.*", id)
-		case wild && (len(parts) < 2 || len(parts) > 3 || slices.Contains(parts[:len(parts)-1], "")):
-			return invalid("supported_schemas: pattern %.100q must name a domain first, such as agntcy:shop.*", id)
-		case !wild && (len(parts) != 3 || parts[0] == "" || parts[1] == "" || !version(parts[2])):
-			return invalid("supported_schemas: %.100q must have the form agntcy:domain.entity.v1", id)
+	for _, text := range list {
+		takes, err := schema.ParseSupported(text)
+		if err != nil {
+			return invalid("supported_schemas: %v", err)
 		}
-		if wild || d.cfg.Schemas == nil {
+		if takes.Wildcard() || d.cfg.Schemas == nil {
 			continue
 		}
-		known, err := d.cfg.Schemas.Known(ctx, id)
+		known, err := d.cfg.Schemas.Known(ctx, text)
 		if err != nil {
-			return fmt.Errorf("schema %s: %w", id, err)
+			return fmt.Errorf("schema %s: %w", text, err)
 		}
 		if !known {
-			return invalid("supported_schemas: %s is not in the schema registry: register it first, or use a pattern", id)
+			return invalid("supported_schemas: %s is not in the schema registry: register it first, or use a pattern", text)
 		}
 	}
 	return nil
-}
-
-func version(s string) bool {
-	digits, ok := strings.CutPrefix(s, "v")
-	return ok && digits != "" && !strings.ContainsFunc(digits, func(r rune) bool { return r < '0' || r > '9' })
 }

@@ -92,3 +92,15 @@ func (r *rows) Touch(_ context.Context, seen []store.Touched) error {
 	}
 	return nil
 }
+
+func (r *rows) first() store.Agent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.list[0]
+}
+
+func (r *rows) readings() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reads
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,20 +16,27 @@ import (
 
 // keyRows is a table of keys in memory.
 type keyRows struct {
+	mu   sync.Mutex
 	rows []store.APIKey
 	err  error
 }
 
 func (r *keyRows) APIKeys(context.Context) ([]store.APIKey, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return slices.Clone(r.rows), r.err
 }
 
 func (r *keyRows) AddAPIKey(_ context.Context, k store.APIKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.rows = append(r.rows, k)
 	return r.err
 }
 
 func (r *keyRows) UpdateAPIKey(_ context.Context, k store.APIKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range r.rows {
 		if r.rows[i].ID == k.ID {
 			k.LastUsed = r.rows[i].LastUsed
@@ -40,6 +48,8 @@ func (r *keyRows) UpdateAPIKey(_ context.Context, k store.APIKey) error {
 }
 
 func (r *keyRows) TouchAPIKeys(_ context.Context, used map[string]time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range r.rows {
 		if at, ok := used[r.rows[i].ID]; ok {
 			r.rows[i].LastUsed = at
@@ -49,6 +59,8 @@ func (r *keyRows) TouchAPIKeys(_ context.Context, used map[string]time.Time) err
 }
 
 func (r *keyRows) RemoveAPIKey(_ context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	before := len(r.rows)
 	r.rows = slices.DeleteFunc(r.rows, func(k store.APIKey) bool { return k.ID == id })
 	if len(r.rows) == before {
