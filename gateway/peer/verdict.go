@@ -56,7 +56,7 @@ func (v *verdict) forAll(recipients []string) []Result {
 
 // exhausted reports whether the gateway should be left alone for now.
 func (v *verdict) exhausted() bool {
-	return v.state == amtp.Retrying && (v.status == 0 || v.status == http.StatusTooManyRequests || v.status >= 500)
+	return v.state == amtp.Retrying && (v.status == 0 || v.status == http.StatusTooManyRequests || v.status/100 == 5)
 }
 
 // unanswered judges a request that got no answer.
@@ -119,7 +119,7 @@ func judge(resp *http.Response, r reply, now time.Time, signed bool) *verdict {
 		v := later(status, amtp.CodeRateLimitExceeded, text)
 		v.retryAfter = answer.RetryAfter(resp.Header, now)
 		return v
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status/100 == 5:
 		v := later(status, amtp.CodeServerError, text)
 		v.retryAfter = answer.RetryAfter(resp.Header, now)
 		return v
