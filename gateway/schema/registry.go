@@ -32,10 +32,15 @@ type Schema struct {
 	Updated   time.Time `json:"updated_at,omitzero"`
 	// Signature is the publisher's, see Sign; empty when there is none.
 	Signature string `json:"signature,omitempty"`
+
+	sum string // the checksum, once it is known
 }
 
 // Checksum is the SHA-256 of the definition's bytes, in hex.
 func (s Schema) Checksum() string {
+	if s.sum != "" {
+		return s.sum
+	}
 	sum := sha256.Sum256(s.Definition)
 	return hex.EncodeToString(sum[:])
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -87,37 +88,94 @@ type Compatibility struct {
 
 // Service answers every question about schemas. It is safe for concurrent use.
 type Service struct {
-	cfg    Config
-	limits Limits
+	cfg     Config
+	limits  Limits
+	trusted []trusted
+	log     *slog.Logger
+	slots   chan struct{} // one for each costly check
+
+	schemas  *cache[ID, Schema]
+	families *cache[string, []ID]
+
+	mu       sync.Mutex
+	compiled *recent[ID, *ready]
 }
 
 // New checks cfg; it opens and asks nothing.
 func New(cfg Config) (*Service, error) {
-	switch cfg.Formats {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	limits := cfg.Limits.withDefaults()
+	s := &Service{
+		cfg:      cfg,
+		limits:   limits,
+		log:      cfg.Log,
+		slots:    make(chan struct{}, limits.Checks),
+		schemas:  newCache[ID, Schema](cfg.Fresh, limits.Cached),
+		families: newCache[string, []ID](cfg.Fresh, limits.Cached),
+		compiled: newRecent[ID, *ready](limits.Compiled),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	for _, text := range cfg.Trusted {
+		t, err := parseTrusted(text)
+		if err != nil {
+			return nil, err
+		}
+		s.trusted = append(s.trusted, t)
+	}
+	return s, nil
+}
+
+func (c Config) check() error {
+	switch c.Formats {
 	case FormatsDialect, FormatsAlways:
 	default:
-		return nil, fmt.Errorf("schema formats %q: want %q or nothing", cfg.Formats, FormatsAlways)
+		return fmt.Errorf("schema formats %q: want %q or nothing", c.Formats, FormatsAlways)
 	}
-	return &Service{cfg: cfg, limits: cfg.Limits.withDefaults()}, nil
+	switch c.Negotiation.Fallback {
+	case "", FallbackLatest, FallbackPrevious, FallbackFail:
+	default:
+		return fmt.Errorf("schema negotiation %q: want latest, previous or fail", c.Negotiation.Fallback)
+	}
+	if c.Negotiation.MaxDrift < 0 {
+		return fmt.Errorf("schema negotiation: a drift of %d versions; want 1 or more, 0 for %d", c.Negotiation.MaxDrift, DefaultDrift)
+	}
+	for _, m := range []Mode{c.Compatibility.Update, c.Compatibility.Versions} {
+		if m == "" {
+			continue
+		}
+		if _, err := ParseMode(string(m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Configured reports whether there is a registry.
 func (s *Service) Configured() bool { return s.cfg.Registry != nil }
 
-var errNoRegistry = errors.New("schema management is not configured")
+// ErrNotConfigured reports a Service without a registry.
+var ErrNotConfigured = errors.New("schema management is not configured")
 
 // Get returns one schema, ErrNotFound when there is none.
 func (s *Service) Get(ctx context.Context, id ID) (Schema, error) {
 	if !s.Configured() {
-		return Schema{}, errNoRegistry
+		return Schema{}, ErrNotConfigured
 	}
-	return s.cfg.Registry.Get(ctx, id)
+	return s.schemas.get(ctx, id, func(ctx context.Context) (Schema, error) {
+		sch, err := s.cfg.Registry.Get(ctx, id)
+		sch.sum = sch.Checksum()
+		return sch, err
+	})
 }
 
 // List returns the identifiers that p picks, in order.
 func (s *Service) List(ctx context.Context, p Pattern) ([]ID, error) {
 	if !s.Configured() {
-		return nil, errNoRegistry
+		return nil, ErrNotConfigured
 	}
 	return s.cfg.Registry.List(ctx, p)
 }

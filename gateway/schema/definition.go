@@ -1,0 +1,134 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// ready is a compiled definition with what it was made of.
+type ready struct {
+	sum      string
+	refs     map[ID]string // checksums of the schemas it refers to
+	compiled *compiled
+}
+
+// ready returns the compiled form of sch. The error is a *DefinitionError, or
+// that of a registry which could not be asked for a reference.
+func (s *Service) ready(ctx context.Context, sch Schema) (*compiled, error) {
+	s.mu.Lock()
+	known, ok := s.compiled.get(sch.ID)
+	s.mu.Unlock()
+	if ok && known.sum == sch.Checksum() {
+		same, err := s.refsUnchanged(ctx, known.refs)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			return known.compiled, nil
+		}
+	}
+	made, err := s.prepare(ctx, sch)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.compiled.put(sch.ID, made)
+	s.mu.Unlock()
+	return made.compiled, nil
+}
+
+func (s *Service) refsUnchanged(ctx context.Context, refs map[ID]string) (bool, error) {
+	for id, sum := range refs {
+		sch, err := s.Get(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if sch.Checksum() != sum {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// prepare checks and compiles a definition.
+func (s *Service) prepare(ctx context.Context, sch Schema) (*ready, error) {
+	doc, err := s.decodeDefinition(sch.Definition)
+	if err != nil {
+		return nil, s.definitionError(sch.ID, err, nil)
+	}
+	made := &ready{sum: sch.Checksum(), refs: make(map[ID]string)}
+	var failure error
+	resolve := func(url string) (any, error) {
+		doc, err := s.resolve(ctx, url, made.refs)
+		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrID) {
+			failure = err
+		}
+		return doc, err
+	}
+	made.compiled, err = compile(sch.ID.String(), doc, resolve, s.cfg.Formats, s.limits)
+	if errors.Is(failure, ErrUnavailable) || ctx.Err() != nil {
+		return nil, errors.Join(failure, ctx.Err())
+	}
+	if err != nil {
+		return nil, s.definitionError(sch.ID, err, doc)
+	}
+	return made, nil
+}
+
+// resolve finds the registered schema that url names.
+func (s *Service) resolve(ctx context.Context, url string, refs map[ID]string) (any, error) {
+	id, err := ParseID(url)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errForeignRef, err)
+	}
+	sch, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("the definition refers to %s: %w", id, err)
+	}
+	refs[id] = sch.Checksum()
+	return s.decodeDefinition(sch.Definition)
+}
+
+// decodeDefinition reads a definition within its limits.
+func (s *Service) decodeDefinition(raw []byte) (any, error) {
+	if len(raw) > s.limits.Definition {
+		return nil, fmt.Errorf("the definition has %d bytes, at most %d are allowed", len(raw), s.limits.Definition)
+	}
+	if _, depth := measure(raw); depth > s.limits.DefinitionDepth {
+		return nil, fmt.Errorf("the definition is nested %d deep, at most %d are allowed", depth, s.limits.DefinitionDepth)
+	}
+	doc, err := decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the definition is not JSON: %w", err)
+	}
+	if err := noDuplicates(raw); err != nil {
+		return nil, err
+	}
+	switch doc.(type) {
+	case map[string]any, bool:
+		return doc, nil
+	}
+	return nil, errors.New("a definition is an object or a boolean")
+}
+
+// definitionError says what is wrong with a definition, place by place when it
+// breaks the rules of its own dialect.
+func (s *Service) definitionError(id ID, err error, doc any) error {
+	var invalid *jsonschema.SchemaValidationError
+	var problems []Problem
+	if errors.As(err, &invalid) {
+		problems, _ = explain(invalid.Err, doc, s.limits.Problems)
+		for i := range problems {
+			problems[i].Code = CodeInvalidDefinition
+		}
+	} else {
+		problems = []Problem{problemAt(nil, CodeInvalidDefinition, "", "%v", err)}
+	}
+	return &DefinitionError{ID: id, Problems: problems}
+}
