@@ -93,6 +93,12 @@ type Message struct {
 	// DerivedWindow is how long two equal messages without an idempotency key count as
 	// one; 0: never.
 	DerivedWindow time.Duration
+	// Lenient takes what older clients send that the protocol does not have, such as
+	// message ids of version 4.
+	Lenient bool
+	// ReplyWindow is how long an answer waits for a reply to put into it, for clients that
+	// do not say.
+	ReplyWindow time.Duration
 }
 
 // Auth is who may do what.
@@ -129,6 +135,7 @@ type OAuth struct {
 type Logging struct {
 	Level  string // debug, info, warn or error
 	Format string // json, text, or empty: as amesh's other verbs
+	Access bool   // a line for every request
 }
 
 // Storage is where everything is kept.
@@ -153,6 +160,8 @@ type Metrics struct {
 	Enabled bool
 	// Address is a listener of their own, HOST:PORT; empty: none.
 	Address string
+	// RequireKey shows /metrics to administrators only.
+	RequireKey bool
 }
 
 // Signature is how messages are signed for other domains, and those of others judged.

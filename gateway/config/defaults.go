@@ -19,7 +19,7 @@ func Defaults(mode string) Config {
 		TLS:    TLS{Enabled: true, MinVersion: "1.3"},
 		DNS:    DNS{CacheTTL: 5 * time.Minute, Timeout: 5 * time.Second},
 		Message: Message{
-			MaxSize: maxSize, IdempotencyTTL: idempotencyTTL, ValidationEnabled: true, DerivedWindow: derivedWindow,
+			MaxSize: maxSize, IdempotencyTTL: idempotencyTTL, ValidationEnabled: true, DerivedWindow: derivedWindow, Lenient: true,
 		},
 		Auth: Auth{
 			Methods: []string{"domain", "apikey"}, APIKeyHeader: "X-API-Key", AdminAPIKeyHeader: "X-Admin-Key",
@@ -52,7 +52,8 @@ func (c *Config) imitateAgentry() {
 	c.UnknownLocal = Pull
 	c.CORSOrigins = []string{"*"}
 	c.Rates = Rates{}
-	c.Logging.Format = "json"
+	c.Message.Lenient = false
+	c.Logging.Format, c.Logging.Access = "json", true
 	c.Storage.Type = StorageMemory
 	c.Schema.RegistryType = RegistryNone
 }

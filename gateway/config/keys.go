@@ -61,10 +61,14 @@ func keys(c *Config, g *given) []key {
 		{name: "message.idempotency_ttl", at: &c.Message.IdempotencyTTL, env: []string{"AMTP_IDEMPOTENCY_TTL"}},
 		{name: "message.validation_enabled", at: &c.Message.ValidationEnabled},
 		{name: "message.derived_window", at: &c.Message.DerivedWindow, zero: true},
+		{name: "message.lenient", at: &c.Message.Lenient},
+		{name: "message.reply_window", at: &c.Message.ReplyWindow, zero: true},
 		{name: "logging.level", at: &c.Logging.Level, env: []string{"AMTP_LOG_LEVEL"}, oneOf: []string{"debug", "info", "warn", "error"}},
 		{name: "logging.format", at: &c.Logging.Format, env: []string{"AMTP_LOG_FORMAT"}, oneOf: []string{"json", "text"}},
+		{name: "logging.access", at: &c.Logging.Access, env: []string{"AMTP_LOG_ACCESS"}},
 		{name: "metrics.enabled", at: &c.Metrics.Enabled},
 		{name: "metrics.address", at: &c.Metrics.Address},
+		{name: "metrics.require_key", at: &c.Metrics.RequireKey},
 		{name: "signature.private_key_file", at: &c.Signature.PrivateKeyFile},
 		{name: "signature.key_id", at: &c.Signature.KeyID},
 		{name: "signature.verify_policy", at: &c.Signature.VerifyPolicy, oneOf: policies},
@@ -74,6 +78,15 @@ func keys(c *Config, g *given) []key {
 	all = append(all, storageKeys(c, g)...)
 	all = append(all, schemaKeys(&c.Schema, g)...)
 	return append(all, ownKeys(c)...)
+}
+
+// Keys are the names of all keys, in the order of the file.
+func Keys() []string {
+	var names []string
+	for _, k := range keys(new(Config), new(given)) {
+		names = append(names, k.name)
+	}
+	return names
 }
 
 var policies = []string{PolicyAccept, PolicyFlag, PolicyReject}
