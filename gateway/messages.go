@@ -63,6 +63,10 @@ type attempt struct {
 	Milliseconds float64    `json:"duration_ms"`
 }
 
+func newAttempt(a store.Attempt) attempt {
+	return attempt{a.Address, a.At.UTC(), a.State, a.Code, a.Text, a.HTTPStatus, float64(a.Took.Microseconds()) / 1000}
+}
+
 // attempts are all tries to deliver a message, oldest first.
 func (s *Server) attempts(r *request) (reply, error) {
 	m, err := s.visible(r)
@@ -75,7 +79,7 @@ func (s *Server) attempts(r *request) (reply, error) {
 	}
 	list := make([]attempt, len(tries))
 	for i, a := range tries {
-		list[i] = attempt{a.Address, a.At.UTC(), a.State, a.Code, a.Text, a.HTTPStatus, float64(a.Took.Microseconds()) / 1000}
+		list[i] = newAttempt(a)
 	}
 	return reply{body: struct {
 		MessageID string    `json:"message_id"`

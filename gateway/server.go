@@ -64,6 +64,8 @@ func New(cfg Config) (*Server, error) {
 	s.healthSubject()
 	s.metricsSubject()
 	s.messageSubject()
+	s.queueSubject()
+	s.domainSubject()
 	s.handler = s.serveRoutes()
 	return s, nil
 }

@@ -97,19 +97,19 @@ func (c *Client) Status(ctx context.Context, id string) (MessageStatus, error) {
 
 // Attempt is one try to deliver a message to a recipient.
 type Attempt struct {
-	Recipient  string    `json:"recipient"`
-	Time       time.Time `json:"timestamp"`
-	Status     string    `json:"status"`
-	Code       string    `json:"error_code,omitempty"`
-	Message    string    `json:"error_message,omitempty"`
-	HTTPStatus int       `json:"http_status,omitempty"`
-	TookMS     int64     `json:"took_ms"`
+	Recipient    string    `json:"address"`
+	Time         time.Time `json:"timestamp"`
+	Status       string    `json:"status"`
+	Code         string    `json:"error_code,omitempty"`
+	Message      string    `json:"error_message,omitempty"`
+	HTTPStatus   int       `json:"http_status,omitempty"`
+	Milliseconds float64   `json:"duration_ms"`
 }
 
 // Attempts are the tries to deliver a message, oldest first.
 func (c *Client) Attempts(ctx context.Context, id string) ([]Attempt, error) {
 	got, err := get[struct {
 		Attempts []Attempt `json:"attempts"`
-	}](ctx, c, nil, "admin", "messages", id, "attempts")
+	}](ctx, c, nil, "messages", id, "attempts")
 	return got.Attempts, err
 }
