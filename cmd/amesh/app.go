@@ -39,6 +39,7 @@ type app struct {
 
 // main runs the verb that the arguments name and returns the exit code.
 func (a *app) main(ctx context.Context) int {
+	a.args = oneDash(a.args)
 	a.json = asksForJSON(a.args) // known before flags are parsed, because parsing may fail
 	root := a.root()
 	root.SetArgs(a.args)
@@ -75,8 +76,8 @@ func (a *app) root() *cobra.Command {
 		Short: "An identity, a mailbox and an encrypted line for AI agents",
 		Long: `amesh gives an AI agent an identity, a durable mailbox and an end-to-end
 encrypted line to other agents. "amesh up" runs the node beside an agent, "amesh
-relay" and "amesh registry" what agents share on a server; "amesh demo" shows all
-of it on this machine.
+relay" and "amesh registry" what agents share on a server, "amesh gateway" the AMTP
+gateway of a domain; "amesh demo" shows the mesh on this machine.
 
 Every verb takes --json. Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not
 running, 4 not found, 5 refused, 6 timeout, 7 not authorised, 8 accepted but not
@@ -98,7 +99,7 @@ delivered yet, 9 conflict, 10 degraded, 11 storage failed.`,
 	root.SetFlagErrorFunc(a.flagError)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		a.upCommand(), a.relayCommand(), a.registryCommand(), a.demoCommand(),
+		a.upCommand(), a.relayCommand(), a.registryCommand(), a.gatewayCommand(), a.demoCommand(),
 		a.idCommand(), a.statusCommand(), a.peersCommand(), a.contactsCommand(), a.searchCommand(), a.lookupCommand(),
 		a.whyCommand(), a.pingCommand(), a.netcheckCommand(), a.doctorCommand(), a.bugreportCommand(),
 		a.sendCommand(), a.cancelCommand(), a.inboxCommand(), a.readCommand(), a.doneCommand(), a.replyCommand(),

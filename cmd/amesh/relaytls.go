@@ -29,14 +29,19 @@ const (
 // HTTP.
 type tlsOptions struct {
 	domains          []string
+	domainFlag       string // which names them
 	cert, key        string
 	directory, email string
 	http             string
 }
 
-func (o *tlsOptions) flags(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.domains, "domain", nil, "get certificates for `NAME` by itself (repeatable); accepts the authority's terms")
-	f.StringVar(&o.http, "http", "", "`ADDR` for the authority's requests and a redirect, with --domain, or off (default :80)")
+func (o *tlsOptions) flags(f *pflag.FlagSet) { o.flagsNamed(f, "domain") }
+
+// flagsNamed is flags where --domain already means something else.
+func (o *tlsOptions) flagsNamed(f *pflag.FlagSet, domain string) {
+	o.domainFlag = "--" + domain
+	f.StringSliceVar(&o.domains, domain, nil, "get certificates for `NAME` by itself (repeatable); accepts the authority's terms")
+	f.StringVar(&o.http, "http", "", "`ADDR` for the authority's requests and a redirect, with --"+domain+", or off (default :80)")
 	f.StringVar(&o.email, "acme-email", "", "`ADDRESS` to which the authority may write")
 	f.StringVar(&o.directory, "acme-directory", "", "`URL` of the authority (default Let's Encrypt)")
 	f.StringVar(&o.cert, "tls-cert", "", "certificate `FILE`, with its chain, in PEM; read again when it changes")
@@ -51,15 +56,15 @@ func (o *tlsOptions) check() error {
 	case (o.cert == "") != (o.key == ""):
 		return usagef("--tls-cert and --tls-key belong together")
 	case o.cert != "" && len(o.domains) > 0:
-		return usagef("--domain and --tls-cert: want one of the two")
+		return usagef("%s and --tls-cert: want one of the two", o.domainFlag)
 	case len(o.domains) == 0 && (o.directory != "" || o.email != "" || o.http != ""):
-		return usagef("--acme-directory, --acme-email and --http: want --domain with them")
+		return usagef("--acme-directory, --acme-email and --http: want %s with them", o.domainFlag)
 	case o.directory != "" && !strings.HasPrefix(o.directory, "https://"):
 		return usagef("--acme-directory %s: want an https URL", o.directory)
 	}
 	for _, d := range o.domains {
 		if err := https.CheckDomain(d); err != nil {
-			return usagef("--domain: %v", err).next("give a name that leads to this machine, such as relay.example")
+			return usagef("%s: %v", o.domainFlag, err).next("give a name that leads to this machine, such as relay.example")
 		}
 	}
 	if o.http != "" && o.http != off {

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"amesh/gateway/client"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) gatewayInboxCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inbox",
+		Short: "Read an agent's inbox at a gateway, with the agent's key",
+		Long:  "Reads an agent's inbox at a gateway and acknowledges messages there, with that agent's own key.",
+		Example: "  amesh gateway inbox get sales@example.com --key-file sales.key\n" +
+			"  amesh gateway inbox ack sales@example.com 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01 --key-file sales.key",
+		Args: verbs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.gatewayInboxGetCommand(), a.gatewayAckCommand())
+	return cmd
+}
+
+func (a *app) gatewayInboxGetCommand() *cobra.Command {
+	var p client.Page
+	cmd := a.manageAsAgent(&cobra.Command{
+		Use:   "get ADDRESS",
+		Short: "Show the messages that wait for an agent",
+		Long: `Shows the messages that wait for an agent, the oldest first. They stay until they are
+acknowledged with "amesh gateway inbox ack".`,
+		Example: "  amesh gateway inbox get sales@example.com --key-file sales.key\n" +
+			"  amesh gateway inbox get sales@example.com --key-file sales.key --limit 10 --json",
+		Args: oneID("the agent's address, NAME@DOMAIN"),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if p.Limit < 0 || p.Offset < 0 {
+			return withUsage(cmd, usagef("--limit and --offset: want no less than 0"))
+		}
+		in, err := c.Inbox(cmd.Context(), args[0], p)
+		if err != nil {
+			return err
+		}
+		type page struct {
+			Recipient string            `json:"recipient"`
+			Items     []json.RawMessage `json:"items"`
+			More      bool              `json:"more"`
+		}
+		data := page{Recipient: in.Recipient, Items: []json.RawMessage{}, More: in.More}
+		for _, m := range in.Messages {
+			data.Items = append(data.Items, m.Document)
+		}
+		return a.show(data, func(w io.Writer) { writeGatewayInbox(w, in) })
+	})
+	cmd.Flags().IntVar(&p.Limit, "limit", 0, "at most `N` messages")
+	cmd.Flags().IntVar(&p.Offset, "offset", 0, "without the first `N`")
+	return cmd
+}
+
+func writeGatewayInbox(w io.Writer, in client.Inbox) {
+	for _, m := range in.Messages {
+		fmt.Fprintf(w, "%s  %s  from %s\n", plain(m.ID), moment(m.Time), plain(m.Sender))
+		if m.Subject != "" {
+			fmt.Fprintf(w, "  subject  %s\n", plain(m.Subject))
+		}
+		if m.ReplyTo != "" {
+			fmt.Fprintf(w, "  reply to  %s\n", plain(m.ReplyTo))
+		}
+		if m.Schema != "" {
+			fmt.Fprintf(w, "  schema  %s\n", plain(m.Schema))
+		}
+		var b bytes.Buffer
+		if len(m.Payload) > 0 && json.Indent(&b, m.Payload, "  ", "  ") == nil {
+			fmt.Fprintf(w, "  %s\n", plainLines(b.String()))
+		}
+	}
+	switch {
+	case len(in.Messages) == 0:
+		fmt.Fprintln(w, "no messages")
+	case in.More:
+		fmt.Fprintln(w, "there are more")
+	}
+}
+
+func (a *app) gatewayAckCommand() *cobra.Command {
+	return a.manageAsAgent(&cobra.Command{
+		Use:     "ack ADDRESS ID",
+		Short:   "Take a message out of an agent's inbox",
+		Long:    "Acknowledges a message: it leaves the agent's inbox. Other recipients keep their copies.",
+		Example: "  amesh gateway inbox ack sales@example.com 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01 --key-file sales.key",
+		Args:    withID("the agent's address, and the message's id", words(2, 2, "the agent's address, and the message's id")),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := c.Ack(cmd.Context(), args[0], args[1]); err != nil {
+			return err
+		}
+		return a.show(map[string]string{"recipient": args[0], "id": args[1]}, func(w io.Writer) {
+			fmt.Fprintf(w, "acknowledged  %s\n", plain(args[1]))
+		})
+	})
+}
+
+func (a *app) gatewayMessageCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "message",
+		Short:   "Ask what became of a message",
+		Long:    "Asks a gateway what became of a message, and how often it was tried to deliver it.",
+		Example: "  amesh gateway message status 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01",
+		Args:    verbs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	status := a.manage(&cobra.Command{
+		Use:     "status ID",
+		Short:   "Show what became of a message for each recipient",
+		Long:    "Shows what became of a message for each of its recipients: delivered, waiting, or why not.",
+		Example: "  amesh gateway message status 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01 --json",
+		Args:    oneID("the message's id"),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		s, err := c.Status(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return a.show(s, func(w io.Writer) { writeGatewayStatus(w, s) })
+	})
+	attempts := a.manage(&cobra.Command{
+		Use:     "attempts ID",
+		Short:   "Show every try to deliver a message",
+		Long:    "Shows every try to deliver a message to a push agent or another gateway, the oldest first.",
+		Example: "  amesh gateway message attempts 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01",
+		Args:    oneID("the message's id"),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		all, err := c.Attempts(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return a.show(items(all), func(w io.Writer) { writeAttempts(w, all) })
+	})
+	cmd.AddCommand(status, attempts)
+	return cmd
+}
+
+func writeGatewayStatus(w io.Writer, s client.MessageStatus) {
+	fmt.Fprintf(w, "%s  %s\n", plain(s.MessageID), plain(s.Status))
+	for _, r := range s.Recipients {
+		fmt.Fprintf(w, "  %s  %s", plain(r.Address), plain(r.Status))
+		if r.Acknowledged {
+			fmt.Fprint(w, ", acknowledged")
+		}
+		if !r.NextRetry.IsZero() {
+			fmt.Fprintf(w, ", again at %s", moment(r.NextRetry))
+		}
+		if r.ErrorCode != "" {
+			fmt.Fprintf(w, "  %s: %s", plain(r.ErrorCode), plain(r.ErrorMessage))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func writeAttempts(w io.Writer, all []client.Attempt) {
+	for _, t := range all {
+		fmt.Fprintf(w, "%s  %s  %s", t.Time.UTC().Format(time.RFC3339), plain(t.Recipient), plain(t.Status))
+		if t.HTTPStatus != 0 {
+			fmt.Fprintf(w, "  HTTP %d", t.HTTPStatus)
+		}
+		fmt.Fprintf(w, "  %.0f ms", t.Milliseconds)
+		if t.Code != "" {
+			fmt.Fprintf(w, "  %s: %s", plain(t.Code), plain(t.Message))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(w, "no attempts")
+	}
+}

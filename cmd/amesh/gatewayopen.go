@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"amesh/gateway"
+	"amesh/gateway/auth"
+	"amesh/gateway/config"
+	"amesh/gateway/store"
+)
+
+// remoteWait is how long an answer waits for another gateway in compat mode: agentry's
+// clients expect to hear at once what became of a message, as far as that is known.
+const remoteWait = 4 * time.Millisecond
+
+// openGateway opens the listeners and makes the server.
+func (a *app) openGateway(p *gatewayParts, o gatewayOptions, cfg config.Config) (err error) {
+	listen, isDefault := a.gatewayListen(o, cfg)
+	if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
+		return err
+	}
+	p.opened = append(p.opened, p.door)
+	if cfg.Metrics.Address != "" {
+		if p.numbers, err = listenTCP(cfg.Metrics.Address, false, p.tell); err != nil {
+			return err
+		}
+		p.opened = append(p.opened, p.numbers)
+	}
+	gc, err := gatewayServer(o, cfg, p.log)
+	if err != nil {
+		return err
+	}
+	if p.server, err = gateway.New(gc); err != nil {
+		return err
+	}
+	p.secured, err = openTLS(o.tls, o.data, p.door, p.log, p.tell)
+	p.opened = append(p.opened, p.secured.opened...)
+	if err == nil && p.secured.config != nil && cfg.TLS.MinVersion == "1.3" {
+		p.secured.config.MinVersion = tls.VersionTLS13
+	}
+	return err
+}
+
+// gatewayServer makes a server's configuration of what was told.
+func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gateway.Config, error) {
+	compat := cfg.Compat.Mode == config.ModeAgentry
+	gc := gateway.Config{
+		Domain: cfg.Server.Domain, Open: gatewayStore(o, cfg.Storage),
+		Retention: cfg.Storage.Retention, KeyTTL: cfg.Message.IdempotencyTTL, DerivedWindow: cfg.Message.DerivedWindow,
+		Admins: auth.NewAdminKeys(cfg.Auth.AdminKeyFile, time.Now), AdminOpen: cfg.AdminOpenWhenUnconfigured, AdminHeader: cfg.Auth.AdminAPIKeyHeader,
+		PublicReads: cfg.PublicRead, TakeUnknown: cfg.UnknownLocal == config.Pull, Lenient: cfg.Message.Lenient, FirstAnswer: compat,
+		StatusCodes: gateway.StatusCodes(cfg.StatusCodeMode), ReplyWindow: cfg.Message.ReplyWindow,
+		AnyOrigin: slices.Contains(cfg.CORSOrigins, "*"), Origins: cfg.CORSOrigins,
+		Metrics: cfg.Metrics.Enabled, MetricsKey: cfg.Metrics.RequireKey,
+		Limits: gatewayLimits(cfg), Logger: log,
+	}
+	if compat {
+		gc.RemoteWait = remoteWait
+	}
+	if cfg.Logging.Access {
+		gc.Access = log
+	}
+	var err error
+	gc.Proxies, err = parsePrefixes("server.trusted_proxies", cfg.Server.TrustedProxies)
+	return gc, err
+}
+
+func gatewayLimits(cfg config.Config) gateway.Limits {
+	l := gateway.DefaultLimits()
+	l.MessageBytes = cfg.Message.MaxSize
+	l.BodyWait, l.WriteWait, l.IdleWait = cfg.Server.ReadTimeout, max(cfg.Server.WriteTimeout, l.WriteWait), cfg.Server.IdleTimeout
+	if n, ok := fileLimit(); ok {
+		l.Connections = min(l.Connections, max(n/2, 1))
+	}
+	return l
+}
+
+// gatewayStore opens what the configuration names: a database, a file in --data, or
+// memory.
+func gatewayStore(o gatewayOptions, s config.Storage) func(context.Context) (*store.Store, error) {
+	return func(ctx context.Context) (*store.Store, error) {
+		switch {
+		case s.Type == config.StorageMemory:
+			return store.OpenMemory(ctx, "")
+		case s.Database != "":
+			return store.Open(ctx, s.Database)
+		}
+		if err := os.MkdirAll(o.data, 0o700); err != nil {
+			return nil, err
+		}
+		return store.Open(ctx, filepath.Join(o.data, gatewayFile))
+	}
+}
+
+// serveChallenges answers the certificates' authority on the plain door, and sends
+// everybody else to the right one.
+func serveChallenges(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	limits := gateway.DefaultLimits()
+	srv := &http.Server{
+		Handler: h, ReadTimeout: limits.HeaderWait, WriteTimeout: limits.WriteWait, MaxHeaderBytes: limits.HeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve challenges: %w", err)
+	case <-ctx.Done():
+	}
+	err := srv.Close()
+	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// healthPatience is how long a gateway may take to say that it lives.
+const healthPatience = 2 * time.Second
+
+// gatewayHealth asks the gateway that runs with this configuration whether it lives.
+func (a *app) gatewayHealth(ctx context.Context, cfg config.Config) error {
+	host, port, _ := net.SplitHostPort(cfg.Server.Address)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme := "http://"
+	if cfg.TLS.Enabled {
+		scheme = "https://"
+	}
+	url := scheme + net.JoinHostPort(host, port) + "/health"
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	// Its certificate is for its own name, not for this one; and nothing secret is said.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return &failure{exit: exitFailed, code: "not_healthy", message: fmt.Sprintf("%s: %v", url, reason(err)), hint: "look at its log"}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return &failure{exit: exitFailed, code: "not_healthy", message: fmt.Sprintf("%s: %s", url, resp.Status), hint: "look at its log"}
+	}
+	return nil
+}
