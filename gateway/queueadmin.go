@@ -36,8 +36,8 @@ func purge(st *store.Store, ctx context.Context, sel store.Selection, _ time.Tim
 	return st.Purge(ctx, sel)
 }
 
-// delivery is a store.Delivery, as the API tells it.
-type delivery struct {
+// pending is a store.Delivery, as the API tells it.
+type pending struct {
 	MessageID    string     `json:"message_id"`
 	Sender       string     `json:"sender"`
 	Recipient    string     `json:"recipient"`
@@ -52,18 +52,18 @@ type delivery struct {
 	ErrorMessage string     `json:"error_message,omitempty"`
 }
 
-func newDelivery(d store.Delivery) delivery {
-	return delivery{d.MessageID, d.Sender, d.Address, d.Mode, d.Target, d.State, d.Attempts, d.Accepted, d.Next, d.Dead, d.Code, d.Text}
+func newDelivery(d store.Delivery) pending {
+	return pending{d.MessageID, d.Sender, d.Address, d.Mode, d.Target, d.State, d.Attempts, d.Accepted, d.Next, d.Dead, d.Code, d.Text}
 }
 
 // deliveries is a page of them.
 func deliveries(page store.Deliveries, sel store.Selection) reply {
 	body := struct {
-		Deliveries []delivery `json:"deliveries"`
+		Deliveries []pending `json:"deliveries"`
 		Total      int        `json:"total"`
 		Limit      int        `json:"limit"`
 		Offset     int        `json:"offset"`
-	}{make([]delivery, len(page.Items)), page.Total, sel.Limit, sel.Offset}
+	}{make([]pending, len(page.Items)), page.Total, sel.Limit, sel.Offset}
 	for i, d := range page.Items {
 		body.Deliveries[i] = newDelivery(d)
 	}
@@ -138,7 +138,7 @@ func (s *Server) deadLetter(r *request) (reply, error) {
 		return reply{}, err
 	}
 	body := struct {
-		delivery
+		pending
 		History []attempt `json:"attempt_history"`
 	}{newDelivery(page.Items[0]), []attempt{}}
 	for _, t := range tries {
