@@ -49,6 +49,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
+	s.stop() // who only waits is answered now
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.FinishWait)
 	defer cancel()
 	if err := srv.Shutdown(finish); err != nil {

@@ -41,7 +41,8 @@ type Server struct {
 	gate     sync.RWMutex // read by every request, so that Run can wait for all
 	parts    atomic.Pointer[parts]
 	ready    chan struct{} // closed when the parts are there
-	stopping chan struct{} // closed when they go
+	stopping chan struct{} // closed when they go, or requests are to come to their end
+	stop     func()        // closes stopping
 }
 
 // New checks the configuration. It opens and starts nothing.
@@ -54,6 +55,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, fixed: fixedHeaders(cfg),
 		bodies: newBodies(), watch: newWatch(), ready: make(chan struct{}), stopping: make(chan struct{}),
 	}
+	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if err := s.outside(); err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-keeping.ctx.Done():
 	case <-working.ctx.Done():
 	}
-	close(s.stopping)
+	s.stop()
 	s.gate.Lock()
 	s.parts.Store(nil)
 	s.gate.Unlock()
