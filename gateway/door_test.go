@@ -64,6 +64,8 @@ func TestErrorsAreJSONEverywhere(t *testing.T) {
 		{"GET", "/nothing/here", http.StatusNotFound, amtp.CodeNotFound, ""},
 		{"BREW", "/v1/messages", http.StatusMethodNotAllowed, amtp.CodeMethodNotAllowed, "GET, POST"},
 		{"DELETE", "/health", http.StatusMethodNotAllowed, amtp.CodeMethodNotAllowed, "GET"},
+		{"GET", "/v1//messages", http.StatusNotFound, amtp.CodeNotFound, ""},
+		{"GET", "/v1/messages/", http.StatusNotFound, amtp.CodeNotFound, ""},
 		{"GET", "/v1/messages", http.StatusServiceUnavailable, amtp.CodeServiceUnavailable, ""},
 	} {
 		resp := ask(t, s.Handler(), c.method, c.path, "", "X-Request-ID", "mine-1")

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -61,6 +62,10 @@ func (s *Server) observe(mux *http.ServeMux) http.Handler {
 			o.WriteHeader(http.StatusNoContent)
 			return
 		}
+		if p := hr.URL.Path; p != "/" && p != path.Clean(p) {
+			s.refuse(o, noEndpoint()) // the mux would send it elsewhere, and the body would be lost
+			return
+		}
 		mux.ServeHTTP(o, hr)
 	})
 }
@@ -84,11 +89,11 @@ func (s *Server) caught(o *observed, hr *http.Request) {
 // noteRequest counts a request that was answered, and writes it to the access log: no
 // query, no header but the agent's name, nothing of a body, so no secret.
 func (s *Server) noteRequest(o *observed, hr *http.Request) {
-	now, path := s.cfg.Clock(), ""
+	now, pattern := s.cfg.Clock(), ""
 	if o.route != nil {
-		path = o.route.path
+		pattern = o.route.path
 	}
-	s.metrics.End(hr.Method, path, o.status, now.Sub(o.begun), o.code)
+	s.metrics.End(hr.Method, pattern, o.status, now.Sub(o.begun), o.code)
 	if s.cfg.Access != nil {
 		s.cfg.Access.LogAttrs(hr.Context(), slog.LevelInfo, "request", accessLine(o, hr, s.from(hr), now)...)
 	}

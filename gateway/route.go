@@ -70,9 +70,13 @@ func (s *Server) noRoute(mux *http.ServeMux, w *observed, hr *http.Request) {
 		}
 	}
 	if len(allow) == 0 {
-		s.refuse(w, amtp.Errorf(http.StatusNotFound, amtp.CodeNotFound, "no such endpoint"))
+		s.refuse(w, noEndpoint())
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	s.refuse(w, amtp.Errorf(http.StatusMethodNotAllowed, amtp.CodeMethodNotAllowed, "method not allowed, want %s", strings.Join(allow, " or ")))
+}
+
+func noEndpoint() *amtp.Error {
+	return amtp.Errorf(http.StatusNotFound, amtp.CodeNotFound, "no such endpoint")
 }
