@@ -176,7 +176,7 @@ func (s *Server) checkSchema(r *request, m *amtp.Message, from standing, to []ad
 // schemaRefusal is the error for a message whose payload nobody takes.
 func schemaRefusal(d schema.Decision) *amtp.Error {
 	e := amtp.Errorf(http.StatusBadRequest, amtp.CodeMessageValidationFailed, "%s", refusedText(d)).
-		With("validation_error", refusedText(d)).With("schema_code", d.Code)
+		With("validation_error", refusedText(d)).With("schema_code", d.Code).With("amtp_code", amtp.CodeSchemaValidationFailed)
 	if len(d.Supported) > 0 {
 		e = e.With("supported", d.Supported)
 	}

@@ -51,9 +51,9 @@ type ErrorDetail struct {
 }
 
 // Body is what goes to the client, with the specification's name of the code
-// among the details.
+// among the details, where there is no better one already.
 func (e *Error) Body(now time.Time, requestID string) ErrorBody {
-	if name := e.Code.AMTP(); name != "" {
+	if name := e.Code.AMTP(); name != "" && e.Details["amtp_code"] == nil {
 		e = e.With("amtp_code", name)
 	}
 	return ErrorBody{
