@@ -136,12 +136,12 @@ func (c Config) check() (Config, error) {
 	}
 	c.Retention, c.KeyTTL = cmp.Or(c.Retention, 30*24*time.Hour), cmp.Or(c.KeyTTL, 168*time.Hour)
 	c.MinTLS = cmp.Or(c.MinTLS, tls.VersionTLS13)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
 	c.AdminHeader = cmp.Or(c.AdminHeader, "X-Admin-Key")
 	if c.Admins == nil {
 		c.Admins = auth.NewAdminKeys("", c.Clock)
-	}
-	if c.Clock == nil {
-		c.Clock = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
