@@ -60,6 +60,15 @@ type Config struct {
 	AdminOpen   bool
 	AdminHeader string
 
+	// Auth says what senders and others must show, and who is believed.
+	Auth AuthConfig
+	// Rates bound what others may ask for; the zero value means DefaultRates.
+	Rates Rates
+	// Inbox says how agents see their inboxes.
+	Inbox InboxConfig
+	// PublicAgents lets anybody see the list of agents; else whoever shows a key or a token.
+	PublicAgents bool
+
 	// PublicReads lets anybody who knows a message's id read it and its state.
 	PublicReads bool
 	// TakeUnknown takes a message for a name that no agent has, for an agent of that name
@@ -149,6 +158,13 @@ func (c Config) check() (Config, error) {
 	c.Agents.Domain, c.Agents.Clock, c.Agents.Logger = c.Domain, c.Clock, c.Logger
 	c.Schemas.Log = c.Logger
 	c.Discovery.Domain, c.Discovery.Logger = c.Domain, c.Logger
+	c.Inbox.Page = cmp.Or(c.Inbox.Page, inboxMost)
+	if c.Auth, err = c.Auth.check(); err != nil {
+		return c, err
+	}
+	if c.Rates, err = c.Rates.check(); err != nil {
+		return c, err
+	}
 	c.Limits, err = c.Limits.orDefault()
 	return c, err
 }

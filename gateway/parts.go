@@ -8,6 +8,7 @@ import (
 
 	"amesh/gateway/agents"
 	"amesh/gateway/amtp"
+	"amesh/gateway/auth"
 	"amesh/gateway/delivery"
 	"amesh/gateway/discovery"
 	"amesh/gateway/peer"
@@ -22,6 +23,8 @@ type parts struct {
 	store   *store.Store
 	agents  *agents.Directory
 	schemas *schema.Service
+	keys    *auth.APIKeys
+	domains *domains
 
 	delivery *delivery.Service
 }
@@ -47,8 +50,10 @@ func (s *Server) outside() error {
 	if err != nil {
 		return fmt.Errorf("push targets: %w", err)
 	}
-	s.pusher, err = webhook.New(webhook.Config{Client: hooks, Log: s.log})
-	return err
+	if s.pusher, err = webhook.New(webhook.Config{Client: hooks, Log: s.log}); err != nil {
+		return err
+	}
+	return s.identify()
 }
 
 // assemble makes the parts around a store that was opened.
@@ -76,7 +81,9 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
-	return p, p.agents.Load(ctx)
+	p.keys = auth.NewAPIKeys(st, s.cfg.Clock, s.log)
+	p.domains = &domains{rows: st, log: s.log}
+	return p, errors.Join(p.agents.Load(ctx), p.keys.Load(ctx), p.domains.load(ctx))
 }
 
 // byAddress finds agents by their whole address, all of which are of our domain.

@@ -10,9 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"amesh/gateway/auth"
 	"amesh/gateway/discovery"
 	"amesh/gateway/metrics"
 	"amesh/gateway/peer"
+	"amesh/gateway/signature"
 	"amesh/gateway/store"
 	"amesh/gateway/webhook"
 	"amesh/internal/exporter"
@@ -38,6 +40,11 @@ type Server struct {
 	metrics   *metrics.Metrics
 	exporter  *exporter.Exporter
 
+	oauth      *auth.OAuth
+	addresses  *auth.Addresses
+	signatures *signature.Verifier
+	budgets    budgets
+
 	gate     sync.RWMutex // read by every request, so that Run can wait for all
 	parts    atomic.Pointer[parts]
 	ready    chan struct{} // closed when the parts are there
@@ -53,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, fixed: fixedHeaders(cfg),
-		bodies: newBodies(), watch: newWatch(), ready: make(chan struct{}), stopping: make(chan struct{}),
+		bodies: newBodies(), watch: newWatch(), budgets: newBudgets(cfg.Rates, cfg.Clock()), ready: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if err := s.outside(); err != nil {
@@ -66,6 +73,9 @@ func New(cfg Config) (*Server, error) {
 	s.healthSubject()
 	s.metricsSubject()
 	s.messageSubject()
+	s.agentSubject()
+	s.inboxSubject()
+	s.directorySubject()
 	s.queueSubject()
 	s.domainSubject()
 	s.handler = s.serveRoutes()
@@ -97,6 +107,8 @@ func (s *Server) Run(ctx context.Context) error {
 	keeping, working := newCrew(ctx), newCrew(ctx)
 	keeping.start("store", func(ctx context.Context) error { return st.Run(ctx, store.Options{Retention: s.cfg.Retention}) })
 	working.start("agents", p.agents.Run)
+	working.start("keys", p.keys.Run)
+	working.start("domains", p.domains.run)
 	working.start("delivery", p.delivery.Run)
 	s.parts.Store(p)
 	close(s.ready)

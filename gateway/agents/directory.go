@@ -46,6 +46,8 @@ type Config struct {
 	// Salt goes into the hash of every key: agentry's api_key_salt. Whoever changes it
 	// makes all keys void.
 	Salt string
+	// BareNames refuses full addresses of the domain where an agent is named, as agentry does.
+	BareNames bool
 	// ShortKeys lets an administrator choose a key of any length, as agentry does.
 	ShortKeys bool
 	// PlainTargets lets push targets be http on other machines too.
@@ -117,6 +119,20 @@ func (d *Directory) Lookup(name string) (store.Agent, bool) {
 	return store.Agent{}, false
 }
 
+// Find is Lookup for what an administrator calls an agent. It returns ErrInvalid for what is
+// no name, and ErrNotFound.
+func (d *Directory) Find(address string) (store.Agent, error) {
+	name, err := d.name(address)
+	if err != nil {
+		return store.Agent{}, err
+	}
+	a, ok := d.Lookup(name)
+	if !ok {
+		return store.Agent{}, fmt.Errorf("%w: %s", ErrNotFound, name+"@"+d.cfg.Domain)
+	}
+	return a, nil
+}
+
 // Authenticate finds the agent whose key this is.
 func (d *Directory) Authenticate(key string) (store.Agent, bool) {
 	if key == "" || len(key) > MaxChosenKey {
@@ -176,7 +192,7 @@ func (d *Directory) Seen(a store.Agent) {
 
 // Register adds an agent and returns it with its key, which nobody can learn again.
 func (d *Directory) Register(ctx context.Context, r Registration) (store.Agent, string, error) {
-	name, err := Name(r.Address, d.cfg.Domain)
+	name, err := d.name(r.Address)
 	if err != nil {
 		return store.Agent{}, "", err
 	}
@@ -228,7 +244,7 @@ func (d *Directory) Update(ctx context.Context, address string, c Change) (store
 		if err := d.check(ctx, a); err != nil {
 			return err
 		}
-		if a.Mode == store.Push && a.PushSecret == "" {
+		if a.Mode == store.Push && (a.PushSecret == "" || c.NewSecret) {
 			a.PushSecret = newKey()
 		}
 		return d.cfg.Rows.UpdateAgent(ctx, *a)
@@ -274,7 +290,7 @@ func (d *Directory) change(ctx context.Context, address string, edit func(*store
 // current is an agent as the database has it: another gateway may have changed it less than
 // a refresh ago. The caller holds write.
 func (d *Directory) current(ctx context.Context, address string) (*store.Agent, error) {
-	name, err := Name(address, d.cfg.Domain)
+	name, err := d.name(address)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,14 @@ func Name(s, domain string) (string, error) {
 	return name, nil
 }
 
+// name is Name by the rules of this gateway.
+func (d *Directory) name(s string) (string, error) {
+	if name, _, full := strings.Cut(s, "@"); full && d.cfg.BareNames {
+		return "", invalid("only agent names are taken, not full addresses: write %.70q instead of %.100q", name, s)
+	}
+	return Name(s, d.cfg.Domain)
+}
+
 func nameChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
 }

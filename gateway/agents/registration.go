@@ -37,6 +37,8 @@ type Change struct {
 	Role         *string            `json:"role"`
 	Description  *string            `json:"description"`
 	Capabilities *[]string          `json:"capabilities"`
+	// NewSecret replaces the key that signs what is pushed.
+	NewSecret bool `json:"new_push_secret"`
 }
 
 // Schemas is what must be known of schemas here.
