@@ -11,7 +11,7 @@ type Limits struct {
 	// Default 7 days.
 	MaxAge time.Duration
 	// InFlight is how many deliveries are under way at a time, PerTarget how many of
-	// them to one domain or one agent. Default 256 and 8.
+	// them to one domain or one agent. Default 512 and 8.
 	InFlight, PerTarget int
 	// Held is how many jobs wait in memory for their turn at one target. Default 16.
 	Held int
@@ -52,7 +52,7 @@ func (l Limits) withDefaults() Limits {
 	for _, n := range []struct {
 		at *int
 		or int
-	}{{&l.InFlight, 256}, {&l.PerTarget, 8}, {&l.Held, 16}} {
+	}{{&l.InFlight, 512}, {&l.PerTarget, 8}, {&l.Held, 16}} {
 		if *n.at <= 0 {
 			*n.at = n.or
 		}

@@ -111,10 +111,18 @@ func (t *targets) drop() []leased {
 }
 
 // turn reports whether a target may have one more now. Those that have many get fewer
-// as the places run out, so that there is one left for whoever has none.
+// as the places run out, and a quarter of the places is for those that have none and are
+// not known to be silent: there is always one left for whoever is well.
 func (t *targets) turn(one *target) bool {
 	free := t.limits.InFlight - t.inFlight
-	return free > 0 && one.inFlight < one.allowed && (one.inFlight == 0 || one.inFlight < free/4)
+	spare := free - t.limits.InFlight/4
+	switch {
+	case one.inFlight > 0:
+		return one.inFlight < one.allowed && one.inFlight < spare/4
+	case one.pause > 0:
+		return spare > 0
+	}
+	return free > 0
 }
 
 // end counts a delivery that has ended, and learns from it. It reports whether the
