@@ -18,6 +18,7 @@ type exchange struct {
 	*Sender
 	domain    string
 	caps      discovery.Capabilities
+	signs     bool
 	done      map[string]Result
 	exhausted bool // the gateway takes no more for now
 }
@@ -32,7 +33,7 @@ type parcel struct {
 // parcels lays out which recipients go in one request.
 func (x *exchange) parcels(m Outgoing) []parcel {
 	var all []parcel
-	if !x.Signs() {
+	if !x.signs {
 		for group := range slices.Chunk(m.Recipients, x.cfg.Limits.Group) {
 			all = append(all, parcel{document: m.Document, recipients: group})
 		}
@@ -111,7 +112,7 @@ func (x *exchange) try(ctx context.Context, p parcel) (*verdict, map[string]*ver
 		x.cfg.Log.Debug("no answer from a gateway", "domain", x.domain, "err", err)
 		return unanswered(ctx, err), nil
 	}
-	return read(resp, time.Now(), x.Signs())
+	return read(resp, time.Now(), x.signs)
 }
 
 // body makes the message as it goes out, and checks that the gateway takes so much.
@@ -123,7 +124,7 @@ func (x *exchange) body(p parcel) ([]byte, *verdict) {
 	} else {
 		body, err = amtp.Outbound(p.document, p.recipients)
 	}
-	if err == nil && x.Signs() {
+	if err == nil && x.signs {
 		body, err = x.cfg.Signer.Sign(body)
 	}
 	if err != nil {

@@ -81,6 +81,8 @@ func (a *agentry) inbox(recipient string) map[string]int {
 // signs puts a signature where one belongs.
 type signs struct{}
 
+func (signs) Signs() bool { return true }
+
 func (signs) Sign(m []byte) ([]byte, error) {
 	return bytes.Replace(m, []byte(`"signature":null`), []byte(`"signature":{"algorithm":"ES256"}`), 1), nil
 }

@@ -30,15 +30,17 @@ type Discovery interface {
 	Lookup(ctx context.Context, domain string) (discovery.Capabilities, error)
 }
 
-// Signer signs for our domain.
+// Signer signs for our domain: gateway/signature's Ring.
 type Signer interface {
+	// Signs reports whether there is a key to sign with now.
+	Signs() bool
 	// Sign returns a message with its member signature set.
 	Sign(message []byte) ([]byte, error)
 }
 
 // Credentials has what we show to gateways that want more than a signature.
 type Credentials interface {
-	// Token is a bearer token for a domain's gateway; "" where we have none. auth are
+	// Token is a bearer token for a domain's gateway; "" where it gets none. auth are
 	// the ways that its record names.
 	Token(ctx context.Context, domain string, auth []string) (string, error)
 }
@@ -101,7 +103,7 @@ type Result struct {
 }
 
 // Signs reports whether messages are signed, each recipient then being sent to apart.
-func (s *Sender) Signs() bool { return s.cfg.Signer != nil }
+func (s *Sender) Signs() bool { return s.cfg.Signer != nil && s.cfg.Signer.Signs() }
 
 // Send tries to hand a message over, once. The results are in the order of the
 // recipients. What is not handed over when ctx ends is Untried; and so is what is left
@@ -111,7 +113,7 @@ func (s *Sender) Send(ctx context.Context, domain string, m Outgoing) []Result {
 	if failed != nil {
 		return failed.forAll(m.Recipients)
 	}
-	x := &exchange{Sender: s, domain: domain, caps: caps, done: make(map[string]Result, len(m.Recipients))}
+	x := &exchange{Sender: s, domain: domain, caps: caps, signs: s.Signs(), done: make(map[string]Result, len(m.Recipients))}
 	for _, p := range x.parcels(m) {
 		x.post(ctx, p)
 	}
