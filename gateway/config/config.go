@@ -43,6 +43,8 @@ type Config struct {
 	// StatusCodeMode says how POST /v1/messages answers: as agentry does, or with the
 	// specification's 202. Values: ModeAgentry, ModeSpec.
 	StatusCodeMode string
+	// PushInternal lets agents' push targets be in private networks, on every port, and http.
+	PushInternal bool
 	// CORSOrigins are the origins whose pages may use the API; "*" is every one.
 	CORSOrigins []string
 }
@@ -78,7 +80,8 @@ type DNS struct {
 	Timeout  time.Duration
 	// Resolvers are HOST:PORT; none: those of the system.
 	Resolvers []string
-	// MockMode takes MockRecords, domain to TXT text, for the whole of the DNS.
+	// MockMode takes MockRecords, domain to TXT text, for the whole of the DNS; none: those
+	// that agentry has.
 	MockMode    bool
 	MockRecords map[string]string
 	// AllowHTTP takes gateways at http:// URLs too.
@@ -190,6 +193,7 @@ type Delivery struct {
 	GiveUp       time.Duration
 	// Timeout is that of one request to a peer or an agent.
 	Timeout time.Duration
+	// Workers is how many deliveries are under way at a time.
 	Workers int
 }
 
@@ -208,8 +212,10 @@ type Rates struct {
 type Outward struct {
 	// AllowPrivate lets every address be contacted, private ones too.
 	AllowPrivate bool
-	// Allow are prefixes that may be contacted though they are private.
+	// Allow are prefixes that may be contacted though they are private, on every port.
 	Allow []string
+	// Ports are those that may be contacted elsewhere.
+	Ports []string
 	Proxy string // URL of a proxy, "none", or empty: that of the environment
 }
 

@@ -202,20 +202,6 @@ func TestDomainIsNormalised(t *testing.T) {
 	}
 }
 
-func TestMockRecords(t *testing.T) {
-	t.Parallel()
-	c, warnings := mustLoad(t, "dns: {mock_mode: true, mock_records: {Example.com: 'http://localhost:8081'}}", nil)
-	if got := c.DNS.MockRecords["example.com"]; got != "v=amtp1;gateway=http://localhost:8081" || len(warnings) != 1 {
-		t.Errorf("%q, %q", got, warnings)
-	}
-	if c, _ := mustLoad(t, "", map[string]string{"AMTP_DNS_MOCK_MODE": "true"}); len(c.DNS.MockRecords) != 4 {
-		t.Errorf("agentry's own: %v", c.DNS.MockRecords)
-	}
-	if c, _ := mustLoad(t, "", nil); len(c.DNS.MockRecords) != 0 {
-		t.Errorf("without mock mode: %v", c.DNS.MockRecords)
-	}
-}
-
 func TestDatabaseURLs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, driver, text, want string }{

@@ -30,7 +30,7 @@ func Defaults(mode string) Config {
 		Schema:    schemaDefaults(),
 		Signature: Signature{KeyID: "k1", VerifyPolicy: PolicyFlag},
 		Compat:    Compat{Mode: mode, Agentry: DialectAuto},
-		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 30 * time.Second, Workers: 32},
+		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 30 * time.Second, Workers: 256},
 		Rates: Rates{
 			UnknownPerHour: 60, DomainPerSecond: 200, DomainBurst: 2000,
 			SenderPerSecond: 200, SenderBurst: 2000, AgentPerSecond: 500, AgentBurst: 5000,
@@ -56,6 +56,8 @@ func (c *Config) imitateAgentry() {
 	c.Logging.Format, c.Logging.Access = "json", true
 	c.Storage.Type = StorageMemory
 	c.Schema.RegistryType = RegistryNone
+	c.Schema.Compatibility.Enabled = false
+	c.PushInternal = true
 }
 
 func schemaDefaults() Schema {
@@ -63,17 +65,11 @@ func schemaDefaults() Schema {
 		RegistryType:   RegistryDatabase,
 		Local:          LocalRegistry{IndexFile: "index.json"},
 		HTTP:           HTTPRegistry{Timeout: 30 * time.Second, RetryCount: 3},
-		Cache:          SchemaCache{Type: "memory", DefaultTTL: time.Hour, MaxSize: 1000, CleanupInterval: 10 * time.Minute},
-		Validation:     Validation{Enabled: true, Timeout: 5 * time.Second, MaxPayloadSize: maxSize, AllowUnknownProps: true},
+		Cache:          SchemaCache{Type: "memory", DefaultTTL: time.Minute, MaxSize: 4096, CleanupInterval: 10 * time.Minute},
+		Validation:     Validation{Enabled: true, Timeout: time.Second, MaxPayloadSize: maxSize, AllowUnknownProps: true},
 		Negotiation:    Negotiation{FallbackStrategy: "latest", MaxVersionDrift: 3},
 		Compatibility:  Compatibility{Enabled: true, Mode: "backward"},
 		Pipeline:       Pipeline{Enabled: true, ParallelValidation: true},
 		ErrorReporting: ErrorReporting{Enabled: true},
 	}
-}
-
-// mockDefaults is what agentry's mock DNS knows when it is given no records.
-func mockDefaults() map[string]string {
-	const here = "v=amtp1;gateway=http://localhost:8080"
-	return map[string]string{"localhost": here, "test.local": here, "dev.local": here, "example.com": here}
 }

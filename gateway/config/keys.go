@@ -193,6 +193,8 @@ func ownKeys(c *Config) []key {
 		{name: "rates.agent_burst", at: &c.Rates.AgentBurst, zero: true},
 		{name: "outward.allow_private", at: &c.Outward.AllowPrivate},
 		{name: "outward.allow", at: &c.Outward.Allow},
+		{name: "outward.ports", at: &c.Outward.Ports},
 		{name: "outward.proxy", at: &c.Outward.Proxy},
+		{name: "push.internal", at: &c.PushInternal},
 	}
 }

@@ -53,21 +53,6 @@ func (l *loader) settleDNS(d *DNS) {
 			l.wrong("dns.resolvers: %.60q: want an address such as 9.9.9.9:53", r)
 		}
 	}
-	if d.MockMode && len(d.MockRecords) == 0 {
-		d.MockRecords = mockDefaults()
-	}
-	if len(d.MockRecords) == 0 {
-		return
-	}
-	records := make(map[string]string, len(d.MockRecords))
-	for domain, text := range d.MockRecords {
-		if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
-			l.warn("dns.mock_records: %s: a URL alone is no record, taken for v=amtp1;gateway=%s", domain, text)
-			text = "v=amtp1;gateway=" + text
-		}
-		records[strings.ToLower(strings.TrimSuffix(domain, "."))] = text
-	}
-	d.MockRecords = records
 }
 
 func (l *loader) settleSchema(s *Schema) {
