@@ -60,9 +60,9 @@ func newDelivery(d store.Delivery) pending {
 func deliveries(page store.Deliveries, sel store.Selection) reply {
 	body := struct {
 		Deliveries []pending `json:"deliveries"`
-		Total      int        `json:"total"`
-		Limit      int        `json:"limit"`
-		Offset     int        `json:"offset"`
+		Total      int       `json:"total"`
+		Limit      int       `json:"limit"`
+		Offset     int       `json:"offset"`
 	}{make([]pending, len(page.Items)), page.Total, sel.Limit, sel.Offset}
 	for i, d := range page.Items {
 		body.Deliveries[i] = newDelivery(d)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,8 +15,12 @@ import (
 	"time"
 
 	"amesh/gateway"
+	"amesh/gateway/agents"
 	"amesh/gateway/auth"
 	"amesh/gateway/config"
+	"amesh/gateway/delivery"
+	"amesh/gateway/discovery"
+	"amesh/gateway/signature"
 	"amesh/gateway/store"
 )
 
@@ -40,15 +45,74 @@ func (a *app) openGateway(p *gatewayParts, o gatewayOptions, cfg config.Config) 
 	if err != nil {
 		return err
 	}
+	if err := p.sign(&gc, o, cfg.Signature); err != nil {
+		return err
+	}
+	gc.Peers.Certificate = p.ownCertificate(o)
 	if p.server, err = gateway.New(gc); err != nil {
 		return err
 	}
 	p.secured, err = openTLS(o.tls, o.data, p.door, p.log, p.tell)
 	p.opened = append(p.opened, p.secured.opened...)
-	if err == nil && p.secured.config != nil && cfg.TLS.MinVersion == "1.3" {
-		p.secured.config.MinVersion = tls.VersionTLS13
-	}
 	return err
+}
+
+// ownCertificate shows the door's certificate to gateways that want to see one.
+func (p *gatewayParts) ownCertificate(o gatewayOptions) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if p.secured.config == nil {
+			return new(tls.Certificate), nil
+		}
+		hello := new(tls.ClientHelloInfo)
+		if len(o.tls.domains) > 0 {
+			hello.ServerName = o.tls.domains[0]
+		}
+		return p.secured.config.GetCertificate(hello)
+	}
+}
+
+// keysEvery is how often the folder of signing keys is looked at.
+const keysEvery = 5 * time.Second
+
+// sign gives the gateway its domain's keys: one that the configuration names, as agentry
+// has it, or those of "amesh gateway key".
+func (p *gatewayParts) sign(gc *gateway.Config, o gatewayOptions, s config.Signature) error {
+	if s.PrivateKeyFile != "" {
+		key, err := signature.LoadKey(s.KeyID, s.PrivateKeyFile)
+		if err != nil {
+			return explainRing(fmt.Errorf("signature.private_key_file: %w", err))
+		}
+		gc.Signer = signature.FixedRing(key)
+		return nil
+	}
+	ring, err := signature.OpenRing(filepath.Join(o.data, gatewayKeys))
+	if err != nil {
+		return explainRing(err)
+	}
+	if ring.Signs() {
+		gc.Signer = ring
+		p.services = append(p.services, func(ctx context.Context) error { return p.rereadKeys(ctx, ring) })
+	}
+	return nil
+}
+
+// rereadKeys takes over what "amesh gateway key" changes.
+func (p *gatewayParts) rereadKeys(ctx context.Context, ring *signature.Ring) error {
+	tick := time.NewTicker(keysEvery)
+	defer tick.Stop()
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		err := ring.Reload()
+		if err != nil && !told {
+			p.log.Warn("signing keys not read again", "err", err)
+		}
+		told = err != nil
+	}
 }
 
 // gatewayServer makes a server's configuration of what was told.
@@ -70,9 +134,49 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	if cfg.Logging.Access {
 		gc.Access = log
 	}
+	if cfg.TLS.MinVersion == "1.2" {
+		gc.MinTLS = tls.VersionTLS12
+	}
+	gc.Schemas = schemaConfig(cfg.Schema)
+	gc.Agents = agents.Config{Salt: cfg.Auth.APIKeySalt, ShortKeys: compat, PlainTargets: cfg.PushInternal}
+	gc.Delivery = delivery.Limits{
+		MinRetry: cfg.Delivery.FirstRetry, MaxRetry: cfg.Delivery.LongestRetry, MaxAge: cfg.Delivery.GiveUp, InFlight: cfg.Delivery.Workers,
+	}
+	gc.Discovery = discovery.Config{
+		Resolvers: cfg.DNS.Resolvers, Timeout: cfg.DNS.Timeout, MaxTTL: cfg.DNS.CacheTTL, AllowHTTP: cfg.DNS.AllowHTTP,
+		Mock: cfg.DNS.MockMode, MockRecords: cfg.DNS.MockRecords,
+	}
 	var err error
-	gc.Proxies, err = parsePrefixes("server.trusted_proxies", cfg.Server.TrustedProxies)
+	if gc.Proxies, err = parsePrefixes("server.trusted_proxies", cfg.Server.TrustedProxies); err != nil {
+		return gc, err
+	}
+	if gc.ClientRoots, err = clientRoots(cfg); err != nil {
+		return gc, err
+	}
+	gc.Peers, gc.Hooks, err = outwardConfigs(cfg)
 	return gc, err
+}
+
+// clientRoots are the authorities whose certificates prove a domain: the system's, and
+// those of a file. Nobody is asked where certificates prove nothing.
+func clientRoots(cfg config.Config) (*x509.CertPool, error) {
+	if !slices.Contains(cfg.Auth.Methods, "domain") && !slices.Contains(cfg.Auth.Methods, "cert") {
+		return nil, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if path := cfg.TLS.ClientCAFile; path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("tls.client_ca_file: %w", err)
+		}
+		if !roots.AppendCertsFromPEM(raw) {
+			return nil, usagef("tls.client_ca_file: %s: there is no certificate in it", path).next("give the authority's certificate in PEM")
+		}
+	}
+	return roots, nil
 }
 
 func gatewayLimits(cfg config.Config) gateway.Limits {
