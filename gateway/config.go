@@ -35,7 +35,8 @@ type Config struct {
 	// Registry where that is not nil: one that is in the gateway's own database.
 	Schemas  schema.Config
 	Registry func(*store.Store) (schema.Registry, error)
-	// Discovery finds other gateways. Domain and Logger are filled in.
+	// Discovery finds other gateways. Domain and Logger are filled in; of its Own, Gateway is
+	// the URL under which others reach us (default https://DOMAIN).
 	Discovery discovery.Config
 	// Peers is how other gateways are reached, and Hooks how agents' push targets are.
 	Peers, Hooks outward.Config

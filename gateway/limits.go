@@ -35,6 +35,11 @@ type Limits struct {
 	// Default 1,024.
 	Waiters int
 
+	// Lookups is how many domains strangers may have looked up in a minute, and
+	// LookupsPerAddress how many of them one address. Default 600 and 30.
+	Lookups           int
+	LookupsPerAddress int
+
 	// Connections is how many may be open, and ConnectionsPerAddress how many of them from
 	// one address; proxies have no such limit. Default 4,096 and 256.
 	Connections           int
@@ -59,6 +64,7 @@ func DefaultLimits() Limits {
 		MessageBytes: 10 << 20, BodyBytes: 2 << 20, BodiesBytes: 256 << 20, BodiesPerAddress: 64 << 20, Recipients: 1000,
 		AnswerWait: 8 * time.Second, ProbeWait: 2 * time.Second, RetryAfter: 2 * time.Second,
 		ReplyWait: 25 * time.Second, Waiters: 1024,
+		Lookups: 600, LookupsPerAddress: 30,
 		Connections: 4096, ConnectionsPerAddress: 256,
 		HeaderWait: 5 * time.Second, BodyWait: 30 * time.Second, IdleWait: 2 * time.Minute, WriteWait: time.Minute,
 		HeaderBytes: 32 << 10, FinishWait: 10 * time.Second,
@@ -75,6 +81,7 @@ func (l Limits) orDefault() (Limits, error) {
 		positive("BodiesBytes", l.BodiesBytes), positive("BodiesPerAddress", l.BodiesPerAddress), positive("Recipients", int64(l.Recipients)),
 		positive("AnswerWait", l.AnswerWait), positive("ProbeWait", l.ProbeWait), positive("RetryAfter", l.RetryAfter),
 		positive("ReplyWait", l.ReplyWait), positive("Waiters", int64(l.Waiters)),
+		positive("Lookups", int64(l.Lookups)), positive("LookupsPerAddress", int64(l.LookupsPerAddress)),
 		positive("Connections", int64(l.Connections)), positive("ConnectionsPerAddress", int64(l.ConnectionsPerAddress)),
 		positive("HeaderWait", l.HeaderWait), positive("BodyWait", l.BodyWait), positive("IdleWait", l.IdleWait),
 		positive("WriteWait", l.WriteWait), positive("HeaderBytes", int64(l.HeaderBytes)), positive("FinishWait", l.FinishWait),

@@ -10,7 +10,6 @@ import (
 	"amesh/gateway/amtp"
 	"amesh/gateway/auth"
 	"amesh/gateway/delivery"
-	"amesh/gateway/discovery"
 	"amesh/gateway/peer"
 	"amesh/gateway/schema"
 	"amesh/gateway/store"
@@ -32,7 +31,7 @@ type parts struct {
 // outside makes what reaches others. Nothing of it is opened yet.
 func (s *Server) outside() error {
 	var err error
-	if s.discovery, err = discovery.New(s.cfg.Discovery); err != nil {
+	if s.discovery, err = newDiscovery(s.cfg); err != nil {
 		return err
 	}
 	peers, err := outward.New(s.cfg.Peers)

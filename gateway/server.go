@@ -35,6 +35,7 @@ type Server struct {
 	probes  probes
 
 	discovery *discovery.Resolver
+	strangers lookups
 	sender    *peer.Sender
 	pusher    *webhook.Pusher
 	metrics   *metrics.Metrics
@@ -63,6 +64,7 @@ func New(cfg Config) (*Server, error) {
 		bodies: newBodies(), watch: newWatch(), budgets: newBudgets(cfg.Rates, cfg.Clock()), ready: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
+	s.strangers = newLookups(cfg.Limits, cfg.Clock())
 	if err := s.outside(); err != nil {
 		return nil, err
 	}
@@ -76,6 +78,7 @@ func New(cfg Config) (*Server, error) {
 	s.agentSubject()
 	s.inboxSubject()
 	s.directorySubject()
+	s.capabilitiesSubject()
 	s.queueSubject()
 	s.domainSubject()
 	s.handler = s.serveRoutes()

@@ -163,8 +163,9 @@ func (r *Resolver) Stats() Stats {
 	return s
 }
 
+// ownDomain is what is known of our own domain, unless a mock record says something else.
 func (r *Resolver) ownDomain(name string) (Capabilities, bool) {
-	if r.cfg.Domain == "" || name != r.cfg.Domain {
+	if _, mocked := r.mock[name]; mocked || r.cfg.Domain == "" || name != r.cfg.Domain {
 		return Capabilities{}, false
 	}
 	return Capabilities{Record: r.cfg.Own, Discovered: r.own, TTL: r.cfg.MaxTTL, Mock: r.cfg.Mock}, true
