@@ -26,10 +26,10 @@ import (
 const gatewayFile = "gateway.db"
 
 type gatewayOptions struct {
-	listen, domain, data, database, metrics, config, adminKeys, compat, encrypt, printAddresses string
-	resolvers, set                                                                              []string
-	tls                                                                                         tlsOptions
-	version, healthCheck                                                                        bool
+	listen, domain, publicURL, data, database, metrics, config, adminKeys, compat, encrypt, printAddresses string
+	resolvers, set                                                                                         []string
+	tls                                                                                                    tlsOptions
+	version, healthCheck                                                                                   bool
 }
 
 func (a *app) gatewayCommand() *cobra.Command {
@@ -59,6 +59,7 @@ make.`,
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", "`ADDR` for HTTP (default :8443)")
 	f.StringVar(&o.domain, "domain", "", "the AMTP `DOMAIN` whose agents are here (default localhost)")
+	f.StringVar(&o.publicURL, "public-url", "", "`URL` under which other gateways reach it, where --acme does not say")
 	f.StringVar(&o.data, "data", "", "`DIR` for the database file, keys and certificates (default gateway in the home)")
 	f.StringVar(&o.database, "database", "", "`URL` of the database, postgres://…, sqlite://PATH, or memory")
 	f.StringVar(&o.metrics, "metrics", "", "`ADDR` for Prometheus, GET /metrics (default none)")
@@ -192,6 +193,7 @@ func (o *gatewayOptions) settings() ([]config.Setting, error) {
 	}
 	add("--listen", "server.address", o.listen)
 	add("--domain", "server.domain", o.domain)
+	add("--public-url", "server.public_url", o.publicURL)
 	add("--metrics", "metrics.address", o.metrics)
 	add("--admin-key-file", "auth.admin_key_file", o.adminKeys)
 	add("--compat", "compat.mode", o.compat)

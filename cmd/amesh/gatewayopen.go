@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"amesh/gateway"
 	"amesh/gateway/agents"
+	"amesh/gateway/amtp"
 	"amesh/gateway/auth"
 	"amesh/gateway/config"
 	"amesh/gateway/delivery"
@@ -144,7 +146,7 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	}
 	gc.Discovery = discovery.Config{
 		Resolvers: cfg.DNS.Resolvers, Timeout: cfg.DNS.Timeout, MaxTTL: cfg.DNS.CacheTTL, AllowHTTP: cfg.DNS.AllowHTTP,
-		Mock: cfg.DNS.MockMode, MockRecords: cfg.DNS.MockRecords,
+		Mock: cfg.DNS.MockMode, MockRecords: cfg.DNS.MockRecords, Own: amtp.Record{Gateway: publicURL(o, cfg)},
 	}
 	var err error
 	if gc.Proxies, err = parsePrefixes("server.trusted_proxies", cfg.Server.TrustedProxies); err != nil {
@@ -155,6 +157,24 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	}
 	gc.Peers, gc.Hooks, err = outwardConfigs(cfg)
 	return gc, err
+}
+
+// publicURL is where others reach the gateway: what the operator says, else the name of
+// its certificate, else what its own mock record says. It is empty if nothing does.
+func publicURL(o gatewayOptions, cfg config.Config) string {
+	switch {
+	case cfg.Server.PublicURL != "":
+		return strings.TrimSuffix(cfg.Server.PublicURL, "/")
+	case len(o.tls.domains) > 0:
+		return "https://" + o.tls.domains[0]
+	case cfg.DNS.MockMode:
+		for domain, text := range cfg.DNS.MockRecords {
+			if r, err := amtp.ParseRecord(text); err == nil && strings.EqualFold(domain, cfg.Server.Domain) {
+				return r.Gateway
+			}
+		}
+	}
+	return ""
 }
 
 // clientRoots are the authorities whose certificates prove a domain: the system's, and

@@ -54,7 +54,9 @@ type Server struct {
 	Address string // HOST:PORT
 	// Domain is the one AMTP domain of the gateway, in lower case and without a dot at
 	// its end.
-	Domain       string
+	Domain string
+	// PublicURL is where other gateways reach this one, as its record says.
+	PublicURL    string
 	ReadTimeout  time.Duration
 	WriteTimeout time.Duration
 	IdleTimeout  time.Duration

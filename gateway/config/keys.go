@@ -42,6 +42,7 @@ func keys(c *Config, g *given) []key {
 		{name: "version", at: &g.version},
 		{name: "server.address", at: &c.Server.Address},
 		{name: "server.domain", at: &c.Server.Domain, env: []string{"AMTP_DOMAIN"}},
+		{name: "server.public_url", at: &c.Server.PublicURL},
 		{name: "server.read_timeout", at: &c.Server.ReadTimeout, env: []string{"AMTP_READ_TIMEOUT"}},
 		{name: "server.write_timeout", at: &c.Server.WriteTimeout, env: []string{"AMTP_WRITE_TIMEOUT"}},
 		{name: "server.idle_timeout", at: &c.Server.IdleTimeout, env: []string{"AMTP_IDLE_TIMEOUT"}},

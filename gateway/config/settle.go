@@ -98,6 +98,7 @@ func (l *loader) check(c *Config) {
 	if c.Delivery.FirstRetry > c.Delivery.LongestRetry {
 		l.wrong("delivery.first_retry: want no more than delivery.longest_retry, %s", c.Delivery.LongestRetry)
 	}
+	l.checkURL("server.public_url", c.Server.PublicURL)
 	l.checkURL("schema.registry.base_url", c.Schema.HTTP.BaseURL)
 	l.checkURL("auth.oauth.issuer", c.Auth.OAuth.Issuer)
 	l.checkURL("auth.oauth.jwks_url", c.Auth.OAuth.JWKSURL)
