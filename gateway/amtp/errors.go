@@ -34,8 +34,8 @@ func (e *Error) With(name string, value any) *Error {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// ErrorBody is the JSON of an error. Message stands beside it once more because
-// agentry's admin program prints that.
+// ErrorBody is the JSON of an error. Message stands beside it once more, with the detail
+// called error, because agentry's admin program prints that and nothing else.
 type ErrorBody struct {
 	Error   ErrorDetail `json:"error"`
 	Message string      `json:"message"`
@@ -56,8 +56,12 @@ func (e *Error) Body(now time.Time, requestID string) ErrorBody {
 	if name := e.Code.AMTP(); name != "" && e.Details["amtp_code"] == nil {
 		e = e.With("amtp_code", name)
 	}
+	message := e.Message
+	if why, ok := e.Details["error"].(string); ok {
+		message += ": " + why
+	}
 	return ErrorBody{
 		Error:   ErrorDetail{e.Code, e.Message, e.Details, now.UTC(), requestID},
-		Message: e.Message,
+		Message: message,
 	}
 }
