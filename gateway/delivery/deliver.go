@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -230,11 +229,8 @@ func (s *Service) settle(work context.Context, until time.Time, outcomes []store
 			s.count(outcomes)
 			return
 		}
-		if errors.Is(err, store.ErrIDConflict) || errors.Is(err, store.ErrKeyConflict) {
+		if !store.Unavailable(err) && withoutNotices(outcomes) {
 			s.cfg.Log.Error("a notice or a reply is not accepted", "id", outcomes[0].MessageID, "err", err)
-			for i := range outcomes {
-				outcomes[i].Notice = nil
-			}
 			continue
 		}
 		s.cfg.Log.Error("a delivery cannot be written down", "id", outcomes[0].MessageID, "err", err)
@@ -247,6 +243,15 @@ func (s *Service) settle(work context.Context, until time.Time, outcomes []store
 			return
 		}
 	}
+}
+
+// withoutNotices takes the messages out of outcomes, and reports whether there were any.
+func withoutNotices(outcomes []store.Outcome) (any bool) {
+	for i := range outcomes {
+		any = any || outcomes[i].Notice != nil
+		outcomes[i].Notice = nil
+	}
+	return any
 }
 
 func (s *Service) count(outcomes []store.Outcome) {

@@ -65,7 +65,12 @@ func (s *Service) lease(ctx, work context.Context) (more bool, wait time.Duratio
 		return true, 0
 	}
 	due, any, err := s.cfg.Store.NextDue(ctx)
-	if err != nil || !any || len(r.Except) > 0 { // what is due may be theirs
+	switch {
+	case err != nil || !any:
+		return false, l.Poll
+	case len(jobs) > 0 && !due.After(now): // the store stops at so many bytes, too
+		return true, 0
+	case len(r.Except) > 0: // what is due may be theirs
 		return false, l.Poll
 	}
 	return false, min(max(time.Until(due), minWait), l.Poll)
