@@ -24,3 +24,10 @@ func ParseMode(s string) (Mode, error) {
 	}
 	return "", fmt.Errorf("compatibility mode %q: want none, backward, forward or full", s)
 }
+
+func (m Mode) orBackward() Mode {
+	if m == "" {
+		return ModeBackward
+	}
+	return m
+}

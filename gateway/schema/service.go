@@ -97,6 +97,8 @@ type Service struct {
 	schemas  *cache[ID, Schema]
 	families *cache[string, []ID]
 
+	changing sync.Mutex // one change at a time, so that what was compared is what is replaced
+
 	mu       sync.Mutex
 	compiled *recent[ID, *ready]
 }
