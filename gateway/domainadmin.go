@@ -66,7 +66,7 @@ func (s *Server) putDomain(r *request) (reply, error) {
 	if len(d.Note) > longestNote || strings.ContainsFunc(d.Note, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return reply{}, amtp.Errorf(http.StatusBadRequest, amtp.CodeValidationFailed, "note: want one line of at most %d bytes", longestNote)
 	}
-	if err := r.store.PutDomain(r.Context(), d); err != nil {
+	if err := errors.Join(r.store.PutDomain(r.Context(), d), r.domains.load(r.Context())); err != nil {
 		return reply{}, err
 	}
 	s.log.Info("domain listed", "domain", d.Name, "state", d.State)
@@ -82,7 +82,7 @@ func (s *Server) removeDomain(r *request) (reply, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return reply{}, amtp.Errorf(http.StatusNotFound, amtp.CodeDomainNotFound, "the domain is not on the list")
 	}
-	if err != nil {
+	if err = errors.Join(err, r.domains.load(r.Context())); err != nil {
 		return reply{}, err
 	}
 	s.log.Info("domain taken off the list", "domain", name)

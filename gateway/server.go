@@ -81,6 +81,7 @@ func New(cfg Config) (*Server, error) {
 	s.capabilitiesSubject()
 	s.queueSubject()
 	s.domainSubject()
+	s.keySubject()
 	s.handler = s.serveRoutes()
 	return s, nil
 }

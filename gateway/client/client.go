@@ -86,6 +86,9 @@ func (e *Error) Error() string {
 	if e.Code == "" {
 		return fmt.Sprintf("the gateway answers %d %s: %s", e.Status, http.StatusText(e.Status), e.Message)
 	}
+	if why, ok := e.Details["error"].(string); ok && why != "" {
+		return fmt.Sprintf("%s: %s (%s)", e.Message, why, e.Code)
+	}
 	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 }
 

@@ -45,6 +45,13 @@ type Config struct {
 	StatusCodeMode string
 	// PushInternal lets agents' push targets be in private networks, on every port, and http.
 	PushInternal bool
+	// PublicAgents lets everybody list the agents that are here.
+	PublicAgents bool
+	// PeerCredentials is a file with what other gateways want to see of us beside a
+	// signature.
+	PeerCredentials string
+	// OwnRecipients hides from who reads an inbox to whom else a message went.
+	OwnRecipients bool
 	// CORSOrigins are the origins whose pages may use the API; "*" is every one.
 	CORSOrigins []string
 }
@@ -122,18 +129,18 @@ type Auth struct {
 
 // OAuth is an authority whose bearer tokens are taken. Without Issuer there is none.
 type OAuth struct {
-	Issuer   string // URL
-	Audience string
+	Issuer string // URL
+	// Audiences are this gateway's names in the issuer's tokens.
+	Audiences []string
+	// Domains are those in whose name the tokens may speak.
+	Domains []string
 	// JWKSURL is where the issuer's keys are; empty: where its discovery document says.
 	JWKSURL string
-	// IntrospectionURL is asked about tokens that are not JWTs.
+	// IntrospectionURL is asked about tokens that are not JWTs, with the client's id and
+	// secret.
 	IntrospectionURL string
 	ClientID         string
 	ClientSecretFile string
-	// Scopes must be in a token, all of them.
-	Scopes []string
-	// DomainClaim is the claim that names the domain that a token proves.
-	DomainClaim string
 }
 
 // Logging is how much is logged, and in which form.
@@ -199,15 +206,17 @@ type Delivery struct {
 	Workers int
 }
 
-// Rates bound messages; 0: no bound.
+// Rates bound messages; 0 in a second, or in an hour: no bound.
 type Rates struct {
-	UnknownPerHour  int // of a domain that proves nothing and is not known
-	DomainPerSecond int // of a known domain
-	DomainBurst     int
-	SenderPerSecond int // of one local sender
-	SenderBurst     int
-	AgentPerSecond  int // to one local agent
-	AgentBurst      int
+	UnknownPerHour   int // of a domain that proves nothing and is not known
+	DomainPerSecond  int // of a known domain
+	DomainBurst      int
+	SenderPerSecond  int // of one address
+	SenderBurst      int
+	AgentPerSecond   int // to one local agent
+	AgentBurst       int
+	AddressPerSecond int // from one network address that has proven nothing yet
+	AddressBurst     int
 }
 
 // Outward is which addresses a URL that others name may lead to.

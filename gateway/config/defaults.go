@@ -23,7 +23,6 @@ func Defaults(mode string) Config {
 		},
 		Auth: Auth{
 			Methods: []string{"domain", "apikey"}, APIKeyHeader: "X-API-Key", AdminAPIKeyHeader: "X-Admin-Key",
-			OAuth: OAuth{DomainClaim: "amtp_domain"},
 		},
 		Logging:   Logging{Level: "info"},
 		Storage:   Storage{Retention: retention},
@@ -33,7 +32,8 @@ func Defaults(mode string) Config {
 		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 30 * time.Second, Workers: 256},
 		Rates: Rates{
 			UnknownPerHour: 60, DomainPerSecond: 200, DomainBurst: 2000,
-			SenderPerSecond: 200, SenderBurst: 2000, AgentPerSecond: 500, AgentBurst: 5000,
+			SenderPerSecond: 2000, SenderBurst: 20_000, AgentPerSecond: 2000, AgentBurst: 20_000,
+			AddressPerSecond: 500, AddressBurst: 5000,
 		},
 		LocalSenderAuth: Require, UnknownLocal: Reject, StatusCodeMode: ModeAgentry,
 	}
@@ -47,7 +47,7 @@ func Defaults(mode string) Config {
 // as they stand.
 func (c *Config) imitateAgentry() {
 	c.AdminOpenWhenUnconfigured = true
-	c.PublicRead = true
+	c.PublicRead, c.PublicAgents = true, true
 	c.LocalSenderAuth = Off
 	c.UnknownLocal = Pull
 	c.CORSOrigins = []string{"*"}

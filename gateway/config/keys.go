@@ -102,13 +102,12 @@ func authKeys(c *Config) []key {
 		{name: "auth.admin_api_key_header", at: &a.AdminAPIKeyHeader, env: []string{"AMTP_ADMIN_API_KEY_HEADER"}},
 		{name: "auth.api_key_salt", at: &a.APIKeySalt},
 		{name: "auth.oauth.issuer", at: &a.OAuth.Issuer},
-		{name: "auth.oauth.audience", at: &a.OAuth.Audience},
+		{name: "auth.oauth.audiences", at: &a.OAuth.Audiences},
+		{name: "auth.oauth.domains", at: &a.OAuth.Domains},
 		{name: "auth.oauth.jwks_url", at: &a.OAuth.JWKSURL},
 		{name: "auth.oauth.introspection_url", at: &a.OAuth.IntrospectionURL},
 		{name: "auth.oauth.client_id", at: &a.OAuth.ClientID},
 		{name: "auth.oauth.client_secret_file", at: &a.OAuth.ClientSecretFile},
-		{name: "auth.oauth.scopes", at: &a.OAuth.Scopes},
-		{name: "auth.oauth.domain_claim", at: &a.OAuth.DomainClaim},
 	}
 }
 
@@ -192,10 +191,15 @@ func ownKeys(c *Config) []key {
 		{name: "rates.sender_burst", at: &c.Rates.SenderBurst, zero: true},
 		{name: "rates.agent_per_second", at: &c.Rates.AgentPerSecond, zero: true},
 		{name: "rates.agent_burst", at: &c.Rates.AgentBurst, zero: true},
+		{name: "rates.address_per_second", at: &c.Rates.AddressPerSecond, zero: true},
+		{name: "rates.address_burst", at: &c.Rates.AddressBurst, zero: true},
 		{name: "outward.allow_private", at: &c.Outward.AllowPrivate},
 		{name: "outward.allow", at: &c.Outward.Allow},
 		{name: "outward.ports", at: &c.Outward.Ports},
 		{name: "outward.proxy", at: &c.Outward.Proxy},
+		{name: "discovery.public", at: &c.PublicAgents},
+		{name: "inbox.own_recipients", at: &c.OwnRecipients},
+		{name: "peers.credentials_file", at: &c.PeerCredentials},
 		{name: "push.internal", at: &c.PushInternal},
 	}
 }

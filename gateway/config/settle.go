@@ -103,8 +103,8 @@ func (l *loader) check(c *Config) {
 	l.checkURL("auth.oauth.issuer", c.Auth.OAuth.Issuer)
 	l.checkURL("auth.oauth.jwks_url", c.Auth.OAuth.JWKSURL)
 	l.checkURL("auth.oauth.introspection_url", c.Auth.OAuth.IntrospectionURL)
-	if c.Auth.OAuth.Issuer != "" && c.Auth.OAuth.Audience == "" {
-		l.wrong("auth.oauth.audience: want the audience that tokens for this gateway have")
+	if o := c.Auth.OAuth; o.Issuer != "" && (len(o.Audiences) == 0 || len(o.Domains) == 0) {
+		l.wrong("auth.oauth: want audiences, this gateway's names in the tokens, and domains, in whose name they may speak")
 	}
 }
 
