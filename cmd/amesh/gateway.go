@@ -55,7 +55,7 @@ make.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.gateway(cmd, o) },
 	}
 	cmd.AddCommand(a.gatewayAgentCommand(), a.gatewaySchemaCommand(), a.gatewayInboxCommand(), a.gatewayMessageCommand(),
-		a.gatewayQueueCommand(), a.gatewayDeadLetterCommand(), a.gatewayDomainCommand(), a.gatewayKeyCommand())
+		a.gatewayQueueCommand(), a.gatewayDeadLetterCommand(), a.gatewayDomainCommand(), a.gatewayKeyCommand(), a.gatewayQuickstartCommand())
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", "`ADDR` for HTTP (default :8443)")
 	f.StringVar(&o.domain, "domain", "", "the AMTP `DOMAIN` whose agents are here (default localhost)")

@@ -26,6 +26,9 @@ import (
 	"amesh/gateway/store"
 )
 
+// gatewayMaxSize is the longest message that a gateway takes unless it is told otherwise, in bytes.
+const gatewayMaxSize = 10 << 20
+
 // remoteWait is how long an answer waits for another gateway in compat mode: agentry's
 // clients expect to hear at once what became of a message, as far as that is known.
 const remoteWait = 4 * time.Millisecond
@@ -91,10 +94,8 @@ func (p *gatewayParts) sign(gc *gateway.Config, o gatewayOptions, s config.Signa
 	if err != nil {
 		return explainRing(err)
 	}
-	if ring.Signs() {
-		gc.Signer = ring
-		p.services = append(p.services, func(ctx context.Context) error { return p.rereadKeys(ctx, ring) })
-	}
+	gc.Signer = ring
+	p.services = append(p.services, func(ctx context.Context) error { return p.rereadKeys(ctx, ring) })
 	return nil
 }
 
@@ -155,7 +156,15 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	if gc.ClientRoots, err = clientRoots(cfg); err != nil {
 		return gc, err
 	}
-	gc.Peers, gc.Hooks, err = outwardConfigs(cfg)
+	if gc.Peers, gc.Hooks, err = outwardConfigs(cfg); err != nil {
+		return gc, err
+	}
+	gc.PublicAgents, gc.Inbox = cfg.PublicAgents, gateway.InboxConfig{OwnRecipients: cfg.OwnRecipients, EmptyIsNull: compat}
+	gc.Rates = ratesOf(cfg.Rates)
+	if gc.Auth, err = authConfig(cfg, gc.Peers); err != nil {
+		return gc, err
+	}
+	gc.Credentials, err = peerCredentials(cfg.PeerCredentials, gc.Peers)
 	return gc, err
 }
 
