@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -261,6 +263,26 @@ func TestSchemas(t *testing.T) {
 	} {
 		if got, _ := mustLoad(t, c.file, c.env); got.Schema.RegistryType != c.want || !got.Schema.Pipeline.Enabled {
 			t.Errorf("%s: %s", c.name, got.Schema.RegistryType)
+		}
+	}
+}
+
+// What an operator can say is what the handbook says.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/operations/gateway.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## Every key")
+	for _, name := range Keys() {
+		if !strings.Contains(table, "`"+name+"`") {
+			t.Errorf("docs/operations/gateway.md: no key %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z]+(?:[._][a-z_]+)+)`").FindAllStringSubmatch(table, -1) {
+		if !slices.Contains(Keys(), m[1]) {
+			t.Errorf("docs/operations/gateway.md: %s is no key", m[1])
 		}
 	}
 }
