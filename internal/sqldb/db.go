@@ -53,6 +53,9 @@ type Config struct {
 	ReadCache int
 	// PageSize is that of an SQLite file, in bytes, where it is made anew.
 	PageSize int
+	// Isolation is that of PostgreSQL's transactions in Write: sql.LevelSerializable where
+	// it is zero. With less, queries have to lock what they read.
+	Isolation sql.IsolationLevel
 	// Volatile leaves it to the system when an SQLite file gets to the disk.
 	Volatile bool
 }
@@ -61,6 +64,7 @@ type Config struct {
 type DB struct {
 	write, read *sql.DB // the same with PostgreSQL
 	postgres    bool
+	isolation   sql.IsolationLevel
 }
 
 // Open opens the database at a URL, postgres://… or sqlite://PATH or the path of an
@@ -72,6 +76,9 @@ func Open(ctx context.Context, url string, c Config) (*DB, error) {
 		return nil, err
 	}
 	scheme, rest, ok := strings.Cut(url, "://")
+	if c.Isolation == sql.LevelDefault {
+		c.Isolation = sql.LevelSerializable
+	}
 	switch {
 	case !ok:
 		return openSQLite(ctx, url, c)
@@ -79,6 +86,11 @@ func Open(ctx context.Context, url string, c Config) (*DB, error) {
 		return openSQLite(ctx, rest, c)
 	}
 	return openPostgres(ctx, url, c)
+}
+
+// IsPostgres reports whether a URL is one of PostgreSQL.
+func IsPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
 }
 
 // CheckURL returns ErrURL for a URL that cannot be one of a database. It asks nobody.
@@ -110,6 +122,9 @@ func (d *DB) Close() error {
 // Pool is the pool of connections that may write; with SQLite there is one in it.
 func (d *DB) Pool() *sql.DB { return d.write }
 
+// Reads is the pool of connections that read. With SQLite they can do nothing else.
+func (d *DB) Reads() *sql.DB { return d.read }
+
 // Kind is "sqlite" or "postgres".
 func (d *DB) Kind() string {
 	if d.postgres {
@@ -123,13 +138,13 @@ func (d *DB) Kind() string {
 const maxTries = 100
 
 // Write runs fn in a transaction that sees and leaves the database as if it were the
-// only one. What fn changed is on disk when Write returns nil, and undone when fn
+// only one, if Config.Isolation is no less. What fn changed is on disk when Write returns nil, and undone when fn
 // returns an error, which Write then returns. fn may run several times and must change
 // nothing but the database.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	for try := 1; ; try++ {
-		err := d.run(ctx, d.write, &sql.TxOptions{Isolation: sql.LevelSerializable}, fn)
-		if err == nil || !collided(err) || try == maxTries {
+		err := d.run(ctx, d.write, &sql.TxOptions{Isolation: d.isolation}, fn)
+		if err == nil || !Collided(err) || try == maxTries {
 			return err
 		}
 		if err := pause(ctx, try); err != nil {
@@ -181,6 +196,20 @@ func (t *Tx) Exec(query string, args ...any) (int64, error) {
 		return 0, err
 	}
 	return r.RowsAffected()
+}
+
+// Run runs a statement that was prepared on the Pool, and returns how many rows it
+// changed and the key of the last that SQLite put in.
+func (t *Tx) Run(s *sql.Stmt, args ...any) (rows, last int64, err error) {
+	r, err := t.tx.StmtContext(t.ctx, s).ExecContext(t.ctx, args...)
+	if err != nil {
+		return 0, 0, err
+	}
+	if rows, err = r.RowsAffected(); err != nil {
+		return 0, 0, err
+	}
+	last, _ = r.LastInsertId() // PostgreSQL has none
+	return rows, last, nil
 }
 
 // QueryRow asks for one row.

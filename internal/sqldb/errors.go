@@ -24,8 +24,8 @@ const (
 	stateDeadlock      = "40P01"
 )
 
-// collided reports whether the transaction would have gone well without another one.
-func collided(err error) bool {
+// Collided reports whether the transaction would have gone well without another one.
+func Collided(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pg.Code == stateSerialization || pg.Code == stateDeadlock)
 }

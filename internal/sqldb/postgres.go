@@ -40,7 +40,7 @@ func openPostgres(ctx context.Context, url string, c Config) (*DB, error) {
 	if err := c.migratePostgres(ctx, pool); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
-	return &DB{write: pool, read: pool, postgres: true}, nil
+	return &DB{write: pool, read: pool, postgres: true, isolation: c.Isolation}, nil
 }
 
 // migratePostgres brings the tables up to date; servers that start at the same time

@@ -31,7 +31,7 @@ func openSQLite(ctx context.Context, path string, c Config) (*DB, error) {
 	if err := c.migrateSQLite(ctx, path); err != nil {
 		return nil, fileTrouble(path, err)
 	}
-	d := &DB{}
+	d := &DB{isolation: sql.LevelSerializable}
 	if d.write, err = c.sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,212 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"amesh/gateway/amtp"
+	"amesh/internal/sqldb"
+)
+
+// inQueue and areDead are the tables of recipients in the queue, and of dead letters.
+const (
+	inQueue = ` FROM gw_queue q JOIN gw_recipients r ON r.message = q.message AND r.target = q.target AND r.` + isOpen + `
+		JOIN gw_messages m ON m.seq = r.message`
+	areDead = ` FROM gw_recipients r JOIN gw_messages m ON m.seq = r.message`
+)
+
+// conditions are those of a selection among the rows of inQueue or areDead. false: it
+// selects nothing.
+func (sel Selection) conditions(since string) (c conditions, some bool) {
+	if sel.MessageID != "" {
+		c.add("m.id = %s", packID(sel.MessageID))
+	}
+	if sel.Address != "" {
+		c.add("r.address IN (%s, %s)", sel.Address, fold(sel.Address))
+	}
+	if sel.Target != "" {
+		c.add("r.target = %s", sel.Target)
+	}
+	if !sel.Before.IsZero() {
+		c.add(since+" < %s", sqldb.Micros(sel.Before))
+	}
+	return c, sel.All || len(c.args) > 0
+}
+
+// Queue lists recipients in the queue.
+func (s *Store) Queue(ctx context.Context, sel Selection) (Deliveries, error) {
+	c, some := sel.conditions("COALESCE(r.queued, m.accepted)")
+	return s.deliveries(ctx, sel, c, some, inQueue, "q.due", "q.due, r.message, r.n")
+}
+
+// DeadLetters lists recipients that were given up.
+func (s *Store) DeadLetters(ctx context.Context, sel Selection) (Deliveries, error) {
+	c, some := sel.conditions("r.dead")
+	c.text = append(c.text, "r.dead IS NOT NULL")
+	return s.deliveries(ctx, sel, c, some, areDead, "0", "r.dead DESC, r.message DESC, r.n DESC")
+}
+
+// allRows is a LIMIT that is none.
+const allRows = 1 << 40
+
+func (s *Store) deliveries(ctx context.Context, sel Selection, c conditions, some bool, from, due, order string) (d Deliveries, err error) {
+	if !some {
+		return d, nil
+	}
+	from += c.where()
+	q := s.read(ctx)
+	if err := q.QueryRow("SELECT count(*)"+from, c.args...).Scan(&d.Total); err != nil {
+		return d, fmt.Errorf("list deliveries: %w", err)
+	}
+	limit := sel.Limit
+	if limit == 0 {
+		limit = allRows
+	}
+	err = q.Query(func(scan func(...any) error) error {
+		var r row
+		var id []byte
+		var sender string
+		var accepted, next int64
+		var dead *int64
+		if err := r.scan(scan, &id, &sender, &accepted, &dead, &next); err != nil {
+			return err
+		}
+		one := Delivery{
+			MessageID: unpackID(id), Sender: sender, Address: r.address, Mode: unpackMode(r.mode), Target: text(r.target),
+			State: unpackState(r.state), Attempts: r.attempts, Accepted: sqldb.Time(accepted), Dead: fromMoment(dead),
+			Code: amtp.Code(text(r.code)), Text: text(r.text),
+		}
+		if next > 0 {
+			one.Next = sqldb.Time(next)
+		}
+		d.Items = append(d.Items, one)
+		return nil
+	}, "SELECT m.id, m.sender, m.accepted, r.dead, "+due+", r.n, r.mode, r.state, r.attempts, r.address, r.shown, r.target, r.code, r.text, "+
+		"r.changed, r.next, r.acked"+from+" ORDER BY "+order+c.page(limit, sel.Offset), c.args...)
+	if err != nil {
+		return d, fmt.Errorf("list deliveries: %w", err)
+	}
+	return d, nil
+}
+
+// chosen is a recipient that a change is about.
+type chosen struct {
+	message int64
+	n, mode int
+	target  string
+	id      []byte
+}
+
+// choose finds the recipients of a selection, and locks them.
+func (s *Store) choose(tx *sqldb.Tx, sel Selection, c conditions, from string) (list []chosen, err error) {
+	limit := sel.Limit
+	if limit == 0 {
+		limit = allRows
+	}
+	query := "SELECT r.message, r.n, r.mode, COALESCE(r.target, ''), m.id" + from + c.where() + " ORDER BY r.message, r.n" + c.page(limit, 0)
+	if s.postgres {
+		query += " FOR UPDATE OF r"
+	}
+	err = tx.Query(func(scan func(...any) error) error {
+		var one chosen
+		err := scan(&one.message, &one.n, &one.mode, &one.target, &one.id)
+		list = append(list, one)
+		return err
+	}, query, c.args...)
+	return list, err
+}
+
+// change does something to every recipient of a selection, in one transaction, and tells
+// whose messages changed.
+func (s *Store) change(ctx context.Context, sel Selection, c conditions, from string, each func(*sqldb.Tx, chosen) error) (int, error) {
+	var list []chosen
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		if list, err = s.choose(tx, sel, c, from); err != nil {
+			return err
+		}
+		for _, one := range list {
+			if err := each(tx, one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	ids := make([]string, len(list))
+	for i, one := range list {
+		ids[i] = unpackID(one.id)
+	}
+	s.tellChange(ids)
+	return len(list), nil
+}
+
+// Redrive puts dead letters back into the queue, due now, and returns how many.
+func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (int, error) {
+	c, some := sel.conditions("r.dead")
+	if !some {
+		return 0, nil
+	}
+	c.text = append(c.text, "r.dead IS NOT NULL", "r.target IS NOT NULL")
+	at := sqldb.Micros(now)
+	n, err := s.change(ctx, sel, c, areDead, func(tx *sqldb.Tx, one chosen) error {
+		_, err := tx.Exec(`UPDATE gw_recipients SET state = $3, changed = $4, queued = $4, base = attempts, next = NULL, dead = NULL, code = NULL,
+			text = NULL WHERE message = $1 AND n = $2`, one.message, one.n, queued, at)
+		if err != nil {
+			return err
+		}
+		return enqueue(tx, one.message, one.target, one.mode, at)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("redrive: %w", err)
+	}
+	if n > 0 {
+		s.wake()
+	}
+	return n, nil
+}
+
+// Expedite makes what waits in the queue due now, and returns how many.
+func (s *Store) Expedite(ctx context.Context, sel Selection, now time.Time) (int, error) {
+	c, some := sel.conditions("COALESCE(r.queued, m.accepted)")
+	if !some {
+		return 0, nil
+	}
+	at := sqldb.Micros(now)
+	c.text = append(c.text, "q.worker IS NULL")
+	c.add("q.due > %s", at)
+	n, err := s.change(ctx, sel, c, inQueue, func(tx *sqldb.Tx, one chosen) error {
+		_, err := tx.Exec("UPDATE gw_recipients SET next = $3 WHERE message = $1 AND n = $2", one.message, one.n, at)
+		if err != nil {
+			return err
+		}
+		return enqueue(tx, one.message, one.target, one.mode, at)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("expedite: %w", err)
+	}
+	if n > 0 {
+		s.wake()
+	}
+	return n, nil
+}
+
+// Purge forgets dead letters: their recipients stay failed, and cannot be redriven. It
+// returns how many.
+func (s *Store) Purge(ctx context.Context, sel Selection) (int, error) {
+	c, some := sel.conditions("r.dead")
+	if !some {
+		return 0, nil
+	}
+	c.text = append(c.text, "r.dead IS NOT NULL")
+	n, err := s.change(ctx, sel, c, areDead, func(tx *sqldb.Tx, one chosen) error {
+		_, err := tx.Exec("UPDATE gw_recipients SET dead = NULL WHERE message = $1 AND n = $2", one.message, one.n)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge: %w", err)
+	}
+	return n, nil
+}
