@@ -68,7 +68,7 @@ func TestCompatChangesDefaultsOnly(t *testing.T) {
 	if c.PublicRead || c.UnknownLocal != Reject {
 		t.Error("what is said is overridden by the mode")
 	}
-	if !c.AdminOpenWhenUnconfigured || c.LocalSenderAuth != Off || c.Storage.Type != StorageMemory {
+	if !c.AdminOpenWhenUnconfigured || c.LocalSenderAuth != Off {
 		t.Errorf("the mode opens nothing: %+v", c)
 	}
 	if c, _ := mustLoad(t, "", map[string]string{"AMESH_GATEWAY_COMPAT": "agentry"}); !c.PublicRead {

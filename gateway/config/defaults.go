@@ -54,7 +54,6 @@ func (c *Config) imitateAgentry() {
 	c.Rates = Rates{}
 	c.Message.Lenient = false
 	c.Logging.Format, c.Logging.Access = "json", true
-	c.Storage.Type = StorageMemory
 	c.Schema.RegistryType = RegistryNone
 	c.Schema.Compatibility.Enabled = false
 	c.PushInternal = true
