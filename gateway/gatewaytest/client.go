@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"amesh/gateway/amtp"
 )
@@ -188,6 +189,21 @@ func (a *Agent) Inbox() []Message {
 	var page struct{ Messages []Message }
 	a.Do(http.MethodGet, "/v1/inbox/"+url.PathEscape(a.Address), nil).Want(http.StatusOK).Into(&page)
 	return page.Messages
+}
+
+// patience is how long something may take that is to happen at once.
+const patience = 30 * time.Second
+
+// Arrived waits until something is in the inbox, and returns it.
+func (a *Agent) Arrived() []Message {
+	a.g.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if in := a.Inbox(); len(in) > 0 {
+			return in
+		}
+	}
+	a.g.t.Fatalf("nothing arrived for %s", a.Address)
+	return nil
 }
 
 // Ack takes a message out of the inbox.

@@ -80,7 +80,8 @@ type Gateway struct {
 	t    testing.TB
 	dir  string // its files
 	l    net.Listener
-	stop func() error // nil: it does not run
+	stop func() error  // nil: it does not run
+	shut chan struct{} // closed when nobody is let in any more
 }
 
 // config is what a gateway is started with.
@@ -120,14 +121,17 @@ func (g *Gateway) Start() {
 		}
 	}
 	ctx, end := context.WithCancel(context.Background())
-	serving, close := context.WithCancel(ctx)
+	serving, leave := context.WithCancel(ctx)
 	ran, served := make(chan error, 1), make(chan error, 1)
 	server, l := g.Server, g.l
 	go func() { ran <- server.Run(ctx) }()
 	go func() { served <- server.Serve(serving, l, nil) }()
+	shut := make(chan struct{})
+	g.shut = shut
 	g.stop = func() error {
-		close()
+		leave()
 		err := <-served
+		close(shut)
 		end()
 		return errors.Join(err, <-ran)
 	}
@@ -138,6 +142,9 @@ func (g *Gateway) Start() {
 		g.t.Fatalf("%s: %v", g.Domain, err)
 	}
 }
+
+// Closed is closed when the gateway, on its way to stop, answers no more requests.
+func (g *Gateway) Closed() <-chan struct{} { return g.shut }
 
 // Stop stops the gateway in good order. It can be started again.
 func (g *Gateway) Stop() {
@@ -158,4 +165,11 @@ type testLog struct{ g *Gateway }
 func (l testLog) Write(p []byte) (int, error) {
 	_, err := fmt.Fprintf(l.g.t.Output(), "%s %s", l.g.Domain, p)
 	return len(p), err
+}
+
+// Memory is a Config.Open for a gateway that keeps nothing: a Start after a Stop finds it
+// empty.
+func Memory(t testing.TB) func(context.Context) (*store.Store, error) {
+	dir := t.TempDir()
+	return func(ctx context.Context) (*store.Store, error) { return store.OpenMemory(ctx, dir) }
 }
