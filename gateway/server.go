@@ -82,6 +82,7 @@ func New(cfg Config) (*Server, error) {
 	s.queueSubject()
 	s.domainSubject()
 	s.keySubject()
+	s.schemaSubject()
 	s.handler = s.serveRoutes()
 	return s, nil
 }

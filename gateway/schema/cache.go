@@ -80,6 +80,8 @@ const (
 	// staleFor is how old an answer may be that stands in for a registry which
 	// cannot be reached.
 	staleFor = 24 * time.Hour
+	// leastFreshList is how long the list of all schemas is used at least.
+	leastFreshList = time.Second
 )
 
 func newCache[K comparable, V any](fresh time.Duration, size int) *cache[K, V] {

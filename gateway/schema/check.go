@@ -92,7 +92,7 @@ func (j *judge) decide(ctx context.Context, rcpt Recipient) (Decision, error) {
 // inbound finds the version for an agent with the given entries, nil for one
 // that takes anything, and checks the payload with it.
 func (j *judge) inbound(ctx context.Context, entries []string) (Decision, error) {
-	n, err := j.negotiate(ctx, entries)
+	n, err := j.service.version(ctx, j.id, entries)
 	var none *NegotiationError
 	if errors.As(err, &none) {
 		return j.unsupported(entries, none), nil
@@ -118,25 +118,8 @@ func (j *judge) inbound(ctx context.Context, entries []string) (Decision, error)
 		d.Accept = false
 		d.Code, d.Errors = CodeValidationFailed, result.Errors
 		d.Text = fmt.Sprintf("the payload does not fit schema '%s'", n.Used)
-		if len(result.Errors) > 0 {
-			d.Text += ": " + result.Errors[0].String()
-		}
 	}
 	return d, nil
-}
-
-// negotiate spares the list of versions when the exact one is there.
-func (j *judge) negotiate(ctx context.Context, entries []string) (Negotiated, error) {
-	if entries == nil || supports(entries, j.id) {
-		_, err := j.service.Get(ctx, j.id)
-		if err == nil {
-			return Negotiated{Requested: j.id, Used: j.id}, nil
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return Negotiated{}, err
-		}
-	}
-	return j.service.Negotiate(ctx, j.id, entries)
 }
 
 func (j *judge) unsupported(entries []string, none *NegotiationError) Decision {
@@ -212,7 +195,7 @@ func supports(entries []string, id ID) bool {
 // the version that stands in for id when id itself is not registered. It returns
 // ErrNotFound or a *NegotiationError when there is none.
 func (s *Service) Validate(ctx context.Context, id ID, payload json.RawMessage) (Result, error) {
-	n, err := s.Negotiate(ctx, id, nil)
+	n, err := s.version(ctx, id, nil)
 	var none *NegotiationError
 	if errors.As(err, &none) && !s.cfg.Negotiation.Enabled {
 		return Result{}, fmt.Errorf("%w: %s", ErrNotFound, id)

@@ -170,8 +170,8 @@ func (s *Service) Remove(ctx context.Context, id ID) error {
 	return err
 }
 
-// forget drops what is known about id and its versions.
+// forget drops what is known about id and the list of all.
 func (s *Service) forget(id ID) {
 	s.schemas.drop(id)
-	s.families.drop(id.Family())
+	s.ids.drop(struct{}{})
 }

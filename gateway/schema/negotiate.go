@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -38,7 +39,7 @@ func (s *Service) Negotiate(ctx context.Context, id ID, supported []string) (Neg
 		return Negotiated{}, err
 	}
 	if len(supported) > 0 {
-		versions = slices.DeleteFunc(slices.Clone(versions), func(v ID) bool { return !supports(supported, v) })
+		versions = slices.DeleteFunc(versions, func(v ID) bool { return !supports(supported, v) })
 	}
 	n := Negotiated{Requested: id, Available: versions}
 	used, reason := choose(s.cfg.Negotiation, versions, id)
@@ -49,14 +50,40 @@ func (s *Service) Negotiate(ctx context.Context, id ID, supported []string) (Neg
 	return n, nil
 }
 
-// versions lists what is registered beside id, from the lowest version up.
+// version is Negotiate without the list of versions when the exact one is there.
+func (s *Service) version(ctx context.Context, id ID, supported []string) (Negotiated, error) {
+	if len(supported) == 0 || supports(supported, id) {
+		_, err := s.Get(ctx, id)
+		if err == nil {
+			return Negotiated{Requested: id, Used: id}, nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return Negotiated{}, err
+		}
+	}
+	return s.Negotiate(ctx, id, supported)
+}
+
+// versions lists what is registered beside id, from the lowest version up. It
+// looks at the list of all, because the names in messages are strangers' to
+// choose, and each new one would be another question to the registry.
 func (s *Service) versions(ctx context.Context, id ID) ([]ID, error) {
 	if !s.Configured() {
 		return nil, ErrNotConfigured
 	}
-	return s.families.get(ctx, id.Family(), func(ctx context.Context) ([]ID, error) {
-		return s.cfg.Registry.List(ctx, Pattern{text: id.Family()})
+	all, err := s.ids.get(ctx, struct{}{}, func(ctx context.Context) ([]ID, error) {
+		return s.cfg.Registry.List(ctx, Pattern{})
 	})
+	if err != nil {
+		return nil, err
+	}
+	var versions []ID
+	for _, v := range all {
+		if v.Domain == id.Domain && v.Entity == id.Entity {
+			versions = append(versions, v)
+		}
+	}
+	return versions, nil
 }
 
 // choose picks one of versions, which are in order, for want. The reason is

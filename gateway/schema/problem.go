@@ -52,14 +52,6 @@ type Problem struct {
 	Value any `json:"value,omitempty"`
 }
 
-// String says what is wrong and where.
-func (p Problem) String() string {
-	if p.Field == "" {
-		return p.Message
-	}
-	return p.Field + ": " + p.Message
-}
-
 // Result is the verdict on one payload.
 type Result struct {
 	Valid bool

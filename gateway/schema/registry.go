@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,8 @@ var (
 	// ErrUnavailable reports a registry that could not be asked; trying again
 	// later may help.
 	ErrUnavailable = errors.New("the schema registry cannot be reached")
+	// ErrRefused reports a registry that judged a definition and does not want it.
+	ErrRefused = errors.New("the schema registry refuses the definition")
 	// ErrUntrusted reports a schema whose signature is missing or wrong.
 	ErrUntrusted = errors.New("the schema is not signed by a configured key")
 )
@@ -43,6 +46,12 @@ func (s Schema) Checksum() string {
 	}
 	sum := sha256.Sum256(s.Definition)
 	return hex.EncodeToString(sum[:])
+}
+
+// InOrder sorts ids by ID.Compare.
+func InOrder(ids []ID) []ID {
+	slices.SortFunc(ids, ID.Compare)
+	return ids
 }
 
 // Registry keeps schemas. It takes what Service has checked and does not judge

@@ -94,8 +94,8 @@ type Service struct {
 	log     *slog.Logger
 	slots   chan struct{} // one for each costly check
 
-	schemas  *cache[ID, Schema]
-	families *cache[string, []ID]
+	schemas *cache[ID, Schema]
+	ids     *cache[struct{}, []ID] // all of them
 
 	changing sync.Mutex // one change at a time, so that what was compared is what is replaced
 
@@ -115,7 +115,7 @@ func New(cfg Config) (*Service, error) {
 		log:      cfg.Log,
 		slots:    make(chan struct{}, limits.Checks),
 		schemas:  newCache[ID, Schema](cfg.Fresh, limits.Cached),
-		families: newCache[string, []ID](cfg.Fresh, limits.Cached),
+		ids:      newCache[struct{}, []ID](max(cfg.Fresh, leastFreshList), 1),
 		compiled: newRecent[ID, *ready](limits.Compiled),
 	}
 	if s.log == nil {
