@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,8 +24,11 @@ func (s *Server) write(w http.ResponseWriter, out reply) {
 	case json.RawMessage:
 		b = body
 	default:
-		var err error
-		if b, err = json.Marshal(body); err != nil {
+		var whole bytes.Buffer
+		encoder := json.NewEncoder(&whole)
+		encoder.SetEscapeHTML(false) // what a sender wrote stays as it is
+		err := encoder.Encode(body)
+		if b = bytes.TrimSuffix(whole.Bytes(), []byte("\n")); err != nil {
 			s.log.Error("answer failed", "err", err)
 			out.status, b = http.StatusInternalServerError, []byte(`{"error":{"code":"PROCESSING_FAILED","message":"internal error"}}`)
 		}
