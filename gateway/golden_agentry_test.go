@@ -25,7 +25,7 @@ func TestWithAgentryTheRecordingsAreAgentrys(t *testing.T) {
 	for name, domain := range goldenDomains {
 		startAgentry(t, program, w, name, domain)
 	}
-	judge(t, play(t, w), ofAgentry)
+	judge(t, play(t, w), ofAgentry, nil)
 }
 
 // ofAgentry are recordings that agentry did not make as it is started here.

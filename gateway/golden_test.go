@@ -192,8 +192,18 @@ func (c *goldenCase) playOutbound(t *testing.T, w *world, cmp *comparison) {
 }
 
 // judge holds what was found against what is meant to differ.
-func judge(t *testing.T, found map[string]map[string]string, intended map[string]divergence) {
+func judge(t *testing.T, found map[string]map[string]string, intended map[string]divergence, everywhere map[string]string) {
 	t.Helper()
+	for path, reason := range everywhere {
+		differs := false
+		for _, diffs := range found {
+			_, there := diffs[path]
+			differs = differs || there
+		}
+		if !differs {
+			t.Errorf("%s differs nowhere, although the table says everywhere: %s", path, reason)
+		}
+	}
 	for file, d := range intended {
 		if found[file] == nil {
 			t.Errorf("%s: %s: the recording is not there or not played", file, d.reason)
@@ -203,6 +213,9 @@ func judge(t *testing.T, found map[string]map[string]string, intended map[string
 		diffs, d := found[file], intended[file]
 		used := make(map[string]bool)
 		for _, path := range sortedKeys(diffs) {
+			if everywhere[path] != "" {
+				continue
+			}
 			if p := d.covers(path); p != "" {
 				used[p] = true
 				continue
