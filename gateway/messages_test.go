@@ -144,6 +144,9 @@ func TestAnswerDoesNotWaitForPeersUnlessItMay(t *testing.T) {
 		t.Errorf("got %+v", res.Recipients)
 	}
 	<-called
+	if res := result(t, bob.Post(message("x@nowhere.test")).Want(http.StatusBadRequest)); res.Recipients[0].ErrorCode != amtp.CodeDiscoveryFailed {
+		t.Errorf("got %+v", res.Recipients)
+	}
 	if res := result(t, bob.Post(message(ann.Address)).Want(http.StatusOK)); res.Recipients[0].Status != amtp.Delivered {
 		t.Errorf("got %+v", res.Recipients)
 	}

@@ -110,7 +110,9 @@ func (s *Server) Run(ctx context.Context) error {
 	// Both outlive ctx until the last request is answered, and the store outlives the
 	// deliveries, whose outcomes it writes down.
 	keeping, working := newCrew(ctx), newCrew(ctx)
-	keeping.start("store", func(ctx context.Context) error { return st.Run(ctx, store.Options{Retention: s.cfg.Retention}) })
+	keeping.start("store", func(ctx context.Context) error {
+		return st.Run(ctx, store.Options{Retention: s.cfg.Retention, Failed: func(err error) { s.log.Warn("periodic work failed", "err", err) }})
+	})
 	working.start("agents", p.agents.Run)
 	working.start("keys", p.keys.Run)
 	working.start("domains", p.domains.run)
