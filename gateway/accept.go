@@ -14,6 +14,8 @@ import (
 
 // send takes a message: POST /v1/messages. With the answer it is on disk.
 func (s *Server) send(r *request) (reply, error) {
+	s.metrics.Taking(1)
+	defer s.metrics.Taking(-1)
 	if v := r.Header.Get("X-AMTP-Version"); v != "" && v != amtp.Version {
 		return reply{}, amtp.Errorf(http.StatusBadRequest, amtp.CodeUnsupportedVersion, "X-AMTP-Version: this gateway speaks %s", amtp.Version).
 			With("supported_versions", []string{amtp.Version})

@@ -22,7 +22,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 		return contains(s.cfg.Proxies, ip)
 	})
 	srv := &http.Server{
-		ConnState:         door.Note,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			door.Note(c, state)
+			switch state {
+			case http.StateNew:
+				s.metrics.Connected(1)
+			case http.StateClosed, http.StateHijacked:
+				s.metrics.Connected(-1)
+			case http.StateActive, http.StateIdle:
+			}
+		},
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.limits.HeaderWait,
 		ReadTimeout:       s.limits.BodyWait,

@@ -17,6 +17,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	requests = desc("request_seconds", "Time to answer requests, by endpoint and status.", "method", "path", "status")
 	inFlight = desc("requests_in_flight", "Requests that are being answered.")
+	open     = desc("connections", "Open connections of the API.")
 	failures = desc("errors_total", "Requests refused or failed, by code.", "code")
 	messages = desc("message_seconds", "Time to take messages, by their state in the answer, and whether a reply was in it.", "state", "reply")
 	sizes    = desc("message_bytes", "Sizes of messages taken.")
@@ -36,7 +37,7 @@ func (m *Metrics) Exporter(log *slog.Logger) (*exporter.Exporter, error) {
 type collector struct{ m *Metrics }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{requests, inFlight, failures, messages, sizes, results, notices, paused, lookups, queue, oldest} {
+	for _, d := range []*prometheus.Desc{requests, inFlight, open, failures, messages, sizes, results, notices, paused, lookups, queue, oldest} {
 		ch <- d
 	}
 }
@@ -47,6 +48,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(inFlight, float64(m.inFlight.Load()))
+	gauge(open, float64(m.open.Load()))
 	counter := func(d *prometheus.Desc, n uint64, label string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
 	}

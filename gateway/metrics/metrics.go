@@ -22,7 +22,9 @@ import (
 type Metrics struct {
 	begun    time.Time
 	sources  Sources
-	inFlight atomic.Int64
+	inFlight atomic.Int64 // requests
+	taking   atomic.Int64 // messages
+	open     atomic.Int64 // connections
 
 	mu       sync.Mutex
 	requests map[request]*durations
@@ -109,6 +111,12 @@ func (m *Metrics) End(method, path string, status int, took time.Duration, code 
 	}
 }
 
+// Connected counts a connection that was opened, 1, or is closed, -1.
+func (m *Metrics) Connected(n int64) { m.open.Add(n) }
+
+// Taking counts a message that is being taken, 1, or no longer, -1.
+func (m *Metrics) Taking(n int64) { m.taking.Add(n) }
+
 // Message counts a message that was taken.
 func (m *Metrics) Message(state amtp.State, reply bool, size int, took time.Duration) {
 	m.mu.Lock()
@@ -153,11 +161,11 @@ func (m *Metrics) JSON(now time.Time) map[string]any {
 		"timestamp":      now.Unix(),
 		"uptime_seconds": now.Sub(m.begun).Seconds(),
 		"http":           map[string]any{"requests": httpRequests, "durations": httpTook, "in_flight": m.inFlight.Load()},
-		"messages":       map[string]any{"total": total, "durations": took, "in_flight": 0, "sizes": map[string]any{"bytes": sizes}},
+		"messages":       map[string]any{"total": total, "durations": took, "in_flight": m.taking.Load(), "sizes": map[string]any{"bytes": sizes}},
 		"deliveries":     m.deliveries(),
 		"discovery":      m.discovery(),
 		"errors":         failed,
-		"system":         system(),
+		"system":         m.system(),
 	}
 }
 
@@ -190,11 +198,11 @@ func (m *Metrics) discovery() map[string]any {
 	}
 }
 
-func system() map[string]any {
+func (m *Metrics) system() map[string]any {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	return map[string]any{
-		"connections_active": 0, "gc_cycles": mem.NumGC, "goroutines_active": runtime.NumGoroutine(),
+		"connections_active": m.open.Load(), "gc_cycles": mem.NumGC, "goroutines_active": runtime.NumGoroutine(),
 		"memory_total_bytes": mem.Sys, "memory_usage_bytes": mem.Alloc,
 	}
 }

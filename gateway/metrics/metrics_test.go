@@ -23,6 +23,8 @@ func some() *Metrics {
 	})
 	m.Begin()
 	m.End("GET", "/v1/messages/{id}/status", 404, 3*time.Millisecond, amtp.CodeMessageNotFound)
+	m.Connected(1)
+	m.Taking(1)
 	m.Message(amtp.Delivered, false, 1024, time.Millisecond)
 	return m
 }
@@ -79,6 +81,7 @@ func TestPrometheusReadsTheNumbers(t *testing.T) {
 		`amesh_gateway_deliveries_total{result="delivered"} 7`,
 		`amesh_gateway_discovery_total{result="cached"} 5`,
 		`amesh_gateway_message_bytes_sum 1024`,
+		`amesh_gateway_connections 1`,
 	} {
 		if !strings.Contains(string(b), want+"\n") {
 			t.Errorf("missing: %s", want)
