@@ -141,7 +141,7 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 		gc.MinTLS = tls.VersionTLS12
 	}
 	gc.Schemas = schemaConfig(cfg.Schema)
-	gc.Agents = agents.Config{Salt: cfg.Auth.APIKeySalt, ShortKeys: compat, PlainTargets: cfg.PushInternal}
+	gc.Agents = agents.Config{Salt: cfg.Auth.APIKeySalt, ShortKeys: compat, BareNames: compat, PlainTargets: cfg.PushInternal}
 	gc.Delivery = delivery.Limits{
 		MinRetry: cfg.Delivery.FirstRetry, MaxRetry: cfg.Delivery.LongestRetry, MaxAge: cfg.Delivery.GiveUp, InFlight: cfg.Delivery.Workers,
 	}
