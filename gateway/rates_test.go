@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -175,4 +178,25 @@ func TestProxiesHaveNoBudget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// T87: what another gateway of the database blocks is blocked here within a second.
+func TestBlockElsewhereCountsWithinASecondT87(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := &lists{}
+		d := &domains{rows: rows, log: slog.New(slog.DiscardHandler)}
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.run(ctx) }()
+		synctest.Wait()
+		rows.block("evil.test")
+		time.Sleep(time.Second)
+		if !d.blocked("evil.test") || !d.blocked("a.evil.test") || d.blocked("test") {
+			t.Error("not blocked, or too much is")
+		}
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

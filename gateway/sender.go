@@ -69,7 +69,11 @@ func (s *Server) ours(r *request, m *amtp.Message) (standing, error) {
 	case err != nil:
 		return standing{}, s.failed(r, senderRefusal(err))
 	case by.Kind == auth.Nobody && (policy == RequireKey || s.cfg.Auth.Require):
-		return standing{}, s.failed(r, amtp.Errorf(http.StatusUnauthorized, amtp.CodeLocalSenderAuthRequired,
+		code := amtp.CodeLocalSenderAuthRequired
+		if policy != RequireKey {
+			code = amtp.CodeAuthenticationRequired
+		}
+		return standing{}, s.failed(r, amtp.Errorf(http.StatusUnauthorized, code,
 			"a sender of %s shows its own API key: Authorization: Bearer <api-key>", s.cfg.Domain))
 	case by.Kind == auth.Nobody:
 		st.verification = &amtp.Verification{Result: amtp.TrustedInternal, Domain: s.cfg.Domain, Policy: string(policy), Reason: "no_credential"}

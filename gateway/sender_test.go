@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,18 +29,28 @@ import (
 
 // lists is what the operator has written down, in memory.
 type lists struct {
+	mu      sync.Mutex
 	agents  []store.Agent
 	keys    []store.APIKey
 	domains []store.Domain
 	version int64
 }
 
-func (l *lists) Agents(context.Context) ([]store.Agent, error)   { return l.agents, nil }
-func (l *lists) AgentsVersion(context.Context) (int64, error)    { return l.version, nil }
-func (l *lists) UpdateAgent(context.Context, store.Agent) error  { return errors.ErrUnsupported }
-func (l *lists) RemoveAgent(context.Context, string) error       { return errors.ErrUnsupported }
-func (l *lists) Touch(context.Context, []store.Touched) error    { return nil }
-func (l *lists) Domains(context.Context) ([]store.Domain, error) { return l.domains, nil }
+func (l *lists) Agents(context.Context) ([]store.Agent, error)  { return l.agents, nil }
+func (l *lists) AgentsVersion(context.Context) (int64, error)   { return l.version, nil }
+func (l *lists) UpdateAgent(context.Context, store.Agent) error { return errors.ErrUnsupported }
+func (l *lists) RemoveAgent(context.Context, string) error      { return errors.ErrUnsupported }
+func (l *lists) Touch(context.Context, []store.Touched) error   { return nil }
+func (l *lists) Domains(context.Context) ([]store.Domain, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.domains, nil
+}
+func (l *lists) block(domain string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.domains = append(l.domains, store.Domain{Name: domain, State: store.DomainBlocked})
+}
 func (l *lists) APIKeys(context.Context) ([]store.APIKey, error) { return l.keys, nil }
 func (l *lists) UpdateAPIKey(context.Context, store.APIKey) error {
 	return errors.ErrUnsupported
@@ -267,7 +278,7 @@ func TestLocalSendersAsTheOperatorWants(t *testing.T) {
 		{"off, another one's key", NoKey, false, func(h *house) string { return h.bob }, "", ""},
 		{"off, nobody's key", NoKey, false, func(*house) string { return "nope" }, "", ""},
 		{"off, her key", NoKey, false, func(h *house) string { return h.ann }, "", amtp.Authenticated},
-		{"off, but all must show something", NoKey, true, func(*house) string { return "" }, amtp.CodeLocalSenderAuthRequired, ""},
+		{"off, but all must show something", NoKey, true, func(*house) string { return "" }, amtp.CodeAuthenticationRequired, ""},
 		{"off, all must show something, another one's key", NoKey, true, func(h *house) string { return h.bob }, amtp.CodeSenderCredentialMismatch, ""},
 		{"flag, nothing shown", FlagKey, false, func(*house) string { return "" }, "", amtp.TrustedInternal},
 		{"flag, her key", FlagKey, false, func(h *house) string { return h.ann }, "", amtp.Authenticated},
