@@ -89,9 +89,8 @@ func (s *Server) registerAgent(r *request) (reply, error) {
 }
 
 func (s *Server) listAgents(r *request) (reply, error) {
-	all := r.agents.All()
-	views := make(map[string]agentView, len(all))
-	for _, a := range all {
+	views := make(map[string]agentView, r.agents.Count())
+	for a := range r.agents.All() {
 		views[a.Address] = viewAgent(a, "", "")
 	}
 	return reply{body: struct {

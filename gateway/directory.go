@@ -58,17 +58,13 @@ func (s *Server) discoverAgents(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	found := slices.DeleteFunc(r.agents.All(), func(a store.Agent) bool { return !fits(a) })
-	total := len(found)
-	found = found[min(offset, total):min(offset+limit, total)]
-	list := make([]listedAgent, len(found))
-	for i, a := range found {
-		list[i] = listedAgent{
-			Address: a.Address, Mode: a.Mode, Created: a.Created.UTC(), Schemas: a.Schemas, Active: active(a, r.now),
-			Role: a.Role, Description: a.Description, Capabilities: a.Capabilities,
+	list, total := []listedAgent{}, 0
+	for a := range r.agents.All() {
+		if !fits(a) {
+			continue
 		}
-		if at := a.LastAccess.UTC(); !at.IsZero() {
-			list[i].LastActive = &at
+		if total++; total > offset && len(list) < limit {
+			list = append(list, listAgent(a, r.now))
 		}
 	}
 	return reply{body: struct {
@@ -78,6 +74,17 @@ func (s *Server) discoverAgents(r *request) (reply, error) {
 		Timestamp time.Time     `json:"timestamp"`
 		Total     int           `json:"total,omitempty"` // where not all of them are here
 	}{list, len(list), s.cfg.Domain, r.now.UTC(), elsewhere(total, len(list))}}, nil
+}
+
+func listAgent(a store.Agent, now time.Time) listedAgent {
+	l := listedAgent{
+		Address: a.Address, Mode: a.Mode, Created: a.Created.UTC(), Schemas: a.Schemas, Active: active(a, now),
+		Role: a.Role, Description: a.Description, Capabilities: a.Capabilities,
+	}
+	if at := a.LastAccess.UTC(); !at.IsZero() {
+		l.LastActive = &at
+	}
+	return l
 }
 
 // elsewhere is how many there are, if they are not all here.
@@ -92,7 +99,7 @@ func elsewhere(total, here int) int {
 // who works for somebody is not for every stranger to know.
 func (s *Server) maySeeAgents(r *request) error {
 	if s.cfg.PublicAgents {
-		return nil
+		return s.takeAddress(r, 1)
 	}
 	by, err := s.caller(r)
 	if err != nil {

@@ -21,5 +21,5 @@ func (s *Server) admins(r *request) error {
 		return amtp.Errorf(http.StatusUnauthorized, amtp.CodeAdminAuthenticationRequired, "Admin API key required for administrative operations").
 			With("required_header", s.cfg.AdminHeader).With("endpoint", r.URL.Path)
 	}
-	return amtp.Errorf(http.StatusForbidden, amtp.CodeAdminAccessDenied, "Invalid admin API key").With("endpoint", r.URL.Path)
+	return s.failed(r, amtp.Errorf(http.StatusForbidden, amtp.CodeAdminAccessDenied, "Invalid admin API key").With("endpoint", r.URL.Path))
 }

@@ -142,6 +142,9 @@ func TestTriedKeysAreDear(t *testing.T) {
 	if got := wrong(); got != amtp.CodeRateLimitExceeded {
 		t.Errorf("after too many: %s", got)
 	}
+	if err := h.admins(h.asks("", nil, "X-Admin-Key", "nope")); code(t, err) != amtp.CodeRateLimitExceeded {
+		t.Errorf("admin keys can be tried without end: %v", err)
+	}
 	if _, err := h.judge("Ann@north.test", nil, "Authorization", "Bearer "+h.ann); err != nil {
 		t.Errorf("her own key, from the same address: %v", err)
 	}

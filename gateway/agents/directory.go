@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -78,11 +79,20 @@ type snapshot struct {
 	version int64
 	byName  map[string]*store.Agent
 	byKey   map[[sha256.Size]byte]*store.Agent
+	// What not every change needs is computed when it is asked for.
+	sorted  func() []*store.Agent
 	schemas func() []string
 }
 
 func newSnapshot(version int64, byName map[string]*store.Agent, byKey map[[sha256.Size]byte]*store.Agent) *snapshot {
 	s := &snapshot{version: version, byName: byName, byKey: byKey}
+	s.sorted = sync.OnceValue(func() []*store.Agent {
+		all := make([]*store.Agent, 0, len(byName))
+		for _, name := range slices.Sorted(maps.Keys(byName)) {
+			all = append(all, byName[name])
+		}
+		return all
+	})
 	s.schemas = sync.OnceValue(func() []string {
 		var all []string
 		for _, a := range byName {
@@ -130,7 +140,7 @@ func (d *Directory) Find(address string) (store.Agent, error) {
 	if !ok {
 		return store.Agent{}, fmt.Errorf("%w: %s", ErrNotFound, name+"@"+d.cfg.Domain)
 	}
-	return a, nil
+	return d.latest(a), nil
 }
 
 // Authenticate finds the agent whose key this is.
@@ -159,20 +169,24 @@ func (d *Directory) opened(a *store.Agent, hash [sha256.Size]byte) (store.Agent,
 }
 
 // All are the agents, by address, with when they were last heard of.
-func (d *Directory) All() []store.Agent {
-	byName := d.snap.Load().byName
-	all := make([]store.Agent, 0, len(byName))
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		all = append(all, *byName[name])
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range all {
-		if at := d.seen[all[i].Address]; at.After(all[i].LastAccess) {
-			all[i].LastAccess = at
+func (d *Directory) All() iter.Seq[store.Agent] {
+	return func(yield func(store.Agent) bool) {
+		for _, a := range d.snap.Load().sorted() {
+			if !yield(d.latest(*a)) {
+				return
+			}
 		}
 	}
-	return all
+}
+
+// latest is an agent with when it was last heard of.
+func (d *Directory) latest(a store.Agent) store.Agent {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := d.seen[a.Address]; at.After(a.LastAccess) {
+		a.LastAccess = at
+	}
+	return a
 }
 
 // Count is how many agents there are.
@@ -212,11 +226,14 @@ func (d *Directory) Register(ctx context.Context, r Registration) (store.Agent, 
 		KeyHash: hash[:], KeyExpires: r.KeyExpires, Schemas: r.Schemas, Role: r.Role, Description: r.Description, Capabilities: r.Capabilities,
 		Created: now, LastAccess: now,
 	}
-	d.write.Lock()
-	defer d.write.Unlock()
-	if err := d.check(ctx, &a); err != nil {
+	if err := d.check(&a); err != nil {
 		return store.Agent{}, "", err
 	}
+	if err := d.checkSchemas(ctx, a.Schemas); err != nil {
+		return store.Agent{}, "", err
+	}
+	d.write.Lock()
+	defer d.write.Unlock()
 	snap := d.snap.Load()
 	if snap.byName[folded(name)] != nil {
 		return store.Agent{}, "", fmt.Errorf("%w: %s", ErrExists, a.Address)
@@ -239,9 +256,14 @@ func (d *Directory) Register(ctx context.Context, r Registration) (store.Agent, 
 
 // Update changes an agent.
 func (d *Directory) Update(ctx context.Context, address string, c Change) (store.Agent, error) {
+	if c.Schemas != nil {
+		if err := d.checkSchemas(ctx, *c.Schemas); err != nil {
+			return store.Agent{}, err
+		}
+	}
 	return d.change(ctx, address, func(a *store.Agent) error {
 		c.apply(a)
-		if err := d.check(ctx, a); err != nil {
+		if err := d.check(a); err != nil {
 			return err
 		}
 		if a.Mode == store.Push && (a.PushSecret == "" || c.NewSecret) {

@@ -369,7 +369,8 @@ func TestDirectoryUnderConcurrency(t *testing.T) {
 					t.Error("ann is gone")
 				}
 				d.Seen(a)
-				d.All()
+				for range d.All() {
+				}
 			}
 		})
 	}

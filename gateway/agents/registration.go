@@ -73,8 +73,8 @@ func (c Change) apply(a *store.Agent) {
 	}
 }
 
-// check completes an agent, or says what is wrong with it.
-func (d *Directory) check(ctx context.Context, a *store.Agent) error {
+// check completes an agent, or says what is wrong with it. Its schemas were looked at before.
+func (d *Directory) check(a *store.Agent) error {
 	switch a.Mode {
 	case store.Pull:
 		if a.PushTarget != "" {
@@ -88,9 +88,6 @@ func (d *Directory) check(ctx context.Context, a *store.Agent) error {
 		return invalid("delivery_mode must be push or pull")
 	}
 	if err := checkHeaders(a.Headers); err != nil {
-		return err
-	}
-	if err := d.checkSchemas(ctx, a.Schemas); err != nil {
 		return err
 	}
 	a.RequiresSchema = len(a.Schemas) > 0
@@ -181,7 +178,8 @@ func tokenChar(r rune) bool {
 	return r < 0x80 && (nameChar(byte(r)) || strings.ContainsRune("!#$%&'*+^`|~", r))
 }
 
-// checkSchemas takes ids of schemas, which must be known, and patterns such as agntcy:shop.*.
+// checkSchemas takes ids of schemas, which must be known, and patterns such as agntcy:shop.*. It
+// may ask a registry far away, and so is not called while the directory is held.
 func (d *Directory) checkSchemas(ctx context.Context, list []string) error {
 	if len(list) > MaxSchemas {
 		return invalid("supported_schemas: more than %d", MaxSchemas)
