@@ -162,13 +162,12 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 	if o.State != amtp.Retrying {
 		return o
 	}
-	end := j.Queued.Add(s.cfg.Limits.MaxAge)
-	if !now.Before(end) {
+	if s.cfg.Limits.over(j, now) {
 		o.State = amtp.Failed
 		return o
 	}
 	o.Next = now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter))
-	if o.Next.After(end) { // there is one last try
+	if end := j.Queued.Add(s.cfg.Limits.MaxAge); o.Next.After(end) { // there is one last try
 		o.Next = end
 	}
 	return o
@@ -177,7 +176,7 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 // putOff is what is written down of a job whose target is left alone: put back, or
 // given up when its time is over. s.mu may be held.
 func (s *Service) putOff(j store.Job, until, now time.Time) []store.Outcome {
-	if now.Before(j.Queued.Add(s.cfg.Limits.MaxAge)) {
+	if !s.cfg.Limits.over(j, now) {
 		return putBack(j, s.cfg.Limits.putOff(later(until, now), now.Sub(j.Queued)), now)
 	}
 	outcomes := make([]store.Outcome, len(j.Recipients))

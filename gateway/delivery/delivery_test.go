@@ -302,11 +302,11 @@ func TestDrainWaitsAndThenBreaksOff(t *testing.T) {
 		for _, c := range []struct {
 			name     string
 			takes    time.Duration
-			want     map[amtp.State]int
+			want     int // delivered of 31
 			stopTime time.Duration
 		}{
-			{"short", 3 * time.Second, map[amtp.State]int{amtp.Delivered: 1, amtp.Retrying: 30}, 3 * time.Second},
-			{"long", time.Hour, map[amtp.State]int{amtp.Retrying: 31}, 10 * time.Second},
+			{"short", 3 * time.Second, 1, 3 * time.Second},
+			{"long", time.Hour, 0, 10 * time.Second},
 		} {
 			q := newQueue()
 			_, stop := start(t, delivery.Config{Store: q, Peers: peers{send: func(ctx context.Context, _ string, m peer.Outgoing) []peer.Result {
@@ -326,8 +326,8 @@ func TestDrainWaitsAndThenBreaksOff(t *testing.T) {
 			if got := time.Since(before); got != c.stopTime {
 				t.Errorf("%s: stopped after %v", c.name, got)
 			}
-			if diff := cmp.Diff(c.want, q.states()); diff != "" {
-				t.Errorf("%s: %s", c.name, diff)
+			if n := q.states(); n[amtp.Delivered] != c.want || n[amtp.Queued]+n[amtp.Retrying] != 31-c.want {
+				t.Errorf("%s: %v", c.name, n)
 			}
 			for _, r := range q.rows {
 				if q.open(r) && (r.attempts != 0 || r.due.Sub(before) > 15*time.Second || !r.leased.IsZero()) {

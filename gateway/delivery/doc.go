@@ -8,20 +8,21 @@
 // killed at any moment tries again, under the same id and key, so that a receiver which
 // knows what it has takes nothing twice.
 //
-// A target, which is a domain or an agent, starts with one request at a time and gets
-// more as it answers. One that does not answer is left alone, for a second first and for
-// a minute in the end, whatever waits for it: it is asked at most once a second, and it
-// takes no turn from others.
+// A target, which is a domain or an agent, starts with one request at a time, gets twice
+// as many with every answer, and half as many with every failure. One that fails at one
+// at a time is left alone, for a second first and for a minute in the end, whatever waits
+// for it: it is asked at most once a second, and it takes no turn from others.
 //
-//	           answered                      answered
-//	+-------+ ---------> +--------------+ -----------> … up to Limits.PerTarget
-//	| one   |            | two at a time|
-//	+-------+ <--------- +--------------+
-//	 |    ^     no answer, or trouble
-//	 |    |
-//	 | pause over
-//	 v    |
-//	+-------+
-//	| pause |  1 s, doubling to Limits.MaxPause; what is due then is put off
-//	+-------+
+//	             answered             answered
+//	+-----------+ -----> +-----------+ -----> … up to Limits.PerTarget
+//	| one at    |        | two at    |
+//	| a time    | <----- | a time    | <-----
+//	+-----------+ failed +-----------+ failed
+//	  |       ^
+//	  failed  pause over
+//	  v       |
+//	+-----------+
+//	| left      |  1 s, doubling to Limits.MaxPause; what is due then is put off
+//	| alone     |
+//	+-----------+
 package delivery

@@ -65,11 +65,22 @@ const (
 	batch = 32
 	// minWait is the shortest time between two looks into the queue.
 	minWait = 10 * time.Millisecond
+	// busyPoll is the time between two looks while what is due waits for its target: what
+	// else becomes due meanwhile cannot be told apart.
+	busyPoll = time.Second
+	// maxExcept is how many targets are passed over in the queue; see targets.except.
+	maxExcept = 256
+	// lastTry is how long after its time a job gets a last try of a target that was silent.
+	// Behind it there is a heap of them, which would take hours.
+	lastTry = 5 * time.Minute
 	// settleTime ends one try to write down what came of a job.
 	settleTime = 10 * time.Second
 	// settleRetry is how long we wait before we try again to write down what came of a
 	// job, while the database does not take it.
 	settleRetry = time.Second
+	// backAfter is from which pause on, in units of Limits.MinPause, everything that
+	// waits is due at once when a target is back: after a shorter one it soon is anyway.
+	backAfter = 4
 	// reapTargets is how many targets are remembered before idle ones are forgotten.
 	reapTargets = 4096
 )

@@ -43,10 +43,11 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) lease(ctx, work context.Context) (more bool, wait time.Duration) {
 	l := s.cfg.Limits
 	now := time.Now()
+	r := store.LeaseRequest{Now: now, Until: now.Add(l.Lease)}
 	s.mu.Lock()
-	r := store.LeaseRequest{
-		Now: now, Until: now.Add(l.Lease), Limit: min(batch, l.InFlight-s.targets.inFlight), Except: s.targets.full(),
-	}
+	r.Limit = min(batch, l.InFlight-s.targets.inFlight)
+	var asked time.Time // when a target that is left alone may be asked again
+	r.Except, asked = s.targets.except(now)
 	s.mu.Unlock()
 	jobs, err := s.cfg.Store.Lease(ctx, r)
 	if err != nil {
@@ -70,8 +71,11 @@ func (s *Service) lease(ctx, work context.Context) (more bool, wait time.Duratio
 		return false, l.Poll
 	case len(jobs) > 0 && !due.After(now): // the store stops at so many bytes, too
 		return true, 0
-	case len(r.Except) > 0: // what is due may be theirs
-		return false, l.Poll
+	case len(r.Except) > 0 && !due.After(now): // it may be theirs
+		due = now.Add(busyPoll)
+	}
+	if !asked.IsZero() && asked.Before(due) {
+		due = asked
 	}
 	return false, min(max(time.Until(due), minWait), l.Poll)
 }

@@ -3,7 +3,12 @@ package delivery
 import (
 	"math/rand/v2"
 	"time"
+
+	"amesh/gateway/store"
 )
+
+// over reports whether a job has been tried for as long as it may.
+func (l Limits) over(j store.Job, now time.Time) bool { return !now.Before(j.Queued.Add(l.MaxAge)) }
 
 // retry is how long after its nth try in vain a recipient is tried again: a random time
 // from MinRetry up to a bound that doubles from 2 MinRetry to MaxRetry, and no less

@@ -73,16 +73,17 @@ func (t *targets) hold(j leased, now time.Time) {
 	t.waiting[j.Target] = one
 }
 
-// next takes jobs out of a target's line as long as they may go on: to begin now, or,
-// where the target is left alone or the lease is nearly over, back into the queue. It
-// reports whether a line that was full has room again.
+// next takes jobs out of a target's line as long as they may go on: to begin now; or back
+// into the queue, where the target is left alone or the lease is nearly over; or to be
+// given up, where their time is long over and the target is silent. It reports whether a line
+// that was full has room again.
 func (t *targets) next(name string, now time.Time) (begin, off []leased, room bool) {
 	one := t.byName[name]
 	was := len(one.held)
 	for len(one.held) > 0 {
 		j := one.held[0]
 		switch {
-		case now.Before(one.until), j.until.Sub(now) < t.limits.Attempt:
+		case now.Before(one.until), one.pause > 0 && t.limits.over(j.Job, now.Add(-lastTry)), j.until.Sub(now) < t.limits.Attempt:
 			off = append(off, j)
 		case t.turn(one):
 			one.inFlight++
@@ -126,26 +127,23 @@ func (t *targets) turn(one *target) bool {
 }
 
 // end counts a delivery that has ended, and learns from it. It reports whether the
-// target answers again after a pause.
+// target answers again after it was silent for long.
 func (t *targets) end(name string, h health, wait time.Duration, now time.Time) (back bool) {
 	one := t.get(name, now)
 	one.inFlight--
 	t.inFlight--
 	switch h {
 	case answered:
-		back = one.pause > 0
+		back = one.pause >= backAfter*t.limits.MinPause
 		one.allowed, one.pause, one.until = min(one.allowed*2, t.limits.PerTarget), 0, time.Time{}
 	case throttled:
 		one.allowed = max(one.allowed/2, 1)
 		one.until = later(one.until, now.Add(min(max(wait, t.limits.MinPause), t.limits.Throttle)))
-	case troubled:
-		if one.allowed > 1 { // it may be that one message's trouble
+	case troubled, silent:
+		if one.allowed > 1 { // it may be that one message's trouble, or one connection's
 			one.allowed /= 2
 			return false
 		}
-		t.rest(one, wait, now)
-	case silent:
-		one.allowed = 1
 		t.rest(one, wait, now)
 	}
 	return back
@@ -161,15 +159,28 @@ func (t *targets) rest(one *target, wait time.Duration, now time.Time) {
 	one.until = now.Add(max(one.pause, min(wait, t.limits.MaxPause)))
 }
 
-// full are the targets of which no more is taken out of the queue for now.
-func (t *targets) full() []string {
-	var names []string
+// except are the targets of which nothing is taken out of the queue for now: their line
+// is full, or they are left alone. There are maxExcept at most; what comes up for others
+// is put off. The time is when the first of them may be asked again, zero if none is
+// left alone.
+func (t *targets) except(now time.Time) (names []string, until time.Time) {
 	for name, one := range t.waiting {
-		if len(one.held) >= t.limits.Held {
+		if len(one.held) >= t.limits.Held && len(names) < maxExcept {
 			names = append(names, name)
 		}
 	}
-	return names
+	for name, one := range t.byName {
+		if !now.Before(one.until) {
+			continue
+		}
+		if len(names) < maxExcept && len(one.held) < t.limits.Held {
+			names = append(names, name)
+		}
+		if until.IsZero() || one.until.Before(until) {
+			until = one.until
+		}
+	}
+	return names, until
 }
 
 // paused counts the targets that are left alone.
