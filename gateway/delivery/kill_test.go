@@ -177,7 +177,7 @@ func TestSoakKillGatewayUnderLoad(t *testing.T) {
 		if dead > 0 {
 			t.Fatalf("%d dead letters, and nobody refused anything", dead)
 		}
-		time.Sleep(200 * time.Millisecond) // another process: nothing tells us
+		time.Sleep(time.Second) // another process: nothing tells us
 	}
 	if len(open) > 0 {
 		t.Errorf("%d are still in the queue", len(open))
