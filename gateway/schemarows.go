@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"amesh/gateway/schema"
 	"amesh/gateway/store"
@@ -22,6 +23,13 @@ type schemaTable interface {
 }
 
 type schemaRows struct{ table schemaTable }
+
+// schemaRowsFresh is how long a gateway may not see what another one on the same
+// database has changed.
+const schemaRowsFresh = time.Second
+
+// Fresh implements schema.Fresher.
+func (schemaRows) Fresh() time.Duration { return schemaRowsFresh }
 
 // schemaError says what became of a question in the registry's words.
 func schemaError(err error) error {

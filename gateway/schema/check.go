@@ -97,6 +97,10 @@ func (j *judge) inbound(ctx context.Context, entries []string) (Decision, error)
 	if errors.As(err, &none) {
 		return j.unsupported(entries, none), nil
 	}
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrUntrusted) {
+		j.service.log.Warn("registered schema cannot be used", "schema", j.id.String(), "err", err)
+		return refusal(CodePipelineFailed, nil, "schema '%s' cannot be used: its operator finds out why in the log", j.id), nil
+	}
 	if err != nil {
 		return Decision{}, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"amesh/internal/ijson"
 )
 
 // ready is a compiled definition with what it was made of.
@@ -103,12 +105,13 @@ func (s *Service) decodeDefinition(raw []byte) (any, error) {
 	if _, depth := measure(raw); depth > s.limits.DefinitionDepth {
 		return nil, fmt.Errorf("the definition is nested %d deep, at most %d are allowed", depth, s.limits.DefinitionDepth)
 	}
+	// Two members of one name would be two definitions, for two readers.
+	if err := ijson.Check(raw, s.limits.DefinitionDepth+1); err != nil {
+		return nil, fmt.Errorf("the definition is %w", err)
+	}
 	doc, err := decode(raw)
 	if err != nil {
 		return nil, fmt.Errorf("the definition is not JSON: %w", err)
-	}
-	if err := noDuplicates(raw); err != nil {
-		return nil, err
 	}
 	switch doc.(type) {
 	case map[string]any, bool:

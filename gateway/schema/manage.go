@@ -76,10 +76,14 @@ func (s *Service) Update(ctx context.Context, sch Schema, force bool) (diff Diff
 }
 
 // current asks the registry itself: what is about to be replaced must not be an
-// old answer.
+// old answer. What cannot be used is there, without a definition.
 func (s *Service) current(ctx context.Context, id ID) (Schema, error) {
 	s.forget(id)
-	return s.Get(ctx, id)
+	old, err := s.Get(ctx, id)
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrUntrusted) {
+		return Schema{ID: id}, nil
+	}
+	return old, err
 }
 
 // Valid returns nil when the definition of sch is one that payloads can be

@@ -19,6 +19,8 @@ var (
 	// ErrUnavailable reports a registry that could not be asked; trying again
 	// later may help.
 	ErrUnavailable = errors.New("the schema registry cannot be reached")
+	// ErrDamaged reports a schema that is there and cannot be read.
+	ErrDamaged = errors.New("the registered schema cannot be read")
 	// ErrRefused reports a registry that judged a definition and does not want it.
 	ErrRefused = errors.New("the schema registry refuses the definition")
 	// ErrUntrusted reports a schema whose signature is missing or wrong.
@@ -53,6 +55,10 @@ func InOrder(ids []ID) []ID {
 	slices.SortFunc(ids, ID.Compare)
 	return ids
 }
+
+// Fresher is a registry whose answers hold no longer than it says, whatever
+// Config.Fresh says: it is quick to ask, or others change it too.
+type Fresher interface{ Fresh() time.Duration }
 
 // Registry keeps schemas. It takes what Service has checked and does not judge
 // it. All methods may be called at once and may block until ctx is done.

@@ -109,6 +109,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	limits := cfg.Limits.withDefaults()
+	if r, ok := cfg.Registry.(Fresher); ok {
+		cfg.Fresh = min(cfg.Fresh, r.Fresh())
+	}
 	s := &Service{
 		cfg:      cfg,
 		limits:   limits,

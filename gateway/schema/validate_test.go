@@ -218,7 +218,7 @@ func TestCheckEndsInTime(t *testing.T) {
 func TestDefinitionsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ definition, says, pointer string }{
-		"not JSON":               {`{`, "not JSON", ""},
+		"not JSON":               {`{`, "not I-JSON", ""},
 		"a number":               {`1`, "an object or a boolean", ""},
 		"a member twice":         {`{"type":"string","type":"object"}`, "twice", ""},
 		"a member twice, deeper": {`{"allOf":[true,{"properties":{"a":true,"a":false}}]}`, "twice", ""},
