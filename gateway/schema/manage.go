@@ -7,12 +7,17 @@ import (
 	"time"
 )
 
-// Judge is a registry that judges definitions itself; it is asked before a Put.
+// Judge is a registry that judges definitions itself. It is asked before a Put,
+// and returns nil, ErrRefused, or ErrUnavailable.
 type Judge interface {
-	// Judge returns nil, or why the registry would not take next, which replaces
-	// current when that is not zero. It returns ErrUnavailable when it could not
-	// be asked.
-	Judge(ctx context.Context, next Schema, current ID) error
+	Judge(ctx context.Context, s Schema) error
+}
+
+// Comparer is a registry that compares schemas itself.
+type Comparer interface {
+	// Compatible says whether to can stand in for from, and why not. A registry
+	// that does not compare says yes.
+	Compatible(ctx context.Context, from, to ID) (ok bool, reason string, err error)
 }
 
 // Register adds a schema. It returns ErrExists when there is one of that name, a
@@ -133,7 +138,8 @@ func (s *Service) compare(old, next Schema) Diff {
 	return compare(before, after, s.cfg.Formats == FormatsAlways)
 }
 
-// Compare works out what changed from one registered schema to another.
+// Compare works out what changed from one registered schema to another. A
+// registry that compares too is asked as well, and its no counts.
 func (s *Service) Compare(ctx context.Context, from, to ID) (Diff, error) {
 	before, err := s.Get(ctx, from)
 	if err != nil {
@@ -143,7 +149,17 @@ func (s *Service) Compare(ctx context.Context, from, to ID) (Diff, error) {
 	if err != nil {
 		return Diff{}, fmt.Errorf("%s: %w", to, err)
 	}
-	return s.compare(before, after), nil
+	diff := s.compare(before, after)
+	if c, ok := s.cfg.Registry.(Comparer); ok {
+		fits, reason, err := c.Compatible(ctx, from, to)
+		if err != nil {
+			return Diff{}, err
+		}
+		if !fits {
+			diff.add(Change{Kind: "rule", Breaks: BreaksBoth, Unknown: true, Message: "the registry calls them incompatible (" + reason + "); counts as breaking"})
+		}
+	}
+	return diff, nil
 }
 
 func (s *Service) put(ctx context.Context, sch, old Schema, replace bool) error {
@@ -153,7 +169,7 @@ func (s *Service) put(ctx context.Context, sch, old Schema, replace bool) error 
 		sch.Published, sch.Updated = old.Published, now
 	}
 	if judge, ok := s.cfg.Registry.(Judge); ok {
-		if err := judge.Judge(ctx, sch, old.ID); err != nil {
+		if err := judge.Judge(ctx, sch); err != nil {
 			return err
 		}
 	}
