@@ -94,5 +94,9 @@ func (s *Service) run(ctx context.Context, id ID, c *compiled, v any) (Result, e
 		r.Errors, r.Omitted = explain(err, v, s.limits.Problems)
 		return r, nil
 	}
-	return Result{Used: id, Valid: true}, nil
+	r := Result{Used: id, Valid: true}
+	if s.cfg.WarnUnknown {
+		r.Warnings = unknownMembers(p.schema, v, s.limits.Problems)
+	}
+	return r, nil
 }

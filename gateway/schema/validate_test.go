@@ -293,6 +293,29 @@ func TestReferencesAmongSchemas(t *testing.T) {
 	}
 }
 
+func TestUnknownMembersAreWarnedAbout(t *testing.T) {
+	t.Parallel()
+	const definition = `{"properties":{"a":{"$ref":"#/$defs/a"},"list":{"items":{"allOf":[{"properties":{"x":true}},{"patternProperties":{"^y":true}}]}},"free":true},
+		"$defs":{"a":{"properties":{"b":true},"additionalProperties":true}}}`
+	s := newService(t, Config{Registry: newMemory(t, map[string]string{messageV1: definition}), WarnUnknown: true, Limits: Limits{Problems: 3}})
+	for payload, want := range map[string]string{
+		`{"a":{"b":1},"list":[{"x":1,"y":2}],"free":{"any":1}}`: "", `{"z":1,"a":{"c":1}}`: "/a/c /z",
+		`{"list":[{"x":1},{"z":1}]}`: "/list/1/z", `{"1":1,"2":1,"3":1,"4":1}`: "/1 /2 /3", `[1]`: "",
+	} {
+		r, err := s.Validate(t.Context(), id(t, messageV1), []byte(payload))
+		var got []string
+		for _, w := range r.Warnings {
+			got = append(got, w.Pointer)
+		}
+		if err != nil || !r.Valid || strings.Join(got, " ") != want {
+			t.Errorf("%s: %+v, %v; want %q", payload, r, err, want)
+		}
+	}
+	if r := verdict(t, definition, `{"z":1}`, Limits{}); r.Warnings != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Programs count their steps, so no two checks may share one.
 func TestChecksAtOnceDoNotMix(t *testing.T) {
 	t.Parallel()
