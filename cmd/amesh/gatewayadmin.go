@@ -216,7 +216,8 @@ func refusedBy(no *client.Error) *failure {
 	if !known {
 		exit = exitFailed
 	}
-	if strings.HasSuffix(no.Code, "_NOT_FOUND") {
+	// Agentry's code for an agent that there is not.
+	if strings.HasSuffix(no.Code, "_NOT_FOUND") || no.Code == "AGENT_UNREGISTRATION_FAILED" {
 		exit = exitNotFound
 	}
 	f := &failure{exit: exit, code: "gateway_refused", message: no.Error(), hint: gatewayHints[no.Code]}

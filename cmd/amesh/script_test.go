@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/foxcpp/go-mockdns"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -57,6 +59,8 @@ func runScripts(t *testing.T, p testscript.Params) {
 		"until":    until,
 		"port":     portOf,
 		"fetch":    fetchURL,
+		"http":     askHTTP,
+		"dns":      serveDNS,
 	}
 	testscript.Run(t, p)
 }
@@ -105,6 +109,54 @@ func fetchURL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = ts.Stdout().Write(b)
 	ts.Check(err)
+}
+
+// askHTTP makes a request, compares the status of the answer and puts the body on
+// standard output: http 202 POST URL 'Authorization: Bearer K' @message.json
+func askHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: http STATUS METHOD URL [HEADER: VALUE]... [@FILE]")
+	}
+	var body io.Reader
+	headers := args[3:]
+	if n := len(headers); n > 0 && strings.HasPrefix(headers[n-1], "@") {
+		body = strings.NewReader(os.Expand(ts.ReadFile(headers[n-1][1:]), ts.Getenv))
+		headers = headers[:n-1]
+	}
+	req, err := http.NewRequest(args[1], args[2], body)
+	ts.Check(err)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ":")
+		req.Header.Set(name, strings.TrimSpace(value))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(b)
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[0] {
+		ts.Fatalf("%s %s: status %d, want %s: %s", args[1], args[2], resp.StatusCode, args[0], b)
+	}
+}
+
+// serveDNS answers with the TXT records of a file, JSON of name to text, and puts the
+// server's address into a variable: dns ADDR records.json
+func serveDNS(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: dns VARIABLE FILE")
+	}
+	var texts map[string]string
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &texts))
+	zones := make(map[string]mockdns.Zone)
+	for name, text := range texts {
+		zones[name] = mockdns.Zone{TXT: []string{text}}
+	}
+	s, err := mockdns.NewServerWithLogger(zones, log.New(io.Discard, "", 0), false)
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+	ts.Setenv(args[0], s.LocalAddr().String())
 }
 
 // waitFile waits until files are there; they are written whole or not at all.
