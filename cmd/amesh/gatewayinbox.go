@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 
 	"amesh/gateway/client"
 
@@ -100,77 +99,4 @@ func (a *app) gatewayAckCommand() *cobra.Command {
 			fmt.Fprintf(w, "acknowledged  %s\n", plain(args[1]))
 		})
 	})
-}
-
-func (a *app) gatewayMessageCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "message",
-		Short:   "Ask what became of a message",
-		Long:    "Asks a gateway what became of a message, and how often it was tried to deliver it.",
-		Example: "  amesh gateway message status 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01",
-		Args:    verbs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	status := a.manage(&cobra.Command{
-		Use:     "status ID",
-		Short:   "Show what became of a message for each recipient",
-		Long:    "Shows what became of a message for each of its recipients: delivered, waiting, or why not.",
-		Example: "  amesh gateway message status 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01 --json",
-		Args:    oneID("the message's id"),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		s, err := c.Status(cmd.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		return a.show(s, func(w io.Writer) { writeGatewayStatus(w, s) })
-	})
-	attempts := a.manage(&cobra.Command{
-		Use:     "attempts ID",
-		Short:   "Show every try to deliver a message",
-		Long:    "Shows every try to deliver a message to a push agent or another gateway, the oldest first.",
-		Example: "  amesh gateway message attempts 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01",
-		Args:    oneID("the message's id"),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		all, err := c.Attempts(cmd.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		return a.show(items(all), func(w io.Writer) { writeAttempts(w, all) })
-	})
-	cmd.AddCommand(status, attempts)
-	return cmd
-}
-
-func writeGatewayStatus(w io.Writer, s client.MessageStatus) {
-	fmt.Fprintf(w, "%s  %s\n", plain(s.MessageID), plain(s.Status))
-	for _, r := range s.Recipients {
-		fmt.Fprintf(w, "  %s  %s", plain(r.Address), plain(r.Status))
-		if r.Acknowledged {
-			fmt.Fprint(w, ", acknowledged")
-		}
-		if !r.NextRetry.IsZero() {
-			fmt.Fprintf(w, ", again at %s", moment(r.NextRetry))
-		}
-		if r.ErrorCode != "" {
-			fmt.Fprintf(w, "  %s: %s", plain(r.ErrorCode), plain(r.ErrorMessage))
-		}
-		fmt.Fprintln(w)
-	}
-}
-
-func writeAttempts(w io.Writer, all []client.Attempt) {
-	for _, t := range all {
-		fmt.Fprintf(w, "%s  %s  %s", t.Time.UTC().Format(time.RFC3339), plain(t.Recipient), plain(t.Status))
-		if t.HTTPStatus != 0 {
-			fmt.Fprintf(w, "  HTTP %d", t.HTTPStatus)
-		}
-		fmt.Fprintf(w, "  %.0f ms", t.Milliseconds)
-		if t.Code != "" {
-			fmt.Fprintf(w, "  %s: %s", plain(t.Code), plain(t.Message))
-		}
-		fmt.Fprintln(w)
-	}
-	if len(all) == 0 {
-		fmt.Fprintln(w, "no attempts")
-	}
 }

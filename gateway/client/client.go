@@ -80,6 +80,8 @@ type Error struct {
 	Message    string
 	Details    map[string]any
 	RetryAfter time.Duration
+
+	body []byte
 }
 
 func (e *Error) Error() string {
@@ -101,7 +103,8 @@ type call struct {
 	method string
 	path   []string
 	query  url.Values
-	body   any // nil: none
+	body   any    // nil: none
+	prefer string // header Prefer; empty: none
 }
 
 // do makes a request and puts the answer into out, unless that is nil.
@@ -163,6 +166,9 @@ func (c *Client) request(ctx context.Context, q call) (*http.Request, error) {
 	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if q.prefer != "" {
+		req.Header.Set("Prefer", q.prefer)
+	}
 	if c.config.AdminKey != "" {
 		req.Header.Set(c.config.AdminHeader, c.config.AdminKey)
 	}
@@ -174,7 +180,7 @@ func (c *Client) request(ctx context.Context, q call) (*http.Request, error) {
 
 // refusal reads the error that a gateway answers with.
 func refusal(resp *http.Response, body []byte) error {
-	e := &Error{Status: resp.StatusCode}
+	e := &Error{Status: resp.StatusCode, body: body}
 	var said struct {
 		Error struct {
 			Code    string         `json:"code"`

@@ -112,3 +112,18 @@ func TestListedAgentsAreSortedAndShowNoKey(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
+
+func TestSendTellsAResultFromARefusal(t *testing.T) {
+	c, seen := answering(t, http.StatusBadRequest, `{"message_id":"a","status":"failed","recipients":[{"address":"x@y","status":"failed","error_code":"AGENT_UNKNOWN"}]}`)
+	s, err := c.Send(t.Context(), NewMessage{Sender: "a@b", Recipients: []string{"x@y"}, Payload: json.RawMessage(`{"n":1}`)}, 3*time.Second)
+	if err != nil || s.Status != "failed" || s.Recipients[0].ErrorCode != "AGENT_UNKNOWN" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if seen.Header.Get("Prefer") != "wait=3" {
+		t.Errorf("headers: %v", seen.Header)
+	}
+	c, _ = answering(t, http.StatusBadRequest, `{"error":{"code":"VALIDATION_FAILED","message":"no"}}`)
+	if _, err := c.Send(t.Context(), NewMessage{}, 0); err == nil {
+		t.Error("a refusal is no error")
+	}
+}

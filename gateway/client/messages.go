@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -67,6 +68,41 @@ func (c *Client) Inbox(ctx context.Context, address string, p Page) (Inbox, erro
 // Ack takes a message out of an agent's inbox, with that agent's key.
 func (c *Client) Ack(ctx context.Context, address, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: []string{"v1", "inbox", address, id}}, nil)
+}
+
+// NewMessage is a message to send.
+type NewMessage struct {
+	Version    string          `json:"version"`
+	Key        string          `json:"idempotency_key,omitempty"`
+	Sender     string          `json:"sender"`
+	Recipients []string        `json:"recipients"`
+	Subject    string          `json:"subject,omitempty"`
+	Schema     string          `json:"schema,omitempty"`
+	ReplyTo    string          `json:"in_reply_to,omitempty"`
+	Payload    json.RawMessage `json:"payload"`
+}
+
+// Sent is what became of a message so far. Reply is there if one came in time.
+type Sent struct {
+	MessageStatus
+	Reply json.RawMessage `json:"reply,omitempty"`
+}
+
+// Send hands a message over, with its sender's key. With wait, the gateway answers when
+// every recipient's state is final or a reply has come, or that time is over. That some
+// recipient has failed is no error.
+func (c *Client) Send(ctx context.Context, m NewMessage, wait time.Duration) (Sent, error) {
+	m.Version = "1.0"
+	q := call{method: http.MethodPost, path: []string{"v1", "messages"}, body: m}
+	if wait > 0 {
+		q.prefer = "wait=" + strconv.Itoa(int(wait.Seconds()))
+	}
+	var s Sent
+	err := c.do(ctx, q, &s)
+	if no, ok := errors.AsType[*Error](err); ok && no.Status == http.StatusBadRequest && json.Unmarshal(no.body, &s) == nil && len(s.Recipients) > 0 {
+		return s, nil // a result, not a refusal
+	}
+	return s, err
 }
 
 // Recipient is what became of a message for one recipient.
