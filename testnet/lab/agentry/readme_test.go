@@ -176,5 +176,5 @@ func lacks(a, b any, path string) []string {
 // free are members that nobody can rely on: error details in the words of another
 // program, and counts of requests that differ.
 func free(path, name string) bool {
-	return strings.HasPrefix(path+"."+name, ".error.details.") || strings.HasPrefix(path, ".http.") || strings.HasPrefix(path, ".messages.")
+	return strings.HasPrefix(path+"."+name, ".error.details.") || strings.HasPrefix(path, ".http.") || strings.HasPrefix(path, ".messages.") || path == ".errors"
 }
