@@ -55,14 +55,17 @@ func TestNamesThatChangeTheirMindLeadNowhere(t *testing.T) {
 	port := serve(t, in, http.HandlerFunc(quiet))
 	out := listen(t, outside+":"+port)
 	serve(t, out, http.HandlerFunc(quiet))
-	for name, answer := range map[string]func(n int) []string{
-		"alternating": func(n int) []string { return []string{[]string{outside, inside}[n%2]} },
-		"both":        func(n int) []string { return [][]string{{outside, inside}, {inside, outside}}[n%2] },
+	for name, c := range map[string]struct {
+		times  int
+		answer func(n int) []string
+	}{
+		"alternating": {1000, func(n int) []string { return []string{[]string{outside, inside}[n%2]} }},
+		"both":        {100, func(n int) []string { return [][]string{{outside, inside}, {inside, outside}}[n%2] }},
 	} {
-		c := newClient(t, Config{HTTP: true, Resolver: fakeDNS(t, answer), Allowed: []netip.Prefix{netip.MustParsePrefix(outside + "/32")}})
+		client := newClient(t, Config{HTTP: true, Resolver: fakeDNS(t, c.answer), Allowed: []netip.Prefix{netip.MustParsePrefix(outside + "/32")}})
 		reached, blocked := 0, 0
-		for range 1000 {
-			resp, err := c.Get(t.Context(), "http://rebind.test:"+port+"/")
+		for range c.times {
+			resp, err := client.Get(t.Context(), "http://rebind.test:"+port+"/")
 			switch {
 			case errors.Is(err, ErrBlocked):
 				blocked++
@@ -72,7 +75,7 @@ func TestNamesThatChangeTheirMindLeadNowhere(t *testing.T) {
 				reached++
 				_ = resp.Body.Close()
 			}
-			c.CloseIdle()
+			client.CloseIdle()
 		}
 		if n := in.connects.Load(); n != 0 {
 			t.Errorf("%s: %d connections inside", name, n)
