@@ -169,14 +169,19 @@ func (g *gateway) start() *gateway {
 }
 
 // stop ends the process, if it runs.
-func (g *gateway) stop() {
+func (g *gateway) stop() { g.end(os.Interrupt) }
+
+// kill ends the process as a power cut does.
+func (g *gateway) kill() { g.end(os.Kill) }
+
+func (g *gateway) end(by os.Signal) {
 	if g.proc == nil {
 		return
 	}
 	proc := g.proc
 	g.proc = nil
 	http.DefaultClient.CloseIdleConnections()
-	_ = proc.Process.Signal(os.Interrupt)
+	_ = proc.Process.Signal(by)
 	if err := proc.Wait(); err != nil {
 		if _, ended := errors.AsType[*exec.ExitError](err); !ended {
 			g.t.Errorf("%s: %v", g.domain, err)
@@ -213,9 +218,18 @@ type answer struct {
 // do sends a request. Headers are name, value, ….
 func (g *gateway) do(method, path, body string, headers ...string) answer {
 	g.t.Helper()
-	req, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
+	got, err := g.try(method, path, body, headers...)
 	if err != nil {
 		g.t.Fatal(err)
+	}
+	return got
+}
+
+// try is do for a gateway that may be away.
+func (g *gateway) try(method, path, body string, headers ...string) (answer, error) {
+	req, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
@@ -225,14 +239,11 @@ func (g *gateway) do(method, path, body string, headers ...string) answer {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		g.t.Fatal(err)
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return answer{resp.StatusCode, resp.Header, raw}
+	return answer{resp.StatusCode, resp.Header, raw}, err
 }
 
 // read reads a body as JSON.
