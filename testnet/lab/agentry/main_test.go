@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net"
 	"net/http"
 	"os"
@@ -253,6 +254,16 @@ func (a answer) read(t *testing.T, v any) {
 	if err := d.Decode(v); err != nil {
 		t.Fatalf("status %d: %v\n%s", a.status, err, a.body)
 	}
+}
+
+// kind is the type of the body, without its parameters.
+func (a answer) kind(t *testing.T) string {
+	t.Helper()
+	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kind
 }
 
 // agent is one of a gateway's.

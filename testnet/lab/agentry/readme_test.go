@@ -120,7 +120,7 @@ func TestWithAgentryItsReadmeWorksWithOurs(t *testing.T) {
 			t.Errorf("%s: status %d with ours, %d with theirs\n%s\n%s", q.name, ours.status, theirs.status, ours.body, theirs.body)
 			continue
 		}
-		if a, b := theirs.header.Get("Content-Type"), ours.header.Get("Content-Type"); a != b {
+		if a, b := theirs.kind(t), ours.kind(t); a != b {
 			t.Errorf("%s: type %q with ours, %q with theirs", q.name, b, a)
 		}
 		var a, b any
