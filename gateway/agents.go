@@ -48,6 +48,9 @@ func viewAgent(a store.Agent, key, secret string) agentView {
 		Schemas: a.Schemas, RequiresSchema: a.RequiresSchema, Role: a.Role, Description: a.Description, Capabilities: a.Capabilities,
 		Created: a.Created.UTC(), LastAccess: a.LastAccess.UTC(),
 	}
+	if len(v.Schemas) == 0 {
+		v.Schemas = nil // null, as agentry writes it
+	}
 	if !a.KeyExpires.IsZero() {
 		end := a.KeyExpires.UTC()
 		v.KeyExpires = &end

@@ -93,6 +93,9 @@ func TestB055AListIsAMapWithoutKeys(t *testing.T) {
 	if a := list.Agents["alice@a.test"]; list.Count != 2 || len(list.Agents) != 2 || a.Address != "alice@a.test" || a.APIKey == nil || *a.APIKey != "" {
 		t.Errorf("got %s", got.Body)
 	}
+	if !strings.Contains(string(got.Body), `"supported_schemas":null`) {
+		t.Errorf("got %s", got.Body)
+	}
 	if strings.Contains(string(got.Body), p.alice.Key) || strings.Contains(string(got.Body), "hash") {
 		t.Errorf("keys in %s", got.Body)
 	}
