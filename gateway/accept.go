@@ -153,6 +153,9 @@ func (s *Server) checkSchema(r *request, m *amtp.Message, from standing, to []ad
 		Schema: m.Schema, Payload: m.Payload, Sender: m.Sender.String(), Proven: from.proven(),
 		Recipients: make([]schema.Recipient, len(to)),
 	}
+	if !amtp.ValidSchema(m.Schema) {
+		q.Schema = "" // read leniently: of a registry that is not AGNTCY's, and nothing to us
+	}
 	for i, one := range to {
 		q.Recipients[i].Remote = one.Mode == store.Remote
 		if one.agent != nil {

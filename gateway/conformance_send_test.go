@@ -56,6 +56,7 @@ func TestB020AVersion4IDIsRefusedOrMapped(t *testing.T) {
 	if _, err := amtp.CheckMessageID(first.MessageID); err != nil || again.MessageID != first.MessageID {
 		t.Errorf("mapped to %s, then to %s", first.MessageID, again.MessageID)
 	}
+	p.alice.Post(to(p.alice.Address).with(m{"schema": "acme:order.v1"})).Want(http.StatusOK) // the SDK's prefix, not AGNTCY's
 	inbox := p.bob.Inbox()
 	if len(inbox) != 1 || !strings.Contains(string(inbox[0].Headers), `"`+amtp.OriginalIDHeader+`":"`+someKey+`"`) {
 		t.Errorf("inbox %+v", inbox)

@@ -51,7 +51,8 @@ type Rules struct {
 
 	// Lenient takes message ids and in_reply_to of version 4, which AMTP's Python
 	// SDK gives. The message gets a version 7 id, always the same for the same
-	// sender, id and timestamp; its own stays in headers under OriginalIDHeader.
+	// sender, id and timestamp; its own stays in headers under OriginalIDHeader. And it
+	// takes schemas of other registries than AGNTCY's.
 	Lenient bool
 }
 

@@ -279,7 +279,7 @@ func (m *Message) checkDeep(raw texts, lenient bool) *Error {
 		}
 		m.InReplyTo = id
 	}
-	if m.Schema != "" && !ValidSchema(m.Schema) {
+	if m.Schema != "" && !ValidSchema(m.Schema) && (!lenient || !foreignSchema(m.Schema)) {
 		return invalidMessage("field format validation failed: invalid schema identifier, must be agntcy:domain.entity.vN: %.80s", m.Schema)
 	}
 	if m.Payload == nil {
@@ -339,6 +339,21 @@ func ValidSchema(id string) bool {
 	entity, version, _ := strings.Cut(rest, ".")
 	digits, ok := strings.CutPrefix(version, "v")
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == "" && schemaLabel(domain) && schemaLabel(entity)
+}
+
+// foreignSchema says whether id is an identifier of another registry: a prefix, a
+// colon, and printable ASCII without spaces.
+func foreignSchema(id string) bool {
+	prefix, rest, _ := strings.Cut(id, ":")
+	if !schemaLabel(prefix) || prefix == "agntcy" || rest == "" {
+		return false
+	}
+	for i := 0; i < len(rest); i++ {
+		if rest[i] <= ' ' || rest[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func schemaLabel(s string) bool {

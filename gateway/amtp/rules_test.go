@@ -154,6 +154,19 @@ func TestLenientRulesMapTheSDKsIDs(t *testing.T) {
 	}
 }
 
+func TestLenientRulesTakeSchemasOfOtherRegistries(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]bool{"acme:order.v1": true, "acme:a/b#c": true, "agntcy:order.v1": false, "order": false, ":x": false, "acme:": false, "acme:a b": false, "acme:é": false} {
+		body := []byte(with(`"schema":"` + id + `"`))
+		if _, err := amtp.Parse(body, amtp.Rules{Lenient: true}); (err == nil) != want {
+			t.Errorf("%s: %v", id, err)
+		}
+		if _, err := amtp.Parse(body, amtp.Rules{}); err == nil {
+			t.Errorf("%s: taken without", id)
+		}
+	}
+}
+
 func TestHashIsOverWhatTheMessageSays(t *testing.T) {
 	t.Parallel()
 	hash := func(body string) [32]byte {
