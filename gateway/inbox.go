@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -46,7 +47,8 @@ func (s *Server) inboxSubject() {
 // such agent is not told to anybody else.
 func (s *Server) owner(r *request) (store.Agent, error) {
 	named := r.PathValue("recipient")
-	if auth.Bearer(r.Header) == "" {
+	key := cmp.Or(auth.Bearer(r.Header), r.Header.Get(s.cfg.Auth.KeyHeader))
+	if key == "" {
 		return store.Agent{}, amtp.Errorf(http.StatusUnauthorized, amtp.CodeMissingAuthorization, "Agent API key required for inbox access").
 			With("agent", named).With("required_header", "Authorization: Bearer <api-key>")
 	}
@@ -55,7 +57,7 @@ func (s *Server) owner(r *request) (store.Agent, error) {
 	if err != nil || address.Domain != s.cfg.Domain {
 		return store.Agent{}, s.failed(r, denied)
 	}
-	if a, ok := r.agents.Verify(address.Local, auth.Bearer(r.Header)); ok {
+	if a, ok := r.agents.Verify(address.Local, key); ok {
 		return a, s.takeReading(r, a)
 	}
 	by, err := s.caller(r)

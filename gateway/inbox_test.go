@@ -65,6 +65,8 @@ func TestInboxIsItsAgents(t *testing.T) {
 		t.Errorf("%d messages are left", n)
 	}
 	bob.Do(http.MethodGet, "/v1/inbox/BOB@A.TEST", nil).Want(http.StatusOK)
+	g.Do(http.MethodGet, "/v1/inbox/"+bob.Address, nil, "X-API-Key", bob.Key).Want(http.StatusOK)
+	g.Do(http.MethodGet, "/v1/inbox/"+bob.Address, nil, "X-API-Key", alice.Key).Want(http.StatusForbidden)
 }
 
 // Checklist 59: what an empty inbox looks like.

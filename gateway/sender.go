@@ -97,18 +97,18 @@ func senderRefusal(err error) *amtp.Error {
 	return credentialRefusal(err)
 }
 
-// theirs judges a sender of another domain. What proves most counts: its signature, its
-// certificate, its token or key. Whoever proves to be of another domain is refused (T86),
-// even if nothing had to be proven.
+// theirs judges a sender of another domain. What proves most counts: its domain's signature,
+// whoever brings it; else its certificate, else its token or key. Whoever proves by those to be
+// of another domain is refused (T86), even if nothing had to be proven.
 func (s *Server) theirs(r *request, m *amtp.Message) (standing, error) {
 	st := standing{origin: "unverified:" + m.Sender.Domain, known: r.domains.known(m.Sender.Domain)}
-	by, err := s.shown(r, m.Sender)
-	if err != nil {
-		return st, err
-	}
 	v := s.verified(r, m)
-	if v.Result == amtp.Verified {
-		by = auth.Proven(m.Sender.Domain, auth.BySignature)
+	by := auth.Proven(m.Sender.Domain, auth.BySignature)
+	if v.Result != amtp.Verified {
+		var err error
+		if by, err = s.shown(r, m.Sender); err != nil {
+			return st, err
+		}
 	}
 	if by.Kind != auth.Nobody {
 		st.caller, st.origin, st.known = by, by.Domain, true

@@ -250,6 +250,49 @@ func TestSenderProvesItsOwnNameT86(t *testing.T) {
 	}
 }
 
+// T86: of many gateways that show something and name somebody, those only are let in as
+// somebody who named whom they proved to be.
+func TestNobodyIsTakenForAnotherDomainT86(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.Rates.Off = true })
+	locals := []string{"Ann", "bob", "sam", "Sam"}
+	domains := []string{"north.test", "south.test", "west.test", "a.south.test", "xsouth.test", "gw.south.test"}
+	keys := map[string]string{h.ann: "north.test", h.bob: "north.test", h.ours: "north.test", h.south: "south.test", "": "", "nope": ""}
+	certified := map[string]string{"south.test": "south.test", "gw.south.test": "south.test", "west.test": "west.test", "*.test": "", "": ""}
+	cases := 0
+	for key, ofKey := range keys {
+		for name, ofName := range certified {
+			for _, local := range locals {
+				for _, domain := range domains {
+					cases++
+					var state *tls.ConnectionState
+					if name != "" {
+						state = certificate(name)
+					}
+					var headers []string
+					if key != "" {
+						headers = []string{"Authorization", "Bearer " + key}
+					}
+					got, err := h.judge(local+"@"+domain, state, headers...)
+					if err != nil || !got.proven() {
+						if err == nil && got.origin != "unverified:"+domain {
+							t.Errorf("%s@%s without proof has origin %s", local, domain, got.origin)
+						}
+						continue
+					}
+					byKey := ofKey == domain && (key != h.ann || local == "Ann") && (key != h.bob || local == "bob")
+					byName := domain != "north.test" && (ofName == domain || name == domain)
+					if got.origin != domain || !byKey && !byName {
+						t.Errorf("%s@%s is let in as %s with a key of %q and a certificate of %q", local, domain, got.origin, ofKey, name)
+					}
+				}
+			}
+		}
+	}
+	if cases < 700 {
+		t.Errorf("only %d", cases)
+	}
+}
+
 // What comes from the address of a domain's gateway makes it known, and proves nothing.
 func TestAddressOfAGatewayProvesNothing(t *testing.T) {
 	h := newHouse(t, nil)
@@ -362,7 +405,9 @@ func TestSignatureAndPolicy(t *testing.T) {
 		{"forged", signature.Flag, forged, nil, "", amtp.Invalid, "unverified:south.test"},
 		{"forged, rejected", signature.Reject, forged, nil, amtp.CodeSignatureInvalid, "", ""},
 		{"forged, rejected though certified", signature.Reject, forged, certificate("south.test"), amtp.CodeSignatureInvalid, "", ""},
-		{"signed, from another one's gateway", signature.Reject, string(signed), certificate("west.test"), amtp.CodeSenderDomainMismatch, "", ""},
+		{"signed, brought by another one's gateway", signature.Reject, string(signed), certificate("west.test"), "", amtp.Verified, "south.test"},
+		{"forged, brought by another one's gateway", signature.Flag, forged, certificate("west.test"), amtp.CodeSenderDomainMismatch, "", ""},
+		{"not signed, brought by another one's gateway", signature.Accept, unsigned, certificate("west.test"), amtp.CodeSenderDomainMismatch, "", ""},
 	} {
 		h := newHouse(t, func(cfg *Config) {
 			cfg.Auth.Verify = c.policy
