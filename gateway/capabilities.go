@@ -12,6 +12,7 @@ import (
 	"amesh/gateway/amtp"
 	"amesh/gateway/auth"
 	"amesh/gateway/discovery"
+	"amesh/gateway/peer"
 	"amesh/internal/prefix"
 )
 
@@ -30,7 +31,7 @@ func newDiscovery(cfg Config) (*discovery.Resolver, error) {
 	d.Own.Gateway = cmp.Or(d.Own.Gateway, "https://"+cfg.Domain)
 	d.Own.MaxSize = cmp.Or(d.Own.MaxSize, cfg.Limits.MessageBytes)
 	if d.Own.Features == nil {
-		d.Own.Features = []string{"agent-discovery"}
+		d.Own.Features = []string{"agent-discovery", peer.FeaturePerRecipient}
 	}
 	if d.Logger == nil {
 		d.Logger = cfg.Logger

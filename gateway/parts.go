@@ -76,6 +76,7 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	}
 	p.delivery, err = delivery.New(delivery.Config{
 		Domain: s.cfg.Domain, Store: st, Peers: s.sender, Hooks: s.pusher, Agents: byAddress{p.agents}, Log: s.log, Limits: s.cfg.Delivery,
+		UnknownPull: s.cfg.TakeUnknown,
 	})
 	if err != nil {
 		return nil, err
