@@ -21,6 +21,7 @@ type tried struct {
 	retryAfter time.Duration
 	took       time.Duration
 	untried    bool
+	inbox      bool
 	reply      json.RawMessage
 }
 
@@ -118,8 +119,8 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 	if !ok {
 		return gone
 	}
-	if agent.Mode != store.Push {
-		return tried{state: amtp.Failed, code: amtp.CodeInvalidDeliveryMode, text: "the agent takes no pushes any more"}
+	if agent.Mode != store.Push { // it fetches by now
+		return tried{state: amtp.Delivered, inbox: true}
 	}
 	v := s.cfg.Hooks.Push(ctx, agent, j.Document)
 	return tried{
@@ -157,7 +158,7 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 	}
 	o := store.Outcome{
 		MessageID: j.MessageID, Address: r.Address, At: now, State: t.state, Code: t.code, Text: t.text,
-		HTTPStatus: t.httpStatus, Took: t.took,
+		HTTPStatus: t.httpStatus, Took: t.took, Inbox: t.inbox,
 	}
 	if o.State != amtp.Retrying {
 		return o

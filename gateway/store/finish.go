@@ -56,6 +56,7 @@ const (
 			state = CASE WHEN CAST($3 AS SMALLINT) = -1 THEN state ELSE CAST($3 AS SMALLINT) END,
 			attempts = attempts + CAST($4 AS INTEGER), changed = COALESCE(CAST($5 AS BIGINT), changed), next = CAST($6 AS BIGINT),
 			dead = CAST($7 AS BIGINT),
+			mode = COALESCE(CAST($10 AS SMALLINT), mode), inbox = CASE WHEN CAST($10 AS SMALLINT) IS NULL THEN inbox ELSE 1 END,
 			code = CASE WHEN CAST($3 AS SMALLINT) = -1 THEN code ELSE CAST($8 AS TEXT) END,
 			text = CASE WHEN CAST($3 AS SMALLINT) = -1 THEN text ELSE CAST($9 AS TEXT) END
 		WHERE ` + ofOutcome + ` AND (` + isOpen + ` OR CAST($3 AS SMALLINT) = 3 AND state <> 3)`
@@ -87,7 +88,12 @@ func (o *outcome) args() []any {
 	if o.State == amtp.Delivered || o.State == amtp.Delivering {
 		code, text = nil, nil
 	}
-	return []any{o.id, o.address, state, attempts, changed, next, dead, code, text}
+	var pulled *int
+	if o.State == amtp.Delivered && o.Inbox {
+		n := packMode(Pull)
+		pulled = &n
+	}
+	return []any{o.id, o.address, state, attempts, changed, next, dead, code, text, pulled}
 }
 
 func (o *outcome) attemptArgs() []any {

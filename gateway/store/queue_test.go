@@ -229,3 +229,22 @@ func TestQueueIsListed(t *testing.T) {
 		t.Errorf("due: %+v", jobs)
 	}
 }
+
+// An agent that fetches by now finds in its inbox what was to be pushed to it.
+func testInboxInsteadOfPush(t *testing.T, url string) {
+	s := running(t, url)
+	accept(t, s, newMessage(message(t, id(id1)), push("Cid@a.test")))
+	lease(t, s, noon)
+	finish(t, s, Outcome{MessageID: id1, Address: "cid@a.test", At: noon, State: amtp.Delivered, Inbox: true})
+	page, err := s.Inbox(t.Context(), "cid@a.test", Page{Limit: 10})
+	if err != nil || len(page.Messages) != 1 || page.Messages[0].MessageID != id1 {
+		t.Fatalf("inbox %+v, %v", page, err)
+	}
+	status, err := s.Status(t.Context(), id1)
+	if err != nil || !status.Recipients[0].InboxDelivered || status.Recipients[0].DeliveryMode != amtp.ModePull {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	if err := s.Ack(t.Context(), "cid@a.test", id1, noon); err != nil {
+		t.Error(err)
+	}
+}

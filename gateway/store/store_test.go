@@ -42,6 +42,7 @@ var cases = sqltest.Cases{
 	"a job is leased once, and again when its lease is over":    testLease,
 	"recipients of one domain are one job":                      testGroups,
 	"outcomes are written down":                                 testFinish,
+	"who fetches by now finds what was to be pushed":            testInboxInsteadOfPush,
 	"what is delivered stays so":                                testLate,
 	"a notice is accepted with its outcome":                     testNotice,
 	"dead letters are listed, redriven and purged":              testDeadLetters,

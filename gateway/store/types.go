@@ -164,6 +164,9 @@ type Outcome struct {
 	HTTPStatus int
 	Took       time.Duration
 	Next       time.Time
+	// Inbox, with amtp.Delivered, puts what was to be pushed into the agent's inbox: it
+	// fetches now.
+	Inbox bool
 	// Untried outcomes put a job back, and count as no attempt.
 	Untried bool
 	// Notice is a message to accept in the same transaction: the sender hears of a failure.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -89,7 +90,7 @@ func (p *Pusher) push(ctx context.Context, agent store.Agent, document []byte) R
 	defer cancel()
 	req, err := p.request(limited, agent, document)
 	if err != nil {
-		p.cfg.Log.Warn("a push cannot be made", "agent", agent.Address, "err", err)
+		p.cfg.Log.Warn("a push cannot be made", "agent", agent.Address, "err", withoutURL(err))
 		return Result{State: amtp.Failed, Code: amtp.CodePushRequestFailed, Text: "the agent's push_target or headers cannot be used"}
 	}
 	resp, err := p.cfg.Client.Do(req)
@@ -99,11 +100,19 @@ func (p *Pusher) push(ctx context.Context, agent store.Agent, document []byte) R
 	case ctx.Err() != nil:
 		return interrupted()
 	case errors.Is(err, outward.ErrBlocked):
-		p.cfg.Log.Warn("a push_target is not contacted", "agent", agent.Address, "err", err)
+		p.cfg.Log.Warn("a push_target is not contacted", "agent", agent.Address, "err", withoutURL(err))
 		return Result{State: amtp.Failed, Code: amtp.CodeSSRFBlocked, Text: "the agent's push_target is at an address that is not contacted"}
 	}
-	p.cfg.Log.Debug("no answer to a push", "agent", agent.Address, "err", err)
+	p.cfg.Log.Debug("no answer to a push", "agent", agent.Address, "err", withoutURL(err))
 	return Result{State: amtp.Retrying, Code: amtp.CodePushRequestFailed, Text: "no answer from the agent: " + answer.Reason(err)}
+}
+
+// withoutURL is an error for the log: a push_target may have a secret in it.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 func interrupted() Result {

@@ -1,9 +1,11 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -181,6 +183,26 @@ func TestPushThatCannotBe(t *testing.T) {
 		if r.State != c.state || r.Code != c.code || r.Untried != c.untried || strings.Contains(r.Text, "169.254") {
 			t.Errorf("%s: %+v", c.name, r)
 		}
+	}
+}
+
+// What a push_target has in its query is nobody's business who reads the log.
+func TestLogNamesNoTarget(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	c, err := outward.New(outward.Config{HTTP: true, AllowedHosts: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := webhook.New(webhook.Config{Client: c, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"http://127.0.0.1:1/?token=s3cret", "http://10.0.0.1/?token=s3cret", "http://%zz/?token=s3cret"} {
+		p.Push(t.Context(), store.Agent{Address: "x@a.local", PushTarget: target}, document(t, ""))
+	}
+	if strings.Contains(log.String(), "s3cret") || strings.Count(log.String(), "\n") != 3 {
+		t.Error(log.String())
 	}
 }
 
