@@ -9,6 +9,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -277,6 +279,34 @@ func TestFetchedSchemasMustBeSigned(t *testing.T) {
 		}
 		if !report.Decisions[1].Accept {
 			t.Errorf("%s: outbound mail is refused: %+v", name, report.Decisions[1])
+		}
+	}
+}
+
+// The example of docs/protocol/amtp-schemas.md §8.
+func TestSignatureOfTheDocument(t *testing.T) {
+	t.Parallel()
+	seed, err := hex.DecodeString("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := ed25519.NewKeyFromSeed(seed)
+	document, err := os.ReadFile("../../docs/protocol/amtp-schemas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := `{ "type": "object", "required": ["sku"], "properties": {"qty": {"minimum": 1.0}} }`
+	form, err := signedForm(id(t, "agntcy:commerce.order.v1"), []byte(definition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := Sign(key, id(t, "agntcy:commerce.order.v1"), []byte(definition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{definition, string(form), sig, base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))} {
+		if !strings.Contains(string(document), text) {
+			t.Errorf("the document does not have %s", text)
 		}
 	}
 }
