@@ -52,7 +52,7 @@ func (t schemaRows) Get(ctx context.Context, id schema.ID) (schema.Schema, error
 	if err != nil {
 		return schema.Schema{}, schemaError(err)
 	}
-	return schema.Schema{ID: id, Definition: row.Definition, Published: row.Published, Updated: row.Updated}, nil
+	return schema.Schema{ID: id, Definition: row.Definition, Signature: row.Signature, Published: row.Published, Updated: row.Updated}, nil
 }
 
 // List implements schema.Registry.
@@ -76,7 +76,7 @@ func (t schemaRows) List(ctx context.Context, p schema.Pattern) ([]schema.ID, er
 
 // Put implements schema.Registry.
 func (t schemaRows) Put(ctx context.Context, s schema.Schema, replace bool) error {
-	row := store.Schema{ID: s.ID.String(), Definition: s.Definition, Checksum: s.Checksum(), Published: s.Published, Updated: s.Updated}
+	row := store.Schema{ID: s.ID.String(), Definition: s.Definition, Checksum: s.Checksum(), Signature: s.Signature, Published: s.Published, Updated: s.Updated}
 	if replace {
 		return schemaError(t.table.PutSchema(ctx, row))
 	}

@@ -143,8 +143,14 @@ func (s *Server) updateSchema(r *request, id schema.ID) (reply, error) {
 		return reply{}, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidSchemaID, "the body is about another schema than the path").
 			With("schema_id", in.ID)
 	}
+	next := schema.Schema{ID: id, Definition: in.Definition, Signature: in.Signature}
 	force := in.Force || r.URL.Query().Get("force") == "true"
-	diff, _, err := r.schemas.Update(r.Context(), schema.Schema{ID: id, Definition: in.Definition, Signature: in.Signature}, force)
+	var diff schema.Diff
+	if r.Header.Get("If-None-Match") == "*" {
+		diff, err = r.schemas.Register(r.Context(), next, false)
+	} else {
+		diff, _, err = r.schemas.Update(r.Context(), next, force)
+	}
 	if err != nil {
 		return reply{}, s.schemaFailed(err, id, amtp.CodeSchemaUpdateFailed, "Failed to update schema")
 	}

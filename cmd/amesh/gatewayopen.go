@@ -140,7 +140,7 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	if cfg.TLS.MinVersion == "1.2" {
 		gc.MinTLS = tls.VersionTLS12
 	}
-	gc.Schemas = schemaConfig(cfg.Schema)
+	gc.Schemas, gc.Registry = schemaConfig(cfg.Schema), schemaRegistry(cfg.Schema, log)
 	gc.Agents = agents.Config{Salt: cfg.Auth.APIKeySalt, ShortKeys: compat, BareNames: compat, PlainTargets: cfg.PushInternal}
 	gc.Delivery = delivery.Limits{
 		MinRetry: cfg.Delivery.FirstRetry, MaxRetry: cfg.Delivery.LongestRetry, MaxAge: cfg.Delivery.GiveUp, InFlight: cfg.Delivery.Workers,

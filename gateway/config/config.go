@@ -261,9 +261,11 @@ type HTTPRegistry struct {
 	AuthToken  string
 	RetryCount int
 	// KeyFile has the public keys, in PEM, one of which must have signed what is
-	// fetched; empty: any schema is taken.
+	// fetched.
 	KeyFile string
-	TLS     RegistryTLS
+	// AllowUnsigned takes schemas without a signature. One without a key is refused else.
+	AllowUnsigned bool
+	TLS           RegistryTLS
 }
 
 // RegistryTLS is how an HTTPRegistry is known, and we to it.

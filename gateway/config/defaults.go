@@ -56,6 +56,7 @@ func (c *Config) imitateAgentry() {
 	c.Logging.Format, c.Logging.Access = "json", true
 	c.Schema.RegistryType = RegistryNone
 	c.Schema.Compatibility.Enabled = false
+	c.Schema.HTTP.AllowUnsigned = true
 	c.PushInternal = true
 }
 

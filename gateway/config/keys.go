@@ -139,6 +139,7 @@ func schemaKeys(s *Schema, g *given) []key {
 		{name: "schema.registry.auth_token", at: &s.HTTP.AuthToken},
 		{name: "schema.registry.retry_count", at: &s.HTTP.RetryCount, zero: true},
 		{name: "schema.registry.key_file", at: &s.HTTP.KeyFile},
+		{name: "schema.registry.allow_unsigned", at: &s.HTTP.AllowUnsigned},
 		{name: "schema.registry.tls.insecure_skip_verify", at: &s.HTTP.TLS.InsecureSkipVerify},
 		{name: "schema.registry.tls.cert_file", at: &s.HTTP.TLS.CertFile},
 		{name: "schema.registry.tls.key_file", at: &s.HTTP.TLS.KeyFile},

@@ -78,7 +78,7 @@ func must(t *testing.T, err error) {
 
 func testAdmin(t *testing.T, url string) {
 	s := running(t, url)
-	v := Schema{ID: "agntcy:a.b.v1", Definition: []byte(`{}`), Checksum: "c", Published: noon, Updated: noon}
+	v := Schema{ID: "agntcy:a.b.v1", Definition: []byte(`{}`), Checksum: "c", Signature: "s", Published: noon, Updated: noon}
 	must(t, s.AddSchema(t.Context(), v))
 	if err := s.AddSchema(t.Context(), v); !errors.Is(err, ErrExists) {
 		t.Errorf("schema twice: %v", err)

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	schemaColumns = "id, definition, checksum, published, updated"
-	insertSchema  = "INSERT INTO gw_schemas (" + schemaColumns + ") VALUES ($1, $2, $3, $4, $5)"
+	schemaColumns = "id, definition, checksum, signature, published, updated"
+	insertSchema  = "INSERT INTO gw_schemas (" + schemaColumns + ") VALUES ($1, $2, $3, $4, $5, $6)"
 )
 
 func (v *Schema) scan(scan func(...any) error) error {
 	var published, updated int64
-	err := scan(&v.ID, &v.Definition, &v.Checksum, &published, &updated)
+	err := scan(&v.ID, &v.Definition, &v.Checksum, &v.Signature, &published, &updated)
 	v.Published, v.Updated = sqldb.Time(published), sqldb.Time(updated)
 	return err
 }
 
 func (v Schema) args() []any {
-	return []any{v.ID, v.Definition, v.Checksum, sqldb.Micros(v.Published), sqldb.Micros(v.Updated)}
+	return []any{v.ID, v.Definition, v.Checksum, v.Signature, sqldb.Micros(v.Published), sqldb.Micros(v.Updated)}
 }
 
 // exec runs one statement that has to change a row; it returns none if it did not.
@@ -42,7 +42,7 @@ func (s *Store) exec(ctx context.Context, what string, none error, query string,
 // PutSchema adds or replaces a schema; Published stays that of the first.
 func (s *Store) PutSchema(ctx context.Context, v Schema) error {
 	return s.exec(ctx, "put schema", nil, insertSchema+` ON CONFLICT (id) DO UPDATE SET definition = excluded.definition,
-		checksum = excluded.checksum, updated = excluded.updated`, v.args()...)
+		checksum = excluded.checksum, signature = excluded.signature, updated = excluded.updated`, v.args()...)
 }
 
 // AddSchema adds a schema, or returns ErrExists.

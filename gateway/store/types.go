@@ -254,6 +254,7 @@ type Schema struct {
 	ID         string
 	Definition []byte
 	Checksum   string
+	Signature  string // its publisher's, may be empty
 	Published  time.Time
 	Updated    time.Time
 }

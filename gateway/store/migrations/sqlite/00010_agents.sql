@@ -29,6 +29,7 @@ CREATE TABLE gw_schemas (
   id         TEXT PRIMARY KEY,
   definition BYTEA NOT NULL,
   checksum   TEXT NOT NULL,
+  signature  TEXT NOT NULL,
   published  BIGINT NOT NULL,
   updated    BIGINT NOT NULL
 );
