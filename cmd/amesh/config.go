@@ -69,7 +69,7 @@ var fromEnvironment = []string{
 	"announce", "map-ports", "punch", "proxy", "proxy-credentials", "name", "print-addrs",
 	"data", "libp2p", "stun", "trusted-proxy", "exempt", "per-address", "metrics", "operator", "contact",
 	"domain", "http", "acme-email", "acme-directory", "tls-cert", "tls-key",
-	"acme", "compat",
+	"acme", "compat", "config", "admin-key-file", "tls", "public-url",
 	"database", "prefixed-keys", "key", "agents-per-person", "resolver", "known-domain",
 }
 

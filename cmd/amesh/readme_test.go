@@ -13,7 +13,7 @@ import (
 const mark = "<!-- tested -->\n```sh\n"
 
 // cleanUp ends what a block that failed has left running.
-const cleanUp = "trap 'kill ${RELAY:-} ${ALICE:-} ${BOB:-} ${CAROL:-} 2>/dev/null || true' EXIT\n"
+const cleanUp = "trap 'kill ${RELAY:-} ${ALICE:-} ${BOB:-} ${CAROL:-} ${GATEWAY:-} 2>/dev/null || true' EXIT\n"
 
 // The README works when pasted: its blocks, one after the other, in one shell.
 func TestReadmeWorksWhenPasted(t *testing.T) {
@@ -26,7 +26,7 @@ func TestReadmeWorksWhenPasted(t *testing.T) {
 		t.Fatalf("README.md has %d blocks marked as tested", len(blocks))
 	}
 	file := filepath.Join(t.TempDir(), "readme.txtar")
-	script := "exec sh -e readme.sh\nstdout 'exit code 8'\nstdout 'two, at 14:20'\n-- readme.sh --\n" + cleanUp + strings.Join(blocks, "")
+	script := "exec sh -e readme.sh\nstdout 'exit code 8'\nstdout 'two, at 14:20'\nstdout 'sku.*W-1'\nstdout 'gateway exit code 8'\n-- readme.sh --\n" + cleanUp + strings.Join(blocks, "")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
