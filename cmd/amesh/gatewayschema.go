@@ -232,17 +232,20 @@ func (a *app) schemaStatsCommand() *cobra.Command {
 }
 
 func (a *app) schemaNegotiateCommand() *cobra.Command {
-	return a.manage(&cobra.Command{
+	var recipient string
+	cmd := a.manage(&cobra.Command{
 		Use:     "negotiate ID",
 		Short:   "Ask which version of a schema would be used",
-		Long:    "Asks which version of a schema the gateway would use for a message that names this one.",
-		Example: "  amesh gateway schema negotiate agntcy:commerce.order.v3",
+		Long:    "Asks which version of a schema the gateway would judge a payload by whose message names this one.",
+		Example: "  amesh gateway schema negotiate agntcy:commerce.order.v3 --recipient crm@example.com",
 		Args:    oneID(wantsSchema),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		s, err := c.Negotiate(cmd.Context(), args[0])
+		s, err := c.Negotiate(cmd.Context(), args[0], recipient)
 		if err != nil {
 			return err
 		}
 		return a.showJSON(s)
 	})
+	cmd.Flags().StringVar(&recipient, "recipient", "", "for the agent at `ADDRESS`, and what it supports")
+	return cmd
 }

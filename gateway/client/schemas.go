@@ -88,7 +88,8 @@ func (c *Client) SchemaStats(ctx context.Context) (json.RawMessage, error) {
 	return got.Stats, err
 }
 
-// Negotiate asks which version of a schema the gateway would use.
-func (c *Client) Negotiate(ctx context.Context, id string) (json.RawMessage, error) {
-	return get[json.RawMessage](ctx, c, values("schema", id), "schemas", "negotiate")
+// Negotiate asks by which version of a schema the gateway would judge a payload, for
+// everybody or for one recipient.
+func (c *Client) Negotiate(ctx context.Context, id, recipient string) (json.RawMessage, error) {
+	return get[json.RawMessage](ctx, c, values("schema", id, "recipient", recipient), "schemas", "negotiate")
 }
