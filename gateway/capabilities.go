@@ -22,6 +22,11 @@ func (s *Server) capabilitiesSubject() {
 		route{method: http.MethodGet, path: "/v1/capabilities/{domain}", may: anyone, answer: s.capabilities})
 }
 
+// Features are what the record of a gateway of ours names, beside how it is reached.
+func Features() []string {
+	return []string{"agent-discovery", "schema-validation", peer.FeaturePerRecipient}
+}
+
 // newDiscovery is the resolver of the gateway, which knows its own domain by what the
 // operator says of it.
 func newDiscovery(cfg Config) (*discovery.Resolver, error) {
@@ -31,7 +36,7 @@ func newDiscovery(cfg Config) (*discovery.Resolver, error) {
 	d.Own.Gateway = cmp.Or(d.Own.Gateway, "https://"+cfg.Domain)
 	d.Own.MaxSize = cmp.Or(d.Own.MaxSize, cfg.Limits.MessageBytes)
 	if d.Own.Features == nil {
-		d.Own.Features = []string{"agent-discovery", peer.FeaturePerRecipient}
+		d.Own.Features = Features()
 	}
 	if d.Logger == nil {
 		d.Logger = cfg.Logger

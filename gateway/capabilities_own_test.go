@@ -9,12 +9,14 @@ import (
 	"amesh/gateway"
 	"amesh/gateway/discovery"
 	"amesh/gateway/gatewaytest"
+	"amesh/gateway/peer"
 )
 
 type capabilities struct {
 	Version, Gateway string
 	MaxSize          int64 `json:"max_size"`
 	Schemas          []string
+	Features         []string
 	TTL              int64
 }
 
@@ -46,7 +48,7 @@ func TestOwnCapabilitiesNeedNoDNS(t *testing.T) {
 	g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Discovery = discovery.Config{Resolvers: []string{"127.0.0.1:1"}} }, "a.test").At("a.test")
 	var got capabilities
 	g.Do(http.MethodGet, "/v1/capabilities/a.test", nil).Want(http.StatusOK).Into(&got)
-	if got.Gateway != "https://a.test" || got.MaxSize != 10<<20 {
+	if got.Gateway != "https://a.test" || got.MaxSize != 10<<20 || !slices.Contains(got.Features, peer.FeaturePerRecipient) {
 		t.Errorf("%+v", got)
 	}
 	g.Do(http.MethodGet, "/v1/capabilities/b.test", nil).Want(http.StatusNotFound)

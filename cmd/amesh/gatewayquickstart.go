@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"amesh/gateway"
 	"amesh/gateway/amtp"
 	"amesh/gateway/discovery"
 	"amesh/gateway/quickstart"
@@ -120,7 +121,7 @@ func (a *app) quickstartConfig(o *quickstartOptions) (quickstart.Config, error) 
 	if o.url = a.firstOf(o.url, "AMESH_GATEWAY_SERVER_PUBLIC_URL", "AMTP_SERVER_PUBLIC_URL"); o.url == "" {
 		o.url = "https://amtp." + q.Domain
 	}
-	q.Record = amtp.Record{Version: amtp.Version, Gateway: strings.TrimSuffix(o.url, "/"), MaxSize: o.maxSize}
+	q.Record = amtp.Record{Version: amtp.Version, Gateway: strings.TrimSuffix(o.url, "/"), MaxSize: o.maxSize, Features: gateway.Features()}
 	if o.data == "" {
 		o.data = filepath.Join(a.home, "gateway")
 	}

@@ -43,8 +43,9 @@ func send(t *testing.T, from agent, to ...string) []letter {
 // question is a message to which all are said to be the answer.
 const question = "0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01"
 
-// arrived waits until an inbox is full, and compares it with what was sent.
-func arrived(t *testing.T, to agent, sent []letter) {
+// arrived waits until an inbox is full, and compares it with what was sent. It returns how
+// many came under an id of their own.
+func arrived(t *testing.T, to agent, sent []letter) (apart int) {
 	t.Helper()
 	var inbox []letter
 	to.g.until(to.address+" has all its messages", func() bool {
@@ -60,7 +61,10 @@ func arrived(t *testing.T, to agent, sent []letter) {
 			N    int
 			Text string
 		}
-		var headers struct{ Priority string }
+		var headers struct {
+			Priority string
+			Original string `json:"amtp-original-message-id"`
+		}
 		if err := json.Unmarshal(got.Payload, &payload); err != nil {
 			t.Fatal(err)
 		}
@@ -72,11 +76,16 @@ func arrived(t *testing.T, to agent, sent []letter) {
 		}
 		seen[payload.N] = true
 		want := sent[payload.N]
+		if headers.Original != "" { // signed, each copy but the first has an id of its own
+			got.MessageID = headers.Original
+			apart++
+		}
 		if got.MessageID != want.MessageID || got.Sender != want.Sender || got.Subject != want.Subject || got.InReplyTo != want.InReplyTo ||
 			payload.Text != "ü<>&" || headers.Priority != "high" || got.IdempotencyKey == "" {
 			t.Errorf("%s has letter %d as %+v, sent was %+v", to.address, payload.N, got, want)
 		}
 	}
+	return apart
 }
 
 // couple starts the reference's gateway of north.test and ours of south.test.
@@ -110,6 +119,21 @@ func TestWithAgentryItGetsAllThatWeSend(t *testing.T) {
 			ours.do(http.MethodGet, "/v1/messages/"+sent[i].MessageID+"/status", "", "Authorization", "Bearer "+alice.key).read(t, &st)
 			return st.Status == "delivered"
 		})
+	}
+}
+
+// The same, signed: each recipient gets a request of its own then, and the reference, which
+// knows a message by its key alone, still loses none.
+func TestWithAgentryItGetsAllThatWeSign(t *testing.T) {
+	theirs, ours := newGateway(t, "north.test").theirs(), newGateway(t, "south.test").ours()
+	acquaint(t, theirs, ours)
+	ours.run("gateway", "key", "new", "--domain", ours.domain, "--data", ours.dir)
+	theirs.start()
+	ours.start()
+	bob, eve := theirs.register("bob"), theirs.register("eve")
+	sent := send(t, ours.register("alice"), bob.address, eve.address)
+	if apart := arrived(t, bob, sent) + arrived(t, eve, sent); apart != letters {
+		t.Errorf("%d of %d copies have an id of their own, want one of each message", apart, 2*letters)
 	}
 }
 

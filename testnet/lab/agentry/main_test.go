@@ -169,6 +169,16 @@ func (g *gateway) start() *gateway {
 	return g
 }
 
+// run runs a verb of the gateway's program to its end.
+func (g *gateway) run(args ...string) {
+	g.t.Helper()
+	cmd := exec.Command(g.binary, args...)
+	cmd.Env, cmd.Dir = []string{"HOME=" + g.dir}, g.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		g.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
 // stop ends the process, if it runs.
 func (g *gateway) stop() { g.end(os.Interrupt) }
 
