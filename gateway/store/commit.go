@@ -17,6 +17,9 @@ const (
 	gatherTurns = 20
 	// commitWait ends a transaction that the database does not end.
 	commitWait = 30 * time.Second
+	// postgresCommitters is how many transactions run at the same time, while SQLite has
+	// one writer.
+	postgresCommitters = 2
 )
 
 // committer writes what many requests wait for.
@@ -79,15 +82,15 @@ func (s *Store) submit(ctx context.Context, w *work) error {
 }
 
 // commits commits what is submitted until ctx is done, and what had been until then.
-func (s *Store) commits(ctx context.Context) {
+func (s *Store) commits(ctx context.Context, c committer) {
 	for {
 		select {
 		case w := <-s.works:
-			s.commitBatch(ctx, s.gather(w))
+			s.commitBatch(ctx, c, s.gather(w))
 		case <-ctx.Done():
 			select {
 			case w := <-s.works:
-				s.commitBatch(ctx, s.gather(w))
+				s.commitBatch(ctx, c, s.gather(w))
 			default:
 				return
 			}
@@ -115,10 +118,10 @@ func (s *Store) gather(first *work) []*work {
 	return batch
 }
 
-func (s *Store) commitBatch(ctx context.Context, batch []*work) {
+func (s *Store) commitBatch(ctx context.Context, c committer, batch []*work) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWait)
 	defer cancel()
-	s.commit.commit(ctx, batch)
+	c.commit(ctx, batch)
 	var ids []string
 	due := false
 	for _, w := range batch {

@@ -1,13 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"slices"
 
 	"amesh/internal/sqldb"
 
@@ -17,9 +15,9 @@ import (
 )
 
 // postgresCommitter commits to PostgreSQL, which other gateways use at the same time. A
-// batch takes two round trips: one asks which messages are there already and takes
-// numbers, the second writes everything and commits. Unique indexes decide between
-// gateways: the one that comes second starts again, and finds the other's message.
+// batch takes one round trip, in which one statement puts in all messages of which
+// nothing is there. Unique indexes decide between gateways: the one that comes second
+// starts again, and finds the other's message.
 type postgresCommitter struct {
 	db   *sqldb.DB
 	conn *sql.Conn // nil until it is needed, and after it failed
@@ -66,27 +64,19 @@ func collided(err error) bool {
 // attempt writes the works: what is new in one transaction, and what came again after
 // it, each by itself.
 func (c *postgresCommitter) attempt(ctx context.Context, works []*work) error {
-	var fresh, again []*entry
-	var of = make(map[*entry]*work, len(works))
-	for _, w := range works {
-		for _, e := range w.entries() {
-			of[e] = w
-		}
-	}
-	err := c.raw(ctx, func(conn *pgx.Conn) error {
-		if err := c.look(ctx, conn, works, &fresh, &again); err != nil {
-			return err
-		}
-		return c.write(ctx, conn, works, fresh)
-	})
+	of := make(map[*entry]*work, len(works))
+	first, again := split(works, of)
+	err := c.raw(ctx, func(conn *pgx.Conn) error { return c.write(ctx, conn, works, first) })
 	if err != nil {
 		return err
 	}
 	for _, w := range works {
 		w.err = nil
 	}
-	for _, e := range fresh {
-		if w := of[e]; w.entry == e {
+	for _, e := range first {
+		if w := of[e]; !e.fresh {
+			again = append(again, e)
+		} else if w.entry == e {
 			w.receipt = e.receipt()
 		}
 	}
@@ -119,6 +109,9 @@ func (c *postgresCommitter) rawOnce(ctx context.Context, fn func(*pgx.Conn) erro
 		if err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
+		if _, err := conn.ExecContext(ctx, prepareConnection); err != nil {
+			return errors.Join(fmt.Errorf("connect: %w", err), conn.Close())
+		}
 		c.conn = conn
 	}
 	err := c.conn.Raw(func(dc any) error { return fn(dc.(*stdlib.Conn).Conn()) })
@@ -137,88 +130,58 @@ func lost(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || sqldb.Unavailable(err) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// look asks which entries are there, and takes numbers for the others.
-func (c *postgresCommitter) look(ctx context.Context, conn *pgx.Conn, works []*work, fresh, again *[]*entry) error {
-	*fresh, *again = nil, nil
-	var all []*entry
-	var ids, keys [][]byte
+// split notes whose the entries are, and puts aside those that have something in common
+// with one before them.
+func split(works []*work, of map[*entry]*work) (first, again []*entry) {
+	seen := map[string]bool{}
 	for _, w := range works {
 		for _, e := range w.entries() {
-			all = append(all, e)
-			ids = append(ids, e.id)
+			of[e] = w
+			known := seen[string(e.id)]
+			for _, r := range e.recipients {
+				known = known || r.dedup != nil && seen[string(r.dedup)]
+			}
+			if known {
+				again = append(again, e)
+				continue
+			}
+			first = append(first, e)
+			seen[string(e.id)] = true
 			for _, r := range e.recipients {
 				if r.dedup != nil {
-					keys = append(keys, r.dedup)
+					seen[string(r.dedup)] = true
 				}
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	seen := map[string]bool{}
-	note := func(raw []byte) { seen[string(raw)] = true }
+	return first, again
+}
+
+// The statements that put in a message of which nothing is there; the others do nothing
+// if the first one did nothing. They run one after the other on one connection.
+const (
+	insertNew = `INSERT INTO gw_messages (seq, accepted, key_until, id, hash, sender, origin, in_reply_to, verification, document)
+		SELECT nextval('gw_message_numbers'), $1::bigint, $2::bigint, $3::bytea, $4::bytea, $5::text, $6::text, $7::bytea, $8::text, $9::bytea
+		WHERE NOT EXISTS (SELECT 1 FROM gw_recipients WHERE dedup = ANY($10::bytea[])) ON CONFLICT DO NOTHING`
+	insertNewRecipient = `INSERT INTO gw_recipients (message, n, mode, state, inbox, attempts, address, dedup, shown, target, changed, code, text)
+		SELECT seq, $2::smallint, $3::smallint, $4::smallint, $5::smallint, $6::integer, $7::text, $8::bytea, $9::text, $10::text, $11::bigint,
+		$12::text, $13::text FROM gw_messages WHERE id = $1 AND seq = (SELECT currval('gw_message_numbers'))`
+	insertNewQueue = `INSERT INTO gw_queue (message, target, mode, due) SELECT seq, $2::text, $3::smallint, accepted
+		FROM gw_messages WHERE id = $1 AND seq = (SELECT currval('gw_message_numbers'))`
+)
+
+// prepareConnection makes a connection ready for these statements: currval has a value
+// after a nextval only, and plans are made while tables are empty and kept when they are
+// full, so that they must not read them from end to end.
+const prepareConnection = `SELECT nextval('gw_message_numbers'), set_config('enable_seqscan', 'off', false),
+	set_config('enable_bitmapscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false)`
+
+// write writes what is new and the outcomes, in one round trip that commits, and notes
+// which entries were new.
+func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*work, first []*entry) error {
 	b := &pgx.Batch{}
-	b.Queue("SELECT id FROM gw_messages WHERE id = ANY($1)", ids).Query(eachBytes(note))
-	b.Queue("SELECT dedup FROM gw_recipients WHERE dedup = ANY($1)", keys).Query(eachBytes(note))
-	next := 0
-	b.Queue("SELECT nextval('gw_message_numbers') FROM generate_series(1, $1)", len(all)).Query(func(rows pgx.Rows) error {
-		var seq int64
-		_, err := pgx.ForEachRow(rows, []any{&seq}, func() error { all[next].seq = seq; next++; return nil })
-		return err
-	})
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("look for messages: %w", err)
-	}
-	for _, e := range all {
-		known := seen[string(e.id)]
-		for _, r := range e.recipients {
-			known = known || r.dedup != nil && seen[string(r.dedup)]
-		}
-		if known {
-			*again = append(*again, e)
-			continue
-		}
-		*fresh = append(*fresh, e)
-		note(e.id)
-		for _, r := range e.recipients {
-			if r.dedup != nil {
-				note(r.dedup)
-			}
-		}
-	}
-	slices.SortFunc(*fresh, func(a, b *entry) int { return bytes.Compare(a.order(), b.order()) })
-	return nil
-}
-
-// order is by what entries are put in, so that two gateways which put in the same ones do
-// not wait for each other in a circle.
-func (e *entry) order() []byte {
-	if len(e.recipients) > 0 && e.recipients[0].dedup != nil {
-		return e.recipients[0].dedup
-	}
-	return e.id
-}
-
-func eachBytes(fn func([]byte)) func(pgx.Rows) error {
-	return func(rows pgx.Rows) error {
-		var raw []byte
-		_, err := pgx.ForEachRow(rows, []any{&raw}, func() error { fn(raw); return nil })
-		return err
-	}
-}
-
-// write writes what is new and the outcomes, in one round trip that commits.
-func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*work, fresh []*entry) error {
-	b := &pgx.Batch{}
-	for _, e := range fresh {
-		b.Queue(insertMessage, e.messageArgs(e.seq)...)
-		for j := range e.recipients {
-			b.Queue(insertRecipient, e.recipients[j].args(e.seq)...)
-		}
-		for target, mode := range targets(e.recipients) {
-			b.Queue(insertQueue, e.seq, target, mode, e.accepted)
-		}
+	for _, e := range first {
+		e.queue(b)
 	}
 	for _, o := range sorted(works) {
 		b.Queue(updateOutcome, o.args()...)
@@ -235,6 +198,28 @@ func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
+}
+
+// queue queues the statements that put in a message, and notes whether they did.
+func (e *entry) queue(b *pgx.Batch) {
+	keys := make([][]byte, 0, len(e.recipients))
+	for _, r := range e.recipients {
+		if r.dedup != nil {
+			keys = append(keys, r.dedup)
+		}
+	}
+	b.Queue(insertNew, append(e.messageArgs(nil)[1:], keys)...).Exec(func(tag pgconn.CommandTag) error {
+		e.fresh = tag.RowsAffected() == 1
+		return nil
+	})
+	for i := range e.recipients {
+		args := e.recipients[i].args(0)
+		args[0] = e.id
+		b.Queue(insertNewRecipient, args...)
+	}
+	for target, mode := range targets(e.recipients) {
+		b.Queue(insertNewQueue, e.id, target, mode)
+	}
 }
 
 // settle accepts what came again, or is new again because its key is too old.

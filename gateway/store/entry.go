@@ -12,7 +12,7 @@ import (
 // entry is a message to accept as it goes into rows. It is made outside of the
 // transaction.
 type entry struct {
-	seq           int64 // with PostgreSQL, once it has one
+	fresh         bool // PostgreSQL has put it in
 	id, key, hash []byte
 	sender        string
 	origin        *string // nil: the sender's domain

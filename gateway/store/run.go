@@ -43,7 +43,9 @@ func (s *Store) Run(ctx context.Context, o Options) error {
 	}
 	var all sync.WaitGroup
 	defer all.Wait()
-	all.Go(func() { s.commits(ctx) })
+	for _, c := range s.commit {
+		all.Go(func() { s.commits(ctx, c) })
+	}
 	if s.postgres {
 		all.Go(func() {
 			every(ctx, aliveInterval, func() {

@@ -38,7 +38,7 @@ type Store struct {
 	postgres bool
 	memory   string // the folder to remove
 	worker   worker // which leases are ours
-	commit   committer
+	commit   []committer
 
 	works   chan *work
 	stopped chan struct{} // closed when Run has ended
@@ -97,17 +97,19 @@ func open(ctx context.Context, url string, c sqldb.Config) (*Store, error) {
 	return s, nil
 }
 
-// prepare takes a worker's number and makes the committer.
+// prepare takes a worker's number and makes the committers.
 func (s *Store) prepare(ctx context.Context) error {
 	if s.postgres {
-		s.commit = &postgresCommitter{db: s.db}
+		for range postgresCommitters {
+			s.commit = append(s.commit, &postgresCommitter{db: s.db})
+		}
 		return s.worker.register(ctx, s.db)
 	}
 	lite, err := newLiteCommitter(ctx, s.db)
 	if err != nil {
 		return err
 	}
-	s.commit = lite
+	s.commit = []committer{lite}
 	s.worker.id = 1
 	return s.freeAll(ctx)
 }
@@ -117,7 +119,11 @@ func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
 // Close closes the store. Run has to have returned.
 func (s *Store) Close() error {
-	err := errors.Join(s.commit.close(), s.worker.close(), s.db.Close())
+	var err error
+	for _, c := range s.commit {
+		err = errors.Join(err, c.close())
+	}
+	err = errors.Join(err, s.worker.close(), s.db.Close())
 	if s.memory != "" {
 		err = errors.Join(err, os.RemoveAll(s.memory))
 	}
