@@ -157,23 +157,23 @@ func split(works []*work, of map[*entry]*work) (first, again []*entry) {
 	return first, again
 }
 
-// The statements that put in a message of which nothing is there; the others do nothing
-// if the first one did nothing. They run one after the other on one connection.
+// The statements that put in a message of which nothing is there. The others do nothing
+// if the first one did nothing: they want a message that this transaction has put in.
 const (
 	insertNew = `INSERT INTO gw_messages (seq, accepted, key_until, id, hash, sender, origin, in_reply_to, verification, document)
 		SELECT nextval('gw_message_numbers'), $1::bigint, $2::bigint, $3::bytea, $4::bytea, $5::text, $6::text, $7::bytea, $8::text, $9::bytea
 		WHERE NOT EXISTS (SELECT 1 FROM gw_recipients WHERE dedup = ANY($10::bytea[])) ON CONFLICT DO NOTHING`
 	insertNewRecipient = `INSERT INTO gw_recipients (message, n, mode, state, inbox, attempts, address, dedup, shown, target, changed, code, text)
 		SELECT seq, $2::smallint, $3::smallint, $4::smallint, $5::smallint, $6::integer, $7::text, $8::bytea, $9::text, $10::text, $11::bigint,
-		$12::text, $13::text FROM gw_messages WHERE id = $1 AND seq = (SELECT currval('gw_message_numbers'))`
+		$12::text, $13::text FROM gw_messages WHERE id = $1 AND xmin = pg_current_xact_id()::xid`
 	insertNewQueue = `INSERT INTO gw_queue (message, target, mode, due) SELECT seq, $2::text, $3::smallint, accepted
-		FROM gw_messages WHERE id = $1 AND seq = (SELECT currval('gw_message_numbers'))`
+		FROM gw_messages WHERE id = $1 AND xmin = pg_current_xact_id()::xid`
 )
 
-// prepareConnection makes a connection ready for these statements: currval has a value
-// after a nextval only, and plans are made while tables are empty and kept when they are
-// full, so that they must not read them from end to end.
-const prepareConnection = `SELECT nextval('gw_message_numbers'), set_config('enable_seqscan', 'off', false),
+// prepareConnection makes a connection ready for these statements: their plans are made
+// while tables are empty and kept when they are full, so that they must not read them
+// from end to end.
+const prepareConnection = `SELECT set_config('enable_seqscan', 'off', false),
 	set_config('enable_bitmapscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false)`
 
 // write writes what is new and the outcomes, in one round trip that commits, and notes
