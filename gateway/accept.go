@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"amesh/gateway/amtp"
-	"amesh/gateway/discovery"
 	"amesh/gateway/schema"
 	"amesh/gateway/store"
 )
@@ -128,22 +127,10 @@ func (s *Server) recipient(r *request, m *amtp.Message, a amtp.Address) addresse
 		}
 	case m.Sender.Domain == s.cfg.Domain:
 		to.Mode, to.State = store.Remote, amtp.Queued
-		if s.cfg.RemoteWait > 0 {
-			s.failKnown(&to)
-		}
 	default:
 		to.State, to.Code, to.Text = amtp.Failed, amtp.CodeRelayUnsupported, "neither the sender nor this recipient is of "+s.cfg.Domain
 	}
 	return to
-}
-
-// failKnown fails a recipient whose domain is known to have no gateway: an answer that may say
-// what becomes of it says that at once.
-func (s *Server) failKnown(to *addressed) {
-	_, _, err := s.discovery.Known(to.Address.Domain)
-	if e, ok := errors.AsType[*discovery.LookupError](err); ok && !e.Temporary() {
-		to.Mode, to.State, to.Code, to.Text = store.None, amtp.Failed, e.Code, e.Text
-	}
 }
 
 // checkSchema judges the payload for every recipient, and fails those who do not take it.

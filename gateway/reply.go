@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/discovery"
 	"amesh/gateway/schema"
 	"amesh/gateway/store"
 )
@@ -27,7 +28,7 @@ type sendAnswer struct {
 func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt, warnings []schema.Problem) (reply, error) {
 	w := waiting{id: receipt.MessageID, status: receipt.Status}
 	out := reply{}
-	most := s.cfg.RemoteWait
+	most := s.remoteWait(w.status)
 	if m.Sender.Domain == s.cfg.Domain {
 		if n, ok := preferred(r.Header); ok {
 			most, w.sender = min(n, s.limits.ReplyWait), m.Sender.String()
@@ -48,6 +49,29 @@ func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt, warnin
 	s.metrics.Message(res.Status, res.Reply != nil, len(r.raw), s.cfg.Clock().Sub(r.now))
 	out.status, out.body = s.statusCode(res), sendAnswer{res, warnings}
 	return out, nil
+}
+
+// nobodyWait is how long an answer that may wait does so where no other gateway is asked.
+const nobodyWait = time.Second
+
+// remoteWait is how long an answer may wait for what becomes of a message elsewhere. Where
+// that is only to be written down, since the domains are known to have no gateway, our own
+// database has more time for it than others have to answer.
+func (s *Server) remoteWait(st amtp.MessageStatus) time.Duration {
+	if s.cfg.RemoteWait == 0 {
+		return 0
+	}
+	for _, to := range st.Recipients {
+		if to.Status.Final() {
+			continue
+		}
+		_, domain, _ := strings.Cut(to.Address, "@")
+		_, _, err := s.discovery.Known(domain)
+		if e, ok := errors.AsType[*discovery.LookupError](err); !ok || e.Temporary() {
+			return s.cfg.RemoteWait
+		}
+	}
+	return max(s.cfg.RemoteWait, nobodyWait)
 }
 
 // applied tells a client that its preference to wait was heard.
