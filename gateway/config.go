@@ -159,7 +159,7 @@ func (c Config) check() (Config, error) {
 	c.Agents.Domain, c.Agents.Clock, c.Agents.Logger = c.Domain, c.Clock, c.Logger
 	c.Schemas.Log = c.Logger
 	c.Discovery.Domain, c.Discovery.Logger = c.Domain, c.Logger
-	c.Inbox.Page = cmp.Or(c.Inbox.Page, inboxMost)
+	c.Inbox.Page, c.Inbox.Bytes = cmp.Or(c.Inbox.Page, inboxMost), cmp.Or(c.Inbox.Bytes, inboxBytes)
 	if c.Auth, err = c.Auth.check(); err != nil {
 		return c, err
 	}

@@ -21,6 +21,9 @@ type InboxConfig struct {
 	// Page is how many messages an answer has at most where the reader does not say.
 	// Default 1,000.
 	Page int
+	// Bytes is about how long the messages in an answer are together; the rest comes with the
+	// next. One message is always there, however long. Default 16 MiB.
+	Bytes int
 	// EmptyIsNull writes an inbox without messages as null, as agentry does, and not as [].
 	EmptyIsNull bool
 }
@@ -28,8 +31,7 @@ type InboxConfig struct {
 const (
 	// inboxMost is how many messages a reader may ask for at a time.
 	inboxMost = 1000
-	// inboxBytes is about how many bytes of messages an answer has; the rest comes with the
-	// next. One message is always there, however long.
+	// inboxBytes is the default of InboxConfig.Bytes.
 	inboxBytes = 16 << 20
 	// inboxFirst is how many messages are read before their size is known.
 	inboxFirst = 8
@@ -119,7 +121,7 @@ func (s *Server) inbox(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	found, err := readInbox(r, a, page)
+	found, err := readInbox(r, a, page, s.cfg.Inbox.Bytes)
 	if err != nil {
 		return reply{}, err
 	}
@@ -141,14 +143,15 @@ func (s *Server) inbox(r *request) (reply, error) {
 	return reply{body: out}, nil
 }
 
-// readInbox reads a page in parts, so that long messages do not fill the memory.
-func readInbox(r *request, a store.Agent, page store.Page) (store.InboxPage, error) {
+// readInbox reads a page of about so many bytes in parts, so that long messages do not fill
+// the memory.
+func readInbox(r *request, a store.Agent, page store.Page, most int) (store.InboxPage, error) {
 	var all store.InboxPage
 	size := 0
 	for wanted := page.Limit; ; {
 		page.Limit = inboxFirst
 		if n := len(all.Messages); n > 0 {
-			page.Limit = max(1, (inboxBytes-size)/(size/n+1))
+			page.Limit = max(1, (most-size)/(size/n+1))
 		}
 		page.Limit = min(page.Limit, wanted)
 		part, err := r.store.Inbox(r.Context(), a.Address, page)
@@ -163,7 +166,7 @@ func readInbox(r *request, a store.Agent, page store.Page) (store.InboxPage, err
 			size += len(m.Document)
 		}
 		wanted -= len(part.Messages)
-		if !part.More || wanted <= 0 || size >= inboxBytes || len(part.Messages) == 0 {
+		if !part.More || wanted <= 0 || size >= most || len(part.Messages) == 0 {
 			return all, nil
 		}
 		page.Offset, page.After = 0, part.Messages[len(part.Messages)-1].MessageID

@@ -159,23 +159,23 @@ func TestInboxSince(t *testing.T) {
 
 // Long messages come in as many pages as they need, and none is left out.
 func TestInboxOfLongMessagesComesInPages(t *testing.T) {
-	g := gatewaytest.Start(t, "a.test").At("a.test")
+	g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Inbox.Bytes = 64 << 10 }, "a.test").At("a.test")
 	alice, bob := g.Register("alice"), g.Register("bob")
-	payload := `"` + strings.Repeat("x", 3<<20) + `"`
-	for range 8 {
+	payload := `"` + strings.Repeat("x", 12<<10) + `"`
+	for range 30 {
 		alice.Send(bob.Address, payload)
 	}
 	alice.Send(bob.Address, `"short"`)
 	seen, query := 0, ""
 	for pages := 1; ; pages++ {
 		got := bob.Do(http.MethodGet, "/v1/inbox/"+bob.Address+query, nil).Want(http.StatusOK)
-		if len(got.Body) > 26<<20 {
+		if len(got.Body) > 160<<10 {
 			t.Fatalf("an answer of %d bytes", len(got.Body))
 		}
 		var p inboxPage
 		got.Into(&p)
 		if seen += p.Count; !p.HasMore {
-			if pages < 2 || seen != 9 {
+			if pages < 4 || seen != 31 {
 				t.Errorf("%d messages on %d pages", seen, pages)
 			}
 			return
