@@ -110,3 +110,13 @@ func peerCredentials(path string, out outward.Config) (gatewaypeer.Credentials, 
 	}
 	return tokens, nil
 }
+
+// inboxConfig is how agents see their inboxes: as agentry shows them, all at once, to those
+// who know of no pages.
+func inboxConfig(cfg config.Config, compat bool) gateway.InboxConfig {
+	c := gateway.InboxConfig{OwnRecipients: cfg.OwnRecipients, EmptyIsNull: compat}
+	if compat {
+		c.Page, c.Bytes = 100_000, 64<<20
+	}
+	return c
+}

@@ -159,7 +159,7 @@ func gatewayServer(o gatewayOptions, cfg config.Config, log *slog.Logger) (gatew
 	if gc.Peers, gc.Hooks, err = outwardConfigs(cfg); err != nil {
 		return gc, err
 	}
-	gc.PublicAgents, gc.Inbox = cfg.PublicAgents, gateway.InboxConfig{OwnRecipients: cfg.OwnRecipients, EmptyIsNull: compat}
+	gc.PublicAgents, gc.Inbox = cfg.PublicAgents, inboxConfig(cfg, compat)
 	gc.Rates = ratesOf(cfg.Rates)
 	if gc.Auth, err = authConfig(cfg, gc.Peers); err != nil {
 		return gc, err
