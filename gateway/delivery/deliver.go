@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -165,6 +166,7 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 	}
 	if s.cfg.Limits.over(j, now) {
 		o.State = amtp.Failed
+		o.Text = fmt.Sprintf("given up after %d tries in %v; at last: %s", r.Attempts+1, now.Sub(j.Queued).Round(time.Second), t.text)
 		return o
 	}
 	o.Next = now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter))

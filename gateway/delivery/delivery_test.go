@@ -120,7 +120,8 @@ func TestScheduleOfSevenDays(t *testing.T) {
 			t.Errorf("last tried after %v", got)
 		}
 		last := q.written[len(q.written)-1]
-		if last.State != amtp.Failed || last.Code != amtp.CodeServerError || last.Notice == nil {
+		if last.State != amtp.Failed || last.Code != amtp.CodeServerError || last.Notice == nil ||
+			last.Text != fmt.Sprintf("given up after %d tries in 168h0m0s; at last: the gateway answered 500", len(at)) {
 			t.Errorf("%+v", last)
 		}
 	})

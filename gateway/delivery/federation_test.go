@@ -30,6 +30,12 @@ func opened(t *testing.T) (*store.Store, <-chan struct{}) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, running(t, s)
+}
+
+// running runs a store until the test ends, and says when something has changed.
+func running(t *testing.T, s *store.Store) <-chan struct{} {
+	t.Helper()
 	changed := make(chan struct{}, 1)
 	s.OnChange(func([]string) {
 		select {
@@ -49,7 +55,7 @@ func opened(t *testing.T) (*store.Store, <-chan struct{}) {
 			t.Error(err)
 		}
 	})
-	return s, changed
+	return changed
 }
 
 // where answers with one gateway for every domain.
