@@ -161,7 +161,7 @@ func TestBodyOverTheLimitIsTooLarge(t *testing.T) {
 
 // Bodies of all requests together have a limit, so that slow senders cannot fill the memory.
 func TestBodiesTogetherAreBounded(t *testing.T) {
-	s := closed(t, func(c *Config) { c.Limits = DefaultLimits(); c.Limits.BodiesBytes = 10 })
+	s := closed(t, func(c *Config) { c.Limits = DefaultLimits(); c.Limits.MessageBytes, c.Limits.BodiesBytes = 5, 10 })
 	s.routes = append(s.routes, route{method: http.MethodPost, path: "/taken", may: anyone, early: true,
 		answer: func(*request) (reply, error) { return reply{}, nil }})
 	h := s.serveRoutes()

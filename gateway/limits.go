@@ -14,11 +14,10 @@ type Limits struct {
 	// BodyBytes is the longest body of any other request. Default 2 MiB.
 	BodyBytes int64
 	// BodiesBytes is how much all bodies that are being read or answered may take, and
-	// BodiesPerAddress those of one address. Default 256 MiB and 64 MiB.
+	// BodiesPerAddress those of one address; both have room for two messages at least.
+	// Default 256 MiB and 64 MiB.
 	BodiesBytes      int64
 	BodiesPerAddress int64
-	// Recipients is how many a message may have. Default 1,000.
-	Recipients int
 
 	// AnswerWait is the time in which the database must have answered; then the client
 	// gets 503. Default 8 s.
@@ -61,7 +60,7 @@ type Limits struct {
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
 	return Limits{
-		MessageBytes: 10 << 20, BodyBytes: 2 << 20, BodiesBytes: 256 << 20, BodiesPerAddress: 64 << 20, Recipients: 1000,
+		MessageBytes: 10 << 20, BodyBytes: 2 << 20, BodiesBytes: 256 << 20, BodiesPerAddress: 64 << 20,
 		AnswerWait: 8 * time.Second, ProbeWait: 2 * time.Second, RetryAfter: 2 * time.Second,
 		ReplyWait: 25 * time.Second, Waiters: 1024,
 		Lookups: 600, LookupsPerAddress: 30,
@@ -76,9 +75,10 @@ func (l Limits) orDefault() (Limits, error) {
 	if l == (Limits{}) {
 		return DefaultLimits(), nil
 	}
+	l.BodiesBytes, l.BodiesPerAddress = max(l.BodiesBytes, 2*l.MessageBytes), max(l.BodiesPerAddress, 2*l.MessageBytes)
 	return l, errors.Join(
 		positive("MessageBytes", l.MessageBytes), positive("BodyBytes", l.BodyBytes),
-		positive("BodiesBytes", l.BodiesBytes), positive("BodiesPerAddress", l.BodiesPerAddress), positive("Recipients", int64(l.Recipients)),
+		positive("BodiesBytes", l.BodiesBytes), positive("BodiesPerAddress", l.BodiesPerAddress),
 		positive("AnswerWait", l.AnswerWait), positive("ProbeWait", l.ProbeWait), positive("RetryAfter", l.RetryAfter),
 		positive("ReplyWait", l.ReplyWait), positive("Waiters", int64(l.Waiters)),
 		positive("Lookups", int64(l.Lookups)), positive("LookupsPerAddress", int64(l.LookupsPerAddress)),
