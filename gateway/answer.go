@@ -60,6 +60,9 @@ func (s *Server) refuse(w *observed, e *amtp.Error) {
 		// Rounded up: who comes back at once after the pause is not to be sent away again.
 		out.header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
+	if e.Status == http.StatusUnauthorized {
+		out.header.Set("WWW-Authenticate", "Bearer")
+	}
 	out.body = e.Body(w.begun, w.id)
 	s.write(w, out)
 }

@@ -56,6 +56,9 @@ func TestInboxIsItsAgents(t *testing.T) {
 			{http.MethodGet, "/v1/inbox/" + c.path}, {http.MethodDelete, "/v1/inbox/" + c.path + "/" + sent.MessageID},
 		} {
 			got := g.Do(to.method, to.path, nil, c.headers...)
+			if (got.Status == http.StatusUnauthorized) != (got.Header.Get("WWW-Authenticate") == "Bearer") {
+				t.Errorf("%s: %v", c.name, got.Header)
+			}
 			if got.Status != c.status || got.Code() != c.code || got.Error().Details["agent"] != c.path {
 				t.Errorf("%s, %s: %d %s", c.name, to.method, got.Status, got.Body)
 			}
