@@ -178,6 +178,8 @@ var gatewayHints = map[string]string{
 	"ADMIN_AUTHENTICATION_REQUIRED": "give --admin-key-file FILE, with a key of the gateway's own file",
 	"ADMIN_ACCESS_DENIED":           "the gateway does not know that key: look at the file it was started with",
 	"ACCESS_DENIED":                 "give the key of this very agent; amesh gateway agent rotate-key NAME makes another",
+	"SCHEMA_ALREADY_EXISTS":         "amesh gateway schema update puts another definition in its place",
+	"SCHEMA_INCOMPATIBLE":           "register it as the next version, or have it all the same with --force",
 	"SCHEMA_MANAGER_UNAVAILABLE":    "start the gateway with schema.registry_type, such as AMTP_SCHEMA_REGISTRY_TYPE=database",
 }
 

@@ -42,7 +42,9 @@ func outwardConfigs(cfg config.Config) (peers, hooks outward.Config, err error) 
 		peers.Ports = append(append([]uint16{}, both.Ports...), 80, 8080)
 	}
 	peers.AllowedHosts = mockHosts(cfg.DNS)
-	if hooks.HTTP = cfg.PushInternal; hooks.HTTP {
+	// Which targets may be http is asked when an agent is registered.
+	hooks.HTTP = true
+	if cfg.PushInternal {
 		hooks.Allowed = everywhere
 	}
 	return peers, hooks, nil
