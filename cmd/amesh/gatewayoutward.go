@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -27,7 +28,7 @@ func outwardConfigs(cfg config.Config) (peers, hooks outward.Config, err error) 
 	if o.AllowPrivate {
 		both.Allowed = everywhere
 	}
-	if both.Proxy, err = proxy.New(proxy.Config{Setting: o.Proxy}); err != nil {
+	if both.Proxy, err = proxy.New(proxy.Config{Setting: cmp.Or(o.Proxy, proxy.None)}); err != nil {
 		return peers, hooks, usagef("outward.proxy: %v", err)
 	}
 	ports := o.Ports

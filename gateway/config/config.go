@@ -227,7 +227,10 @@ type Outward struct {
 	Allow []string
 	// Ports are those that may be contacted elsewhere.
 	Ports []string
-	Proxy string // URL of a proxy, "none", or empty: that of the environment
+	// Proxy is the URL of a proxy, or "auto" for that of the environment. Empty is none:
+	// behind a proxy it is the proxy that resolves names, and has to refuse private
+	// addresses.
+	Proxy string
 }
 
 // Schema is how payloads are checked against AGNTCY schemas.
