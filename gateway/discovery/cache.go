@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -75,7 +76,7 @@ func (r *Resolver) fresh(name string) bool {
 }
 
 // texts returns the TXT records of a name, from memory where it is fresh.
-func (r *Resolver) texts(ctx context.Context, name string) (texts, error) {
+func (r *Resolver) texts(ctx context.Context, name string) (texts, *LookupError) {
 	if r.cfg.Mock {
 		return r.mocked(name)
 	}
@@ -146,7 +147,7 @@ func (r *Resolver) remember(name string, answer texts, now time.Time) texts {
 	return answer
 }
 
-func (t texts) result() (texts, error) {
+func (t texts) result() (texts, *LookupError) {
 	if t.err != nil {
 		return texts{}, t.err
 	}
@@ -154,14 +155,9 @@ func (t texts) result() (texts, error) {
 }
 
 // mocked answers from Config.MockRecords.
-func (r *Resolver) mocked(name string) (texts, error) {
-	domain := name
-	if len(name) > len("_amtp.") && name[:len("_amtp.")] == "_amtp." {
-		domain = name[len("_amtp."):]
-	}
-	if text, ok := r.mock[domain]; ok {
+func (r *Resolver) mocked(name string) (texts, *LookupError) {
+	if text, ok := r.mock[strings.TrimPrefix(name, "_amtp.")]; ok {
 		return texts{values: []string{text}, at: r.own, ttl: r.cfg.MaxTTL}, nil
 	}
-	e := absent(name, "the mock records do not have it")
-	return texts{}, e
+	return texts{}, missing(name)
 }

@@ -38,9 +38,15 @@ func (e *LookupError) Unwrap() error { return e.kind }
 // Temporary reports whether asking later may help.
 func (e *LookupError) Temporary() bool { return e.kind == ErrNoAnswer }
 
-func absent(name, why string) *LookupError {
-	return &LookupError{Name: name, Code: amtp.CodeDiscoveryFailed, kind: ErrNoRecord,
-		Text: fmt.Sprintf("no AMTP gateway: %s; its owner publishes one as TXT record _amtp.%s", why, name)}
+// absent is the error for a domain of which it is known that it has no gateway.
+func absent(domain, why string) *LookupError {
+	return &LookupError{Name: domain, Code: amtp.CodeDiscoveryFailed, kind: ErrNoRecord,
+		Text: fmt.Sprintf("no AMTP gateway: %s; its owner publishes one as TXT record _amtp.%s", why, domain)}
+}
+
+// missing is the error for a name without TXT records.
+func missing(name string) *LookupError {
+	return &LookupError{Name: name, Code: amtp.CodeDiscoveryFailed, kind: ErrNoRecord, Text: "there is no such TXT record"}
 }
 
 // wrong is the error for a record that is there and cannot be used.
@@ -55,13 +61,9 @@ func silent(name, detail string) *LookupError {
 		Text: "the DNS does not answer now; trying again later may help"}
 }
 
-// about is the error of a question for a name, told of the domain in question.
-func about(err error, domain string) error {
-	e, ok := errors.AsType[*LookupError](err)
-	if !ok {
-		return silent(domain, err.Error())
-	}
-	if e.kind == ErrNoRecord && e.Name == "_amtp."+domain {
+// of is the error about the record of a domain's gateway, told of the domain.
+func (e *LookupError) of(domain string) error {
+	if e.kind == ErrNoRecord {
 		return absent(domain, "there is no such record")
 	}
 	told := *e

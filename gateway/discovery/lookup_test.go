@@ -300,6 +300,18 @@ func TestLongTextsComeInOnePiece(t *testing.T) {
 	}
 }
 
+func TestErrorsSayWhatHelps(t *testing.T) {
+	t.Parallel()
+	r := newZone().resolver(t, Config{})
+	_, err := r.Lookup(t.Context(), "north.test")
+	if want := "north.test: no AMTP gateway: there is no such record; its owner publishes one as TXT record _amtp.north.test"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, _, err = r.TXT(t.Context(), "k1._amtpkey.north.test"); err == nil || err.Error() != "k1._amtpkey.north.test: there is no such TXT record" {
+		t.Error(err)
+	}
+}
+
 func TestOwnDomainNeedsNoDNS(t *testing.T) {
 	t.Parallel()
 	z := newZone()

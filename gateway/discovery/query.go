@@ -173,7 +173,7 @@ func (a *asker) askOne(ctx context.Context, server, name string, last bool) (tex
 		case len(found.values) > 0:
 			return texts{values: found.values, ttl: seconds(ttl)}, nil
 		case found.owner == owner || msg.Rcode == dns.RcodeNameError:
-			return texts{err: absent(name, "there is no such record"), ttl: seconds(min(ttl, absence(msg)))}, nil
+			return texts{err: missing(name), ttl: seconds(min(ttl, absence(msg)))}, nil
 		}
 		owner = found.owner
 	}

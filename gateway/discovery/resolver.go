@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -118,9 +116,9 @@ func (r *Resolver) Lookup(ctx context.Context, domain string) (Capabilities, err
 	if own, ok := r.ownDomain(name); ok {
 		return own, nil
 	}
-	texts, err := r.texts(ctx, "_amtp."+name)
-	if err != nil {
-		return Capabilities{}, about(err, name)
+	texts, failed := r.texts(ctx, "_amtp."+name)
+	if failed != nil {
+		return Capabilities{}, failed.of(name)
 	}
 	record, err := pick(name, texts.values, r.cfg.AllowHTTP)
 	if err != nil {
@@ -147,9 +145,9 @@ func (r *Resolver) Known(domain string) (c Capabilities, known bool, err error) 
 // long they may still be believed. An error is a *LookupError.
 func (r *Resolver) TXT(ctx context.Context, name string) ([]string, time.Duration, error) {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	texts, err := r.texts(ctx, name)
-	if err != nil {
-		return nil, 0, about(err, name)
+	texts, failed := r.texts(ctx, name)
+	if failed != nil {
+		return nil, 0, failed
 	}
 	return slices.Clone(texts.values), max(time.Until(texts.at.Add(texts.ttl)), 0), nil
 }
@@ -169,22 +167,4 @@ func (r *Resolver) ownDomain(name string) (Capabilities, bool) {
 		return Capabilities{}, false
 	}
 	return Capabilities{Record: r.cfg.Own, Discovered: r.own, TTL: r.cfg.MaxTTL, Mock: r.cfg.Mock}, true
-}
-
-// Gateways are the hosts, as HOST:PORT, to which Config.MockRecords lead: the operator
-// named them.
-func (r *Resolver) Gateways() []string {
-	var hosts []string
-	for domain := range r.mock {
-		record, err := pick(domain, []string{r.mock[domain]}, true)
-		if err != nil {
-			continue
-		}
-		if u, err := url.Parse(record.Gateway); err == nil {
-			port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-			hosts = append(hosts, net.JoinHostPort(u.Hostname(), port))
-		}
-	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
 }
