@@ -35,6 +35,9 @@ func Name(s, domain string) (string, error) {
 	if strings.Trim(name, "-_.") != strings.TrimRight(name, "-_.") || strings.TrimRight(name, "-_.") != name {
 		return "", invalid("name %q must begin and end with a letter or a digit", name)
 	}
+	if strings.Contains(name, "..") {
+		return "", invalid("name %q has two dots in a row, which no address has", name)
+	}
 	return name, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"amesh/gateway/amtp"
 )
 
 // Checklist 56: names of 64 characters, no dots at the edges.
@@ -29,6 +31,7 @@ func TestNames(t *testing.T) {
 		{"a hyphen at the beginning", "-ann", ""},
 		{"an underscore at the end", "ann_", ""},
 		{"only a dot", ".", ""},
+		{"two dots in a row", "a..b", ""},
 		{"a space", "a b", ""},
 		{"a slash", "a/b", ""},
 		{"a letter that is not ASCII", "änn", ""},
@@ -162,4 +165,24 @@ func TestSupportedSchemas(t *testing.T) {
 			t.Errorf("%s: not required", id)
 		}
 	}
+}
+
+// Whatever is a name here is one that messages can be addressed to.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"ann", "Ann-B_c.7@north.test", "a..b", "ann@south.test", "-", "a@"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, err := Name(s, "north.test")
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) || name != "" {
+				t.Errorf("%q: %q, %v", s, name, err)
+			}
+			return
+		}
+		a, err := amtp.ParseAddress(name + "@north.test")
+		if err != nil || a.Local != name {
+			t.Errorf("%q: %v", name, err)
+		}
+	})
 }
