@@ -148,7 +148,7 @@ func serveDNS(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: dns VARIABLE FILE")
 	}
 	var texts map[string]string
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &texts))
+	ts.Check(json.Unmarshal([]byte(os.Expand(ts.ReadFile(args[1]), ts.Getenv)), &texts))
 	zones := make(map[string]mockdns.Zone)
 	for name, text := range texts {
 		zones[name] = mockdns.Zone{TXT: []string{text}}
