@@ -247,6 +247,20 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+func TestAnIssuerIsBelievedOnceItIsNamed(t *testing.T) {
+	t.Parallel()
+	oauth := "auth: {oauth: {issuer: 'https://id.example', audiences: [us], domains: [b.example]}}"
+	if c, warnings := mustLoad(t, oauth, nil); !slices.Contains(c.Auth.Methods, "oauth") || len(warnings) > 0 {
+		t.Errorf("%v, %q", c.Auth.Methods, warnings)
+	}
+	if c, warnings := mustLoad(t, oauth, map[string]string{"AMTP_AUTH_METHODS": "domain"}); slices.Contains(c.Auth.Methods, "oauth") || len(warnings) != 1 {
+		t.Errorf("%v, %q", c.Auth.Methods, warnings)
+	}
+	if _, _, err := load(t, "auth: {oauth: {issuer: 'https://id.example'}}", nil); err == nil {
+		t.Error("an issuer without audience and domains is taken")
+	}
+}
+
 func TestSchemas(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

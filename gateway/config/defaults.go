@@ -7,6 +7,7 @@ const (
 	maxSize        = 10 << 20 // bytes, as agentry's
 	idempotencyTTL = 7 * 24 * time.Hour
 	derivedWindow  = 5 * time.Minute
+	agentryWindow  = 24 * time.Hour // for which agentry takes equal messages for one
 	retention      = 30 * 24 * time.Hour
 	giveUp         = 7 * 24 * time.Hour
 )
@@ -52,7 +53,7 @@ func (c *Config) imitateAgentry() {
 	c.UnknownLocal = Pull
 	c.CORSOrigins = []string{"*"}
 	c.Rates = Rates{}
-	c.Message.Lenient = false
+	c.Message.Lenient, c.Message.DerivedWindow = false, agentryWindow
 	c.Logging.Format, c.Logging.Access = "json", true
 	c.Schema.RegistryType = RegistryNone
 	c.Schema.Compatibility.Enabled = false

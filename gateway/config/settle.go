@@ -20,6 +20,13 @@ func (l *loader) settle(c *Config) {
 	l.settleStorage(c)
 	l.settleDNS(&c.DNS)
 	l.settleSchema(&c.Schema)
+	if c.Auth.OAuth.Issuer != "" && !slices.Contains(c.Auth.Methods, "oauth") {
+		if l.set["auth.methods"] {
+			l.warn("auth.oauth.issuer: its tokens do not count, because auth.methods leaves oauth out")
+		} else {
+			c.Auth.Methods = append(c.Auth.Methods, "oauth")
+		}
+	}
 }
 
 func (l *loader) settleStorage(c *Config) {
