@@ -13,7 +13,7 @@ FUZZTIME     ?= 10s
 export GOFLAGS += -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak lint bench bench-session bench-relay bench-registry bench-path fuzz clean
+.PHONY: help build demo test test-all soak lint bench bench-session bench-relay bench-registry bench-path bench-gateway fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ bench-registry: ## measure a registry of 100,000 agents with both databases; fai
 
 bench-path: ## measure the paths between nodes against quic-go and libp2p; fails beyond a bar (BENCHARGS='--only stream')
 	@$(GO) run ./testnet/lab/benchpath $(BENCHARGS)
+
+bench-gateway: ## measure an AMTP gateway against a bare handler and plain inserts; fails below a bar (BENCHARGS='--rounds 9')
+	@$(GO) run ./testnet/lab/benchgateway $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" scripts/fuzz $(FUZZTIME)
