@@ -284,6 +284,36 @@ func TestRegistryIsAskedOnceWhileFresh(t *testing.T) {
 	})
 }
 
+// An answer that was under way while somebody changed the schema is not kept.
+func TestAnswerOvertakenByAChangeIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache[string, int](time.Hour, 1)
+		go1, asked := make(chan struct{}), 0
+		ask := func(context.Context) (int, error) {
+			asked++
+			n := asked
+			if n == 1 {
+				<-go1
+			}
+			return n, nil
+		}
+		first := make(chan int)
+		go func() {
+			n, _ := c.get(t.Context(), "a", ask)
+			first <- n
+		}()
+		synctest.Wait()
+		c.drop("a")
+		close(go1)
+		if n := <-first; n != 1 {
+			t.Errorf("the first asker got %d", n)
+		}
+		if n, _ := c.get(t.Context(), "a", ask); n != 2 {
+			t.Errorf("the old answer %d was kept", n)
+		}
+	})
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{

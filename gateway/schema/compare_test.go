@@ -149,7 +149,7 @@ func TestModes(t *testing.T) {
 // What compare calls compatible has to be: no value may be valid before and
 // invalid after. FuzzCompare looks for one among random definitions.
 func FuzzCompare(f *testing.F) {
-	for seed := range uint64(1000) {
+	for seed := range uint64(300) {
 		f.Add(seed)
 	}
 	limits := Limits{}.withDefaults()

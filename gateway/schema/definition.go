@@ -10,11 +10,13 @@ import (
 	"amesh/internal/ijson"
 )
 
-// ready is a compiled definition with what it was made of.
+// ready is a compiled definition with what it was made of, or what is wrong with
+// it: to find that out again for every message would be work for nothing.
 type ready struct {
 	sum      string
-	refs     map[ID]string // checksums of the schemas it refers to
+	refs     map[ID]string // what sumOf says of the schemas it refers to
 	compiled *compiled
+	err      error
 }
 
 // ready returns the compiled form of sch. The error is a *DefinitionError, or
@@ -29,7 +31,7 @@ func (s *Service) ready(ctx context.Context, sch Schema) (*compiled, error) {
 			return nil, err
 		}
 		if same {
-			return known.compiled, nil
+			return known.compiled, known.err
 		}
 	}
 	made, err := s.prepare(ctx, sch)
@@ -39,62 +41,70 @@ func (s *Service) ready(ctx context.Context, sch Schema) (*compiled, error) {
 	s.mu.Lock()
 	s.compiled.put(sch.ID, made)
 	s.mu.Unlock()
-	return made.compiled, nil
+	return made.compiled, made.err
 }
 
 func (s *Service) refsUnchanged(ctx context.Context, refs map[ID]string) (bool, error) {
 	for id, sum := range refs {
-		sch, err := s.Get(ctx, id)
-		if errors.Is(err, ErrNotFound) {
-			return false, nil
-		}
+		_, now, err := s.sumOf(ctx, id)
 		if err != nil {
 			return false, err
 		}
-		if sch.Checksum() != sum {
+		if now != sum {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// prepare checks and compiles a definition.
-func (s *Service) prepare(ctx context.Context, sch Schema) (*ready, error) {
-	doc, err := s.decodeDefinition(sch.Definition)
-	if err != nil {
-		return nil, s.definitionError(sch.ID, err, nil)
+// sumOf returns a schema with its checksum, or a word for why there is none. The
+// error is that of a registry which could not be asked.
+func (s *Service) sumOf(ctx context.Context, id ID) (Schema, string, error) {
+	sch, err := s.Get(ctx, id)
+	switch {
+	case err == nil:
+		return sch, sch.Checksum(), nil
+	case errors.Is(err, ErrNotFound):
+		return Schema{}, "not found", nil
+	case errors.Is(err, ErrDamaged), errors.Is(err, ErrUntrusted):
+		return Schema{}, "not usable", nil
 	}
-	made := &ready{sum: sch.Checksum(), refs: make(map[ID]string)}
-	var failure error
-	resolve := func(url string) (any, error) {
-		doc, err := s.resolve(ctx, url, made.refs)
-		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrID) {
-			failure = err
-		}
-		return doc, err
-	}
-	made.compiled, err = compile(sch.ID.String(), doc, resolve, s.cfg.Formats, s.limits)
-	if errors.Is(failure, ErrUnavailable) || ctx.Err() != nil {
-		return nil, errors.Join(failure, ctx.Err())
-	}
-	if err != nil {
-		return nil, s.definitionError(sch.ID, err, doc)
-	}
-	return made, nil
+	return Schema{}, "", err
 }
 
-// resolve finds the registered schema that url names.
-func (s *Service) resolve(ctx context.Context, url string, refs map[ID]string) (any, error) {
-	id, err := ParseID(url)
+// prepare checks and compiles a definition. What is wrong with it is in the
+// result; the error is that of a registry which could not be asked.
+func (s *Service) prepare(ctx context.Context, sch Schema) (*ready, error) {
+	made := &ready{sum: sch.Checksum(), refs: make(map[ID]string)}
+	doc, err := s.decodeDefinition(sch.Definition)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errForeignRef, err)
+		made.err = s.definitionError(sch.ID, err, nil)
+		return made, nil
 	}
-	sch, err := s.Get(ctx, id)
+	var failure error
+	resolve := func(url string) (any, error) {
+		id, err := ParseID(url)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errForeignRef, err)
+		}
+		found, sum, err := s.sumOf(ctx, id)
+		if err != nil {
+			failure = err
+			return nil, err
+		}
+		if made.refs[id] = sum; found.ID != id {
+			return nil, fmt.Errorf("the definition refers to %s: %s", id, sum)
+		}
+		return s.decodeDefinition(found.Definition)
+	}
+	made.compiled, err = compile(sch.ID.String(), doc, resolve, s.cfg.Formats, s.limits)
+	if failure != nil {
+		return nil, failure
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the definition refers to %s: %w", id, err)
+		made.err = s.definitionError(sch.ID, err, doc)
 	}
-	refs[id] = sch.Checksum()
-	return s.decodeDefinition(sch.Definition)
+	return made, nil
 }
 
 // decodeDefinition reads a definition within its limits.

@@ -17,6 +17,9 @@ import (
 // longestValue is how long a value may be to be repeated in a Problem, in bytes.
 const longestValue = 256
 
+// maxWays is how many alternatives an error goes through.
+const maxWays = 4
+
 // explain turns what the library found in v into problems: what is missing
 // first, then by place. It returns at most limit of them and how many more there
 // were.
@@ -67,15 +70,13 @@ func (e *explainer) walk(err *jsonschema.ValidationError) {
 	case nil, *kind.Schema, *kind.Group, *kind.Reference, *kind.AllOf:
 		e.causes(err)
 	case *kind.AnyOf:
-		e.value(err, CodeInvalidValue, "anyOf", "matches none of %d alternatives", len(err.Causes))
-		e.causes(err)
+		e.alternatives(err, "anyOf")
 	case *kind.OneOf:
 		if len(k.Subschemas) > 0 {
 			e.value(err, CodeInvalidValue, "oneOf", "matches more than one alternative: %v", k.Subschemas)
 			return
 		}
-		e.value(err, CodeInvalidValue, "oneOf", "matches none of %d alternatives", len(err.Causes))
-		e.causes(err)
+		e.alternatives(err, "oneOf")
 	case *kind.Required:
 		e.missing(err, "required", "required field missing", k.Missing)
 	case *kind.DependentRequired:
@@ -112,6 +113,43 @@ func (e *explainer) causes(err *jsonschema.ValidationError) {
 	}
 }
 
+// alternatives says for each alternative what is first in the way. To list all of
+// it would tell the reader to do what only one of them asks for.
+func (e *explainer) alternatives(err *jsonschema.ValidationError, keyword string) {
+	var ways []string
+	for _, cause := range err.Causes {
+		one := explainer{payload: e.payload, keep: 1}
+		one.walk(cause)
+		if len(one.problems) == 0 || len(ways) == maxWays {
+			continue
+		}
+		way := one.problems[0].Message
+		if one.problems[0].Pointer != pointer(err.InstanceLocation) {
+			way = one.problems[0].Field + ": " + way
+		}
+		ways = append(ways, way)
+	}
+	text := strings.Join(ways, "; or ")
+	if text != "" {
+		text = ": " + clip(text)
+	}
+	e.value(err, CodeInvalidValue, keyword, "matches none of %d alternatives%s", len(err.Causes), text)
+}
+
+// oneOfValues lists the values of an enum, as far as they are few and short.
+func oneOfValues(values []any) string {
+	var list []string
+	for _, v := range values {
+		text, err := json.Marshal(v)
+		if err != nil || len(list) == maxWays*2 {
+			list = append(list, "…")
+			break
+		}
+		list = append(list, string(text))
+	}
+	return clip(strings.Join(list, ", "))
+}
+
 func (e *explainer) missing(err *jsonschema.ValidationError, keyword, message string, names []string) {
 	for _, name := range names {
 		e.add(problemAt(under(err, name), CodeRequiredMissing, keyword, "%s", message))
@@ -128,9 +166,9 @@ func (e *explainer) leaf(err *jsonschema.ValidationError) {
 	case *kind.Type:
 		e.value(err, CodeTypeMismatch, "type", "expected type %s", strings.Join(k.Want, " or "))
 	case *kind.Enum:
-		e.value(err, CodeInvalidEnumValue, "enum", "value not in enum")
+		e.value(err, CodeInvalidEnumValue, "enum", "value not in enum: %s", oneOfValues(k.Want))
 	case *kind.Const:
-		e.value(err, CodeInvalidEnumValue, "const", "value is not the one allowed")
+		e.value(err, CodeInvalidEnumValue, "const", "value is not %s", oneOfValues([]any{k.Want}))
 	case *kind.Format:
 		var dup *errDuplicate
 		if errors.As(k.Err, &dup) {

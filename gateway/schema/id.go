@@ -67,7 +67,7 @@ func labelByte(c byte) bool {
 // clip keeps an error about a stranger's text short.
 func clip(s string) string {
 	if len(s) > 200 {
-		return s[:200] + "…"
+		return strings.ToValidUTF8(s[:200], "") + "…"
 	}
 	return s
 }

@@ -94,8 +94,11 @@ func (s *Service) current(ctx context.Context, id ID) (Schema, error) {
 // Valid returns nil when the definition of sch is one that payloads can be
 // checked with, a *DefinitionError otherwise.
 func (s *Service) Valid(ctx context.Context, sch Schema) error {
-	_, err := s.prepare(ctx, sch)
-	return err
+	made, err := s.prepare(ctx, sch)
+	if err != nil {
+		return err
+	}
+	return made.err
 }
 
 // besideOthers compares a new version with the next lower one.
