@@ -151,8 +151,8 @@ func judge(results []tried) (h health, wait time.Duration) {
 	return h, wait
 }
 
-// outcome is what is written down of a try. Whoever was not tried is put back, until
-// the target is not left alone any more.
+// outcome is what is written down of a try. Nobody is tried again before the target is
+// not left alone any more.
 func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now time.Time) store.Outcome {
 	if t.untried {
 		return putBackOne(j, r, later(until, now.Add(s.cfg.Limits.MinRetry)), now)
@@ -169,10 +169,8 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 		o.Text = fmt.Sprintf("given up after %d tries in %v; at last: %s", r.Attempts+1, now.Sub(j.Queued).Round(time.Second), t.text)
 		return o
 	}
-	o.Next = now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter))
-	if end := j.Queued.Add(s.cfg.Limits.MaxAge); o.Next.After(end) { // there is one last try
-		o.Next = end
-	}
+	next := later(now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter)), until)
+	o.Next = s.cfg.Limits.atLast(j, next)
 	return o
 }
 
@@ -180,7 +178,7 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 // given up when its time is over. s.mu may be held.
 func (s *Service) putOff(j store.Job, until, now time.Time) []store.Outcome {
 	if !s.cfg.Limits.over(j, now) {
-		return putBack(j, s.cfg.Limits.putOff(later(until, now), now.Sub(j.Queued)), now)
+		return putBack(j, s.cfg.Limits.atLast(j, s.cfg.Limits.putOff(later(until, now), now.Sub(j.Queued))), now)
 	}
 	outcomes := make([]store.Outcome, len(j.Recipients))
 	for i, r := range j.Recipients {

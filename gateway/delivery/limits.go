@@ -68,7 +68,7 @@ const (
 	// busyPoll is the time between two looks while what is due waits for its target: what
 	// else becomes due meanwhile cannot be told apart.
 	busyPoll = time.Second
-	// maxExcept is how many targets are passed over in the queue; see targets.except.
+	// maxExcept is how many targets are passed over in the queue.
 	maxExcept = 256
 	// lastTry is how long after its time a job gets a last try of a target that was silent.
 	// Behind it there is a heap of them, which would take hours.
@@ -78,9 +78,10 @@ const (
 	// settleRetry is how long we wait before we try again to write down what came of a
 	// job, while the database does not take it.
 	settleRetry = time.Second
-	// backAfter is from which pause on, in units of Limits.MinPause, everything that
-	// waits is due at once when a target is back: after a shorter one it soon is anyway.
-	backAfter = 4
+	// longPause is from which pause on, in units of Limits.MinPause, what waits for a
+	// target is put off, and minPutOff the shortest time over which that is spread.
+	longPause = 4
+	minPutOff = 30 * time.Second
 	// reapTargets is how many targets are remembered before idle ones are forgotten.
 	reapTargets = 4096
 )

@@ -134,7 +134,7 @@ func (t *targets) end(name string, h health, wait time.Duration, now time.Time) 
 	t.inFlight--
 	switch h {
 	case answered:
-		back = one.pause >= backAfter*t.limits.MinPause
+		back = t.long(one)
 		one.allowed, one.pause, one.until = min(one.allowed*2, t.limits.PerTarget), 0, time.Time{}
 	case throttled:
 		one.allowed = max(one.allowed/2, 1)
@@ -160,9 +160,10 @@ func (t *targets) rest(one *target, wait time.Duration, now time.Time) {
 }
 
 // except are the targets of which nothing is taken out of the queue for now: their line
-// is full, or they are left alone. There are maxExcept at most; what comes up for others
-// is put off. The time is when the first of them may be asked again, zero if none is
-// left alone.
+// is full, or they are left alone for a moment only. What comes up for those that are
+// left alone for longer is put off, because a heap that is due and passed over again and
+// again would make every look into the queue a long one. The time is when the first of
+// them may be asked again, zero if there is none.
 func (t *targets) except(now time.Time) (names []string, until time.Time) {
 	for name, one := range t.waiting {
 		if len(one.held) >= t.limits.Held && len(names) < maxExcept {
@@ -170,18 +171,20 @@ func (t *targets) except(now time.Time) (names []string, until time.Time) {
 		}
 	}
 	for name, one := range t.byName {
-		if !now.Before(one.until) {
+		if !now.Before(one.until) || t.long(one) || len(one.held) >= t.limits.Held || len(names) >= maxExcept {
 			continue
 		}
-		if len(names) < maxExcept && len(one.held) < t.limits.Held {
-			names = append(names, name)
-		}
+		names = append(names, name)
 		if until.IsZero() || one.until.Before(until) {
 			until = one.until
 		}
 	}
 	return names, until
 }
+
+// long reports whether a target has been silent for so long that what waits for it is
+// put off; when it is back, all of that is due at once.
+func (t *targets) long(one *target) bool { return one.pause >= longPause*t.limits.MinPause }
 
 // paused counts the targets that are left alone.
 func (t *targets) paused(now time.Time) int {
