@@ -17,7 +17,10 @@ import (
 func both(t *testing.T) (*gatewaytest.Gateway, *gatewaytest.Agentry, map[string]*gatewaytest.Agent) {
 	t.Helper()
 	theirs := gatewaytest.StartAgentry(t, "r.test")
-	ours := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Discovery.MockRecords["r.test"] = theirs.Record() }, "a.test").At("a.test")
+	ours := gatewaytest.StartWith(t, func(c *gateway.Config) {
+		c.Discovery.MockRecords["r.test"] = theirs.Record()
+		quick(c)
+	}, "a.test").At("a.test")
 	theirs.Knows("a.test", ours.URL)
 	return ours, theirs, map[string]*gatewaytest.Agent{"bob": ours.Register("bob"), "eve": ours.Register("eve"), "alice": ours.Register("alice")}
 }
