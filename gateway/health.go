@@ -129,7 +129,7 @@ func partsToProbe(p *parts) []probe {
 		return []probe{{"database", starting}, {"message_processor", starting}, {"agent_registry", starting}}
 	}
 	list := []probe{
-		{"database", p.store.Ping},
+		{"database", p.store.Probe},
 		{"message_processor", func(ctx context.Context) error { return p.store.Finish(ctx, probeOutcome) }},
 		{"agent_registry", p.agents.Load},
 	}

@@ -122,6 +122,7 @@ func (s *Store) commitBatch(ctx context.Context, c committer, batch []*work) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWait)
 	defer cancel()
 	c.commit(ctx, batch)
+	s.note(batch)
 	var ids []string
 	due := false
 	for _, w := range batch {

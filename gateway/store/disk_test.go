@@ -39,12 +39,18 @@ func TestFullDisk(t *testing.T) {
 	if !Unavailable(err) {
 		t.Fatalf("on a full disk: %v", err)
 	}
+	if err := s.Probe(t.Context()); !Unavailable(err) {
+		t.Errorf("asked how it is, a store on a full disk says %v", err)
+	}
 	before := inbox(t, s, "bob@b.test")
 	if before[0] != first.MessageID {
 		t.Errorf("the first is gone: %v", before)
 	}
 	pages("1000000")
 	if err := next(); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if err := s.Probe(t.Context()); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"amesh/internal/sqldb"
 )
@@ -43,6 +45,7 @@ type Store struct {
 	works   chan *work
 	stopped chan struct{} // closed when Run has ended
 	woken   chan struct{}
+	refused atomic.Pointer[refusal] // nil: the last write was taken
 
 	changed struct {
 		sync.Mutex
@@ -114,8 +117,38 @@ func (s *Store) prepare(ctx context.Context) error {
 	return s.freeAll(ctx)
 }
 
-// Ping asks whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+// Probe asks whether the database answers, and whether it took what was last written: a
+// full disk answers everybody.
+func (s *Store) Probe(ctx context.Context) error {
+	if f := s.refused.Load(); f != nil && time.Since(f.at) < refusalCounts {
+		return f.err
+	}
+	return s.db.Ping(ctx)
+}
+
+// refusalCounts is for how long a write that the database refused is held against it,
+// unless a later one was taken.
+const refusalCounts = 10 * time.Second
+
+// refusal is what the database said to a write, and when.
+type refusal struct {
+	at  time.Time
+	err error
+}
+
+// note remembers whether the database took a transaction. One without a message may have
+// written nothing, which works on a full disk too.
+func (s *Store) note(batch []*work) {
+	for _, w := range batch {
+		switch {
+		case w.err != nil && Unavailable(w.err):
+			s.refused.Store(&refusal{time.Now(), w.err})
+			return
+		case w.err == nil && w.entry != nil:
+			s.refused.Store(nil)
+		}
+	}
+}
 
 // Close closes the store. Run has to have returned.
 func (s *Store) Close() error {
