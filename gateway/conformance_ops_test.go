@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -230,5 +231,39 @@ func TestB115ManyAtOnce(t *testing.T) {
 	}
 	for _, x := range inbox {
 		bob.Ack(x.MessageID).Want(http.StatusOK)
+	}
+}
+
+// A script that waits for /health may go on at once, as with agentry.
+func TestARequestRightAfterTheStartIsHeldUntilTheStoreIsThere(t *testing.T) {
+	t.Parallel()
+	opening := make(chan struct{})
+	s, err := gateway.New(gateway.Config{Domain: "a.test", AdminOpen: true, Open: func(ctx context.Context) (*store.Store, error) {
+		<-opening
+		return store.OpenMemory(ctx, t.TempDir())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	look := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w
+	}
+	if got := look("/health"); got.Code != http.StatusOK {
+		t.Errorf("/health: %d", got.Code)
+	}
+	answered := make(chan int, 1)
+	go func() { answered <- look(agentsPath).Code }()
+	close(opening)
+	if got := <-answered; got != http.StatusOK {
+		t.Errorf("%s: %d", agentsPath, got)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -31,6 +31,9 @@ type request struct {
 
 // serve answers one request of a route.
 func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
+	if !rt.early {
+		s.awaitStart(hr.Context())
+	}
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	ctx, cancel := context.WithTimeout(hr.Context(), s.limits.AnswerWait)
@@ -48,6 +51,24 @@ func (s *Server) serve(rt *route, w *observed, hr *http.Request) {
 		return
 	}
 	s.write(w, out)
+}
+
+// startWait is how long a request is held that comes while the store is being opened.
+const startWait = time.Second
+
+// awaitStart spares who comes right after the start, because /health has answered, to be
+// sent away: that the store is there is a matter of milliseconds.
+func (s *Server) awaitStart(ctx context.Context) {
+	if s.parts.Load() != nil {
+		return
+	}
+	patience := time.NewTimer(startWait)
+	defer patience.Stop()
+	select {
+	case <-s.ready:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
 }
 
 func (s *Server) answer(rt *route, r *request) (reply, error) {
