@@ -79,6 +79,10 @@ func TestB071SchemasAreManagedAsByAgentry(t *testing.T) {
 	if bad.Valid || !slices.Equal(found, []string{"text REQUIRED_FIELD_MISSING", "when INVALID_FORMAT"}) {
 		t.Errorf("validate: %+v", bad)
 	}
+	unknown := p.Admin(http.MethodPost, schemasPath+"/agntcy:none.such.v1/validate", m{"payload": m{}}).Want(http.StatusOK)
+	if !strings.Contains(string(unknown.Body), `"valid":false`) || !strings.Contains(string(unknown.Body), `"field":"schema"`) || !strings.Contains(string(unknown.Body), `"code":"SCHEMA_NEGOTIATION_FAILED"`) {
+		t.Errorf("validate by an unknown schema: %s", unknown.Body)
+	}
 	p.Admin(http.MethodGet, schemasPath+"/stats", nil).Want(http.StatusOK)
 	look("delete", "message schema_id timestamp", p.Admin(http.MethodDelete, schemasPath+"/"+id, nil).Want(http.StatusOK).Body)
 	refused(t, "get", p.Admin(http.MethodGet, schemasPath+"/"+id, nil), http.StatusNotFound, amtp.CodeSchemaNotFound)

@@ -267,7 +267,9 @@ func (s *Server) validatePayload(r *request, id schema.ID) (reply, error) {
 		return reply{}, err
 	}
 	verdict, err := r.schemas.Validate(r.Context(), id, in.Payload)
-	if err != nil {
+	if code := missingCode(err); code != "" {
+		verdict = schema.Result{Errors: []schema.Problem{{Field: "schema", Message: err.Error(), Code: code, Value: id.String()}}, Used: id}
+	} else if err != nil {
 		return reply{}, s.schemaFailed(err, id, amtp.CodeValidationFailed, "Schema validation failed")
 	}
 	return reply{body: struct {
@@ -278,6 +280,18 @@ func (s *Server) validatePayload(r *request, id schema.ID) (reply, error) {
 		Used      string           `json:"schema_id"`
 		Timestamp time.Time        `json:"timestamp"`
 	}{verdict.Valid, verdict.Errors, verdict.Omitted, verdict.Warnings, verdict.Used.String(), r.now.UTC()}}, nil
+}
+
+// missingCode is the code of a schema that is not there, and that no other stands in for:
+// a payload cannot be worth anything under it. Empty for other errors.
+func missingCode(err error) schema.Code {
+	if _, ok := errors.AsType[*schema.NegotiationError](err); ok {
+		return schema.CodeNegotiationFailed
+	}
+	if errors.Is(err, schema.ErrNotFound) {
+		return schema.CodeNotFound
+	}
+	return ""
 }
 
 // compareSchemas says what changed from the schema in the path to the one named by with.

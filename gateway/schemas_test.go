@@ -123,7 +123,7 @@ func TestSchemaRequests(t *testing.T) {
 		{"POST", one + "/validate", `{"payload":{"text":"Hello, World!","timestamp":"2024-01-15T10:30:00Z"}}`, 200, []string{`"valid":true`, `"errors":null`, `"warnings":null`}},
 		{"POST", one + "/validate", `{"payload":{"timestamp":"x","priority":9}}`, 200, []string{`"valid":false`, `{"field":"text","pointer":"/text","message":"required field missing","code":"REQUIRED_FIELD_MISSING"`, `"code":"INVALID_FORMAT"`, `"code":"VALUE_TOO_LARGE","keyword":"maximum","value":9`}},
 		{"POST", one + "/validate", `{}`, 400, []string{`"code":"INVALID_REQUEST_FORMAT"`}},
-		{"POST", "/v1/admin/schemas/agntcy:no.body.v1/validate", `{"payload":1}`, 404, []string{`"code":"SCHEMA_NOT_FOUND"`}},
+		{"POST", "/v1/admin/schemas/agntcy:no.body.v1/validate", `{"payload":1}`, 200, []string{`"valid":false`, `"code":"SCHEMA_NOT_FOUND"`}},
 		{"GET", one + "/compatibility?with=agntcy:test.message.v3", "", 200, []string{`"backward":false`, `"from":"agntcy:test.message.v1"`, `"changes":[{`}},
 		{"GET", one + "/compatibility?with=x", "", 400, []string{`"code":"INVALID_SCHEMA_ID"`}},
 		{"PUT", one + "?force=true", put(`{"type":"object","required":["zzz"]}`), 200, []string{`"compatibility":{"backward":false,"forward":false`}},
