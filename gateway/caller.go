@@ -52,6 +52,9 @@ func (a AuthConfig) check() (AuthConfig, error) {
 			return a, fmt.Errorf("authentication method %.20q: want apikey, oauth, domain or signature", m)
 		}
 	}
+	if len(a.Issuers) > 0 && !a.allows(auth.ByOAuth) {
+		return a, errors.New("issuers of tokens are named, and oauth is not among the authentication methods: add it, or name none")
+	}
 	if a.KeyHeader == "" {
 		a.KeyHeader = "X-API-Key"
 	}

@@ -470,8 +470,12 @@ func TestConfigurationsOfAuthThatCannotBe(t *testing.T) {
 		"a method":                   func(c *Config) { c.Auth.Methods = []auth.Method{"address"} },
 		"a verify policy":            func(c *Config) { c.Auth.Verify = "maybe" },
 		"an issuer":                  func(c *Config) { c.Auth.Issuers = []auth.Issuer{{URL: "x"}} },
-		"a rate":                     func(c *Config) { c.Rates.Sender.PerSecond = 1 },
-		"a rate for strangers":       func(c *Config) { c.Rates.UnknownPerHour = -1 },
+		"an issuer that does not count": func(c *Config) {
+			c.Auth.Issuers = []auth.Issuer{{URL: "https://login.test", Audiences: []string{"gw"}, Domains: []string{"a.test"}}}
+			c.Auth.Methods = []auth.Method{auth.ByAPIKey}
+		},
+		"a rate":               func(c *Config) { c.Rates.Sender.PerSecond = 1 },
+		"a rate for strangers": func(c *Config) { c.Rates.UnknownPerHour = -1 },
 	} {
 		cfg := Config{Domain: "a.test", Open: func(context.Context) (*store.Store, error) { return nil, io.EOF }}
 		change(&cfg)
