@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"amesh/gateway/client"
+	"amesh/gateway/config"
+)
+
+// What comes later is shown when it comes, and nothing twice.
+func TestInboxIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := map[string]int{"": 1, "m1": 2, "m2": 3}[r.URL.Query().Get("after")]
+		fmt.Fprintf(w, `{"recipient":"a@b","messages":[{"message_id":"m%d","sender":"x@y"}],"has_more":true}`, n)
+	}))
+	defer s.Close()
+	c, err := client.New(client.Config{URL: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, end := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- (&app{out: w, json: true}).followInbox(ctx, c, "a@b", client.Page{})
+		_ = w.Close()
+	}()
+	lines := bufio.NewScanner(r)
+	var got []string
+	for len(got) < 3 && lines.Scan() {
+		got = append(got, lines.Text())
+	}
+	end()
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	want := []string{`{"message_id":"m1","sender":"x@y"}`, `{"message_id":"m2","sender":"x@y"}`, `{"message_id":"m3","sender":"x@y"}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("shown: %q", got)
+	}
+}
+
+// Only gateway's flags get a second dash, and only before a bare --.
+func TestOneDash(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want []string }{
+		{in: []string{"gateway", "-config", "x", "-admin-key-file=y"}, want: []string{"gateway", "--config", "x", "--admin-key-file=y"}},
+		{in: []string{"gateway", "-version", "--", "-config"}, want: []string{"gateway", "--version", "--", "-config"}},
+		{in: []string{"gateway", "schema", "register", "-f", "x"}, want: []string{"gateway", "schema", "register", "-f", "x"}},
+		{in: []string{"gateway", "--config", "x"}, want: []string{"gateway", "--config", "x"}},
+		{in: []string{"relay", "-config", "x"}, want: []string{"relay", "-config", "x"}},
+		{},
+	} {
+		if got := oneDash(c.in); !slices.Equal(got, c.want) {
+			t.Errorf("%q: %q", c.in, got)
+		}
+	}
+}
+
+// The start names every switch that is open, and none that is not.
+func TestOpenSwitches(t *testing.T) {
+	t.Parallel()
+	if got := openSwitches(config.Defaults("")); len(got) != 0 {
+		t.Errorf("by default: %q", got)
+	}
+	agentry := config.Defaults(config.ModeAgentry)
+	if got := openSwitches(agentry); len(got) < 6 || got[0] != "admin API without a key" {
+		t.Errorf("as agentry: %q", got)
+	}
+	agentry.Auth.AdminKeyFile = "keys"
+	if got := openSwitches(agentry); slices.Contains(got, "admin API without a key") {
+		t.Errorf("with a key: %q", got)
+	}
+}
+
+// Gateways in mock records may be anywhere, but only where the records say.
+func TestMockRecordsNameHosts(t *testing.T) {
+	t.Parallel()
+	d := config.DNS{MockMode: true, MockRecords: map[string]string{
+		"a.test": "v=amtp1;gateway=https://10.0.0.1", "b.test": "http://localhost:8081", "c.test": "nonsense", "k1._amtpkey.a.test": "v=amtpkey1;p=x",
+	}}
+	got := mockHosts(d)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"10.0.0.1:443", "localhost:8081"}) {
+		t.Errorf("%q", got)
+	}
+	d.MockMode = false
+	if got := mockHosts(d); got != nil {
+		t.Errorf("without mock mode: %q", got)
+	}
+}
+
+// Rates that are all 0 bound nothing; one of them leaves the others in force.
+func TestRatesOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	if got := ratesOf(config.Rates{}); !got.Off {
+		t.Errorf("%+v", got)
+	}
+	r := config.Defaults("").Rates
+	r.DomainPerSecond = 0
+	got := ratesOf(r)
+	if got.Off || got.Domain.PerSecond != 0 || got.Sender.PerSecond != 2000 || got.UnknownPerHour != 60 {
+		t.Errorf("%+v", got)
+	}
+}
