@@ -13,8 +13,6 @@ import (
 const (
 	// NoticeType is the response_type of a notice, and its payload's message_type.
 	NoticeType = "delivery_failure"
-	// Postmaster is the local part that notices come from.
-	Postmaster = "postmaster"
 	// autoSubmitted is a member of headers: nobody answers such a message by itself,
 	// and nobody is told of its failure, so that none goes in circles (RFC 3834).
 	autoSubmitted = "auto-submitted"
@@ -104,7 +102,7 @@ func (s *Service) notify(j store.Job, outcomes []store.Outcome, now time.Time) {
 	}
 	n.OriginalSubject = m.Subject
 	outcomes[at].Notice = s.compose(j, to, now, own{
-		Sender: Postmaster + "@" + s.cfg.Domain, Subject: "Delivery failed", Payload: n,
+		Sender: store.Postmaster + s.cfg.Domain, Subject: "Delivery failed", Payload: n,
 		ResponseType: NoticeType, WorkflowID: m.WorkflowID,
 		Headers: map[string]string{autoSubmitted: "auto-replied", amtp.OriginalIDHeader: j.MessageID},
 	}, "notice", strings.Join(n.FailedRecipients, " "), j.Queued.UTC().Format(time.RFC3339Nano))

@@ -162,14 +162,15 @@ func (s *Store) Status(ctx context.Context, id string) (amtp.MessageStatus, erro
 }
 
 // Reply is the first message to an address that says it replies to a message, or
-// ErrNotFound.
+// ErrNotFound. A notice of the address's own gateway is no reply.
 func (s *Store) Reply(ctx context.Context, to, inReplyTo string) (Stored, error) {
 	raw := packID(inReplyTo)
 	if raw == nil {
 		return Stored{}, ErrNotFound
 	}
-	return one(s.read(ctx), `m.in_reply_to = $1 AND EXISTS (SELECT 1 FROM gw_recipients r WHERE r.message = m.seq
-		AND r.address IN ($2, $3)) ORDER BY m.seq LIMIT 1`, raw, to, fold(to))
+	notices := Postmaster + to[strings.LastIndexByte(to, '@')+1:]
+	return one(s.read(ctx), `m.in_reply_to = $1 AND m.sender <> $4 AND EXISTS (SELECT 1 FROM gw_recipients r WHERE r.message = m.seq
+		AND r.address IN ($2, $3)) ORDER BY m.seq LIMIT 1`, raw, to, fold(to), notices)
 }
 
 // Inbox is a page of the messages that a pull agent has not acknowledged.

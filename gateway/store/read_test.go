@@ -93,6 +93,9 @@ func testReply(t *testing.T, url string) {
 	}
 	answers := `"in_reply_to":"` + id1 + `"`
 	accept(t, s, newMessage(message(t, answers, says("to another")), pull("eve@a.test")))
+	notice := message(t, answers, says("failed"))
+	notice.Sender.Local = "postmaster"
+	accept(t, s, newMessage(notice, pull("ann@a.test")))
 	first := accept(t, s, newMessage(message(t, answers, says("one")), pull("ann@a.test")))
 	accept(t, s, newMessage(message(t, answers, says("two")), pull("ann@a.test")))
 	m, err := s.Reply(t.Context(), "Ann@a.test", id1)

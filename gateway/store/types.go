@@ -18,6 +18,10 @@ var (
 	ErrIDConflict = errors.New("message id in use")
 )
 
+// Postmaster, with our domain behind it, is the sender of notices that the gateway itself
+// writes.
+const Postmaster = "postmaster@"
+
 // Mode is how a recipient gets its messages.
 type Mode string
 
