@@ -130,6 +130,7 @@ func TestEveryAnswerMeansSomethingForEveryRecipient(t *testing.T) {
 		{name: "202", status: 202, want: both(taken(202))},
 		{name: "202, one delivered", status: 202, body: list("queued", `"status":"delivered"`, `"status":"retrying"`),
 			want: []brief{delivered(202), taken(202)}},
+		{name: "202, in words of its own", status: 202, body: list("accepted", `"status":"accepted"`, `"state":"queued"`), want: both(taken(202))},
 		{name: "400 that is a result", status: 400, body: list("failed", `"status":"delivered"`, `"status":"failed","error_code":"DELIVERY_FAILED","error_message":"push delivery failed with status 500"`),
 			want: []brief{delivered(400), failed(400, amtp.CodeDeliveryFailed)}},
 		{name: "400 with a state of its own", status: 400, body: list("failed", `"status":"delivered"`, `"status":"lost"`),

@@ -100,7 +100,7 @@ func read(resp *http.Response, now time.Time, signed bool) (*verdict, map[string
 	}
 	each := make(map[string]*verdict, len(r.Recipients))
 	for _, one := range r.Recipients {
-		each[strings.ToLower(one.Address)] = judgeOne(resp.StatusCode, one.Status, one.Code, one.Text)
+		each[strings.ToLower(one.Address)] = judgeOne(v, one.Status, one.Code, one.Text)
 	}
 	return v, each
 }
@@ -164,8 +164,10 @@ func refusal(raw json.RawMessage) (code, said string) {
 	return "", ""
 }
 
-// judgeOne is the verdict of what a gateway says of one recipient.
-func judgeOne(status int, state amtp.State, code amtp.Code, text string) *verdict {
+// judgeOne is the verdict of what a gateway says of one recipient, in an answer whose
+// verdict as a whole is v.
+func judgeOne(v *verdict, state amtp.State, code amtp.Code, text string) *verdict {
+	status := v.status
 	switch state {
 	case amtp.Delivered:
 		return &verdict{state: amtp.Delivered, status: status}
@@ -177,6 +179,9 @@ func judgeOne(status int, state amtp.State, code amtp.Code, text string) *verdic
 			c = amtp.CodeDeliveryFailed
 		}
 		return final(status, c, strings.TrimSpace("the gateway could not deliver it: "+string(code)+" "+text))
+	}
+	if status/100 == 2 { // a word of its own for what it took
+		return v
 	}
 	return later(status, amtp.CodeUnexpectedStatus, "the gateway says of the recipient: "+string(state))
 }
