@@ -275,6 +275,26 @@ func TestSlowAndDeadTargetsDelayNobody(t *testing.T) {
 	})
 }
 
+// What a gateway put off while a target was silent is not waited for by the one that is
+// started after it: the first answer says that the target is back.
+func TestWhatWasPutOffBeforeAStartIsDueWithTheFirstAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := newQueue()
+		for range 3 {
+			q.add(t, "user@a.test", store.Remote, "", "x@b.test")
+		}
+		for _, r := range q.rows[1:] {
+			r.due = r.due.Add(time.Hour)
+		}
+		_, stop := start(t, delivery.Config{Store: q, Peers: always(taken)})
+		defer stop()
+		synctest.Wait()
+		if diff := cmp.Diff(map[amtp.State]int{amtp.Delivered: 3}, q.states()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // CP 37: what was under way when the process died is tried again when its lease is over,
 // as the same message.
 func TestCP37LeaseOfADeadProcessIsTriedAgain(t *testing.T) {

@@ -30,6 +30,7 @@ type target struct {
 	allowed  int      // how many at a time, at most
 	pause    time.Duration
 	until    time.Time // nothing is sent before
+	heard    bool      // it has answered since we know it
 }
 
 // targets are those that have something under way, or that are not well. It has no
@@ -127,14 +128,16 @@ func (t *targets) turn(one *target) bool {
 }
 
 // end counts a delivery that has ended, and learns from it. It reports whether the
-// target answers again after it was silent for long.
+// target answers again after it was silent for long, or for the first time: what waits
+// for it may have been put off by a gateway that knew of a silence, and has ended since.
 func (t *targets) end(name string, h health, wait time.Duration, now time.Time) (back bool) {
 	one := t.get(name, now)
 	one.inFlight--
 	t.inFlight--
 	switch h {
 	case answered:
-		back = t.long(one)
+		back = t.long(one) || !one.heard
+		one.heard = true
 		one.allowed, one.pause, one.until = min(one.allowed*2, t.limits.PerTarget), 0, time.Time{}
 	case throttled:
 		one.allowed = max(one.allowed/2, 1)

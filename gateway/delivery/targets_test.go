@@ -30,7 +30,7 @@ func TestTargetLearns(t *testing.T) {
 		back bool
 	}{
 		{"fresh, unknown", fresh, unknown, 0, fresh, false},
-		{"fresh, answered", fresh, answered, 0, state{allowed: 2}, false},
+		{"fresh, answered", fresh, answered, 0, state{allowed: 2}, true},
 		{"fresh, throttled", fresh, throttled, 0, state{allowed: 1, until: time.Second}, false},
 		{"fresh, throttled for long", fresh, throttled, time.Hour, state{allowed: 1, until: 10 * time.Second}, false},
 		{"fresh, troubled", fresh, troubled, 0, state{allowed: 1, pause: time.Second, until: time.Second}, false},
@@ -57,6 +57,7 @@ func TestTargetLearns(t *testing.T) {
 		all := newTargets(Limits{}.withDefaults())
 		one := all.get("b.test", now)
 		one.allowed, one.pause, one.inFlight, all.inFlight = c.from.allowed, c.from.pause, 1, 1
+		one.heard = c.name != "fresh, answered"
 		if c.from.until > 0 {
 			one.until = now.Add(c.from.until)
 		}
