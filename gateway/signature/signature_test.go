@@ -453,3 +453,17 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseKeyRecord(f *testing.F) {
+	key, err := signature.Generate("k1")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(key.Record())
+	f.Add("v=amtpkey1;alg=RS256;p=AAAA;x=y")
+	f.Fuzz(func(t *testing.T, txt string) {
+		if k, err := signature.ParseKeyRecord(txt); err == nil && k.Algorithm != signature.ES256 && k.Algorithm != signature.RS256 {
+			t.Fatalf("%q: %+v", txt, k)
+		}
+	})
+}
