@@ -26,7 +26,7 @@ func (m *Message) takeAttachments(value []byte) *Error {
 	}
 	elements, err := ijson.Array(value, MaxDepth)
 	if err != nil {
-		return unreadable("attachments must be an array of objects")
+		return unreadable("attachments must be an array of objects: %v", err)
 	}
 	if len(elements) > MaxAttachments {
 		return invalid("more than %d attachments", MaxAttachments)

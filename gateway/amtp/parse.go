@@ -140,7 +140,7 @@ func takeRecipients(value []byte, to *[]string) *Error {
 	}
 	elements, err := ijson.Array(value, MaxDepth)
 	if err != nil {
-		return unreadable("recipients must be an array of addresses")
+		return unreadable("recipients must be an array of addresses: %v", err)
 	}
 	if len(elements) > MaxRecipients {
 		return invalid("more than %d recipients; send the message in several parts", MaxRecipients)

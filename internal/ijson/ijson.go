@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -27,11 +28,15 @@ type Member struct {
 	Value []byte
 }
 
+// maxKept is how many members or elements are handed out: what is kept of each takes
+// more memory than it has in the text.
+const maxKept = 1 << 16
+
 // Object reads text, which must be one object and nothing else, nested no deeper
 // than maxDepth, and returns its members in their order. It returns ErrMalformed
 // for text that is not UTF-8, for half a surrogate pair, for two equal names in
 // one object at any depth, for a number beyond the range of a double, and for
-// anything after the object.
+// anything after the object; and for more than 65,536 members in it.
 func Object(text []byte, maxDepth int) ([]Member, error) {
 	r := reader{text: text, maxDepth: maxDepth, keep: true}
 	r.members = make([]Member, 0, fewNames)
@@ -202,12 +207,12 @@ func (r *reader) object(depth int) error {
 	if err := r.open(depth); err != nil {
 		return err
 	}
-	seen := nameSet{first: len(r.names)}
+	first := len(r.names)
 	for n := 0; ; n++ {
 		if n == 0 && r.next() == '}' {
 			break
 		}
-		if err := r.member(depth, &seen); err != nil {
+		if err := r.member(depth, first); err != nil {
 			return err
 		}
 		if r.next() != ',' {
@@ -220,11 +225,21 @@ func (r *reader) object(depth int) error {
 		return r.bad("a comma or } expected")
 	}
 	r.at++
-	r.names = r.names[:seen.first]
+	if own := r.names[first:]; len(own) > fewNames {
+		if name, there := twice(own); there {
+			return r.repeated(name)
+		}
+	}
+	r.names = r.names[:first]
 	return nil
 }
 
-func (r *reader) member(depth int, seen *nameSet) error {
+func (r *reader) repeated(name []byte) error {
+	return r.bad("the name " + strconv.Quote(string(name)) + " stands there twice")
+}
+
+// member reads one member of an object whose names begin at first.
+func (r *reader) member(depth, first int) error {
 	if r.next() != '"' {
 		return r.bad("a name expected")
 	}
@@ -236,8 +251,8 @@ func (r *reader) member(depth int, seen *nameSet) error {
 	if bytes.IndexByte(name, '\\') >= 0 {
 		name = []byte(unescape(name))
 	}
-	if seen.has(r.names, name) {
-		return r.bad("the name " + strconv.Quote(string(name)) + " stands there twice")
+	if own := r.names[first:]; len(own) < fewNames && has(own, name) {
+		return r.repeated(name)
 	}
 	r.names = append(r.names, name)
 	r.space()
@@ -251,6 +266,9 @@ func (r *reader) member(depth int, seen *nameSet) error {
 		return err
 	}
 	if r.keep && depth == 0 {
+		if len(r.members) == maxKept {
+			return r.bad("more than " + strconv.Itoa(maxKept) + " members")
+		}
 		r.members = append(r.members, Member{string(name), r.text[from:r.at:r.at]})
 	}
 	r.space()
@@ -270,6 +288,9 @@ func (r *reader) array(depth int) error {
 			return err
 		}
 		if r.keep && depth == 0 {
+			if len(r.elements) == maxKept {
+				return r.bad("more than " + strconv.Itoa(maxKept) + " elements")
+			}
 			r.elements = append(r.elements, r.text[from:r.at:r.at])
 		}
 		r.space()
@@ -286,37 +307,29 @@ func (r *reader) array(depth int) error {
 	return nil
 }
 
-// fewNames is up to how many names are compared one by one; beyond it they go
-// into a map, so that a text with many names is not read in quadratic time.
+// fewNames is up to how many names are compared one by one as they come. More are
+// sorted when their object ends: that takes no memory that the text did not pay for.
 const fewNames = 16
 
-// nameSet knows the names of one open object: names[first:].
-type nameSet struct {
-	first int
-	many  map[string]struct{}
+// has says whether name is among few names.
+func has(names [][]byte, name []byte) bool {
+	for _, n := range names {
+		if bytes.Equal(n, name) {
+			return true
+		}
+	}
+	return false
 }
 
-func (s *nameSet) has(names [][]byte, name []byte) bool {
-	own := names[s.first:]
-	if len(own) < fewNames {
-		for _, n := range own {
-			if bytes.Equal(n, name) {
-				return true
-			}
-		}
-		return false
-	}
-	if s.many == nil {
-		s.many = make(map[string]struct{}, 2*fewNames)
-		for _, n := range own {
-			s.many[string(n)] = struct{}{}
+// twice returns a name that stands twice among many, which it sorts.
+func twice(names [][]byte) ([]byte, bool) {
+	slices.SortFunc(names, bytes.Compare)
+	for i := 1; i < len(names); i++ {
+		if bytes.Equal(names[i-1], names[i]) {
+			return names[i], true
 		}
 	}
-	if _, there := s.many[string(name)]; there {
-		return true
-	}
-	s.many[string(name)] = struct{}{}
-	return false
+	return nil, false
 }
 
 // str reads the string at the reader's place and returns it with its quotes.

@@ -19,45 +19,47 @@ func TestRefusesWhatTwoReadersCouldReadInTwoWays(t *testing.T) {
 		many += `,"n` + strconv.Itoa(i+1) + `":0`
 	}
 	for name, text := range map[string]string{
-		"nothing":                  ` `,
-		"same name twice":          `{"a":1,"a":2}`,
-		"same name by escape":      `{"a":1,"\u0061":2}`,
-		"same name inside":         `{"x":{"a":1,"a":2}}`,
-		"same name in a list":      `[{"a":1,"a":2}]`,
-		"same name among many":     many + `,"n77":0}`,
-		"something after":          `{} {}`,
-		"garbage after":            `{}x`,
-		"unfinished object":        `{"a":1`,
-		"unfinished list":          `[1`,
-		"unfinished string":        `"a`,
-		"unfinished escape":        `"\`,
-		"unfinished name":          `{"a`,
-		"no colon":                 `{"a" 1}`,
-		"no value":                 `{"a":}`,
-		"comma at the end":         `{"a":1,}`,
-		"comma at the end of list": `[1,]`,
-		"no comma":                 `[1 2]`,
-		"name without quotes":      `{a:1}`,
-		"broken UTF-8":             "\"\xff\"",
-		"half a pair":              `"\ud800"`,
-		"half a pair, then text":   `"\ud800abcdef"`,
-		"second half alone":        `"\udc00"`,
-		"two first halves":         `"\ud800\ud800"`,
-		"unknown escape":           `"\x"`,
-		"bad hex":                  `"\u00g0"`,
-		"line break in a string":   "\"a\nb\"",
-		"number beyond a double":   `1e400`,
-		"long number":              strings.Repeat("9", 400),
-		"leading zero":             `01`,
-		"leading plus":             `+1`,
-		"point without digits":     `1.`,
-		"exponent without digits":  `1e`,
-		"minus alone":              `-`,
-		"NaN":                      `NaN`,
-		"half a word":              `tru`,
-		"comment":                  `{} // yes`,
-		"byte order mark":          "\ufeff{}",
-		"too deep":                 strings.Repeat("[", depth+1) + strings.Repeat("]", depth+1),
+		"nothing":                        ` `,
+		"same name twice":                `{"a":1,"a":2}`,
+		"same name by escape":            `{"a":1,"\u0061":2}`,
+		"same name inside":               `{"x":{"a":1,"a":2}}`,
+		"same name in a list":            `[{"a":1,"a":2}]`,
+		"same name among many":           many + `,"n77":0}`,
+		"something after":                `{} {}`,
+		"garbage after":                  `{}x`,
+		"unfinished object":              `{"a":1`,
+		"unfinished list":                `[1`,
+		"unfinished string":              `"a`,
+		"unfinished escape":              `"\`,
+		"unfinished name":                `{"a`,
+		"no colon":                       `{"a" 1}`,
+		"no value":                       `{"a":}`,
+		"comma at the end":               `{"a":1,}`,
+		"comma at the end of list":       `[1,]`,
+		"no comma":                       `[1 2]`,
+		"name without quotes":            `{a:1}`,
+		"broken UTF-8":                   "\"\xff\"",
+		"half a pair":                    `"\ud800"`,
+		"half a pair, then text":         `"\ud800abcdef"`,
+		"second half alone":              `"\udc00"`,
+		"two first halves":               `"\ud800\ud800"`,
+		"unknown escape":                 `"\x"`,
+		"bad hex":                        `"\u00g0"`,
+		"line break in a string":         "\"a\nb\"",
+		"number beyond a double":         `1e400`,
+		"long number":                    strings.Repeat("9", 400),
+		"leading zero":                   `01`,
+		"leading plus":                   `+1`,
+		"point without digits":           `1.`,
+		"exponent without digits":        `1e`,
+		"minus alone":                    `-`,
+		"NaN":                            `NaN`,
+		"half a word":                    `tru`,
+		"comment":                        `{} // yes`,
+		"byte order mark":                "\ufeff{}",
+		"too deep":                       strings.Repeat("[", depth+1) + strings.Repeat("]", depth+1),
+		"same name, the last of many":    many + `,"n0":0}`,
+		"same name by escape among many": many + `,"\u006e77":0}`,
 	} {
 		if err := ijson.Check([]byte(text), depth); !errors.Is(err, ijson.ErrMalformed) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
@@ -74,6 +76,26 @@ func TestTakesAllOfJSON(t *testing.T) {
 	} {
 		if err := ijson.Check([]byte(text), depth); err != nil {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestHandsOutNoMoreThanFits(t *testing.T) {
+	t.Parallel()
+	var members, elements strings.Builder
+	for i := range 1<<16 + 1 {
+		members.WriteString(`,"n` + strconv.Itoa(i) + `":0`)
+		elements.WriteString(`,0`)
+	}
+	if _, err := ijson.Object([]byte("{"+members.String()[1:]+"}"), depth); !errors.Is(err, ijson.ErrMalformed) {
+		t.Errorf("members: %v", err)
+	}
+	if _, err := ijson.Array([]byte("["+elements.String()[1:]+"]"), depth); !errors.Is(err, ijson.ErrMalformed) {
+		t.Errorf("elements: %v", err)
+	}
+	for _, text := range []string{"{" + members.String()[1:] + "}", "[" + elements.String()[1:] + "]"} {
+		if err := ijson.Check([]byte(text), depth); err != nil {
+			t.Errorf("only checked: %v", err)
 		}
 	}
 }
