@@ -117,7 +117,7 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 		return gone
 	}
 	agent, ok := s.cfg.Agents.Lookup(address)
-	if !ok {
+	if !ok || agent.Created.Add(-namesake).After(j.Queued) { // a later one of that name is somebody else
 		return gone
 	}
 	if agent.Mode != store.Push { // it fetches by now

@@ -68,6 +68,9 @@ const (
 	// busyPoll is the time between two looks while what is due waits for its target: what
 	// else becomes due meanwhile cannot be told apart.
 	busyPoll = time.Second
+	// namesake is how much younger than a message an agent may be that still gets it: the
+	// clocks of the gateways that registered the one and accepted the other differ.
+	namesake = time.Minute
 	// maxExcept is how many targets are passed over in the queue.
 	maxExcept = 256
 	// lastTry is how long after its time a job gets a last try of a target that was silent.

@@ -196,19 +196,24 @@ func TestImmediateReplyGoesToTheSender(t *testing.T) {
 func TestPushToWhoIsGoneOrFetchesByNow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueue()
-		_, stop := start(t, delivery.Config{Store: q})
+		later := agents{
+			"user@a.test": someAgents["user@a.test"],
+			"late@a.test": {Address: "late@a.test", Mode: store.Push, PushTarget: "https://hook.test/", Created: time.Now().Add(2 * time.Minute)},
+		}
+		_, stop := start(t, delivery.Config{Store: q, Agents: later})
 		q.add(t, "user@a.test", store.Push, "", "ghost@a.test")
+		q.add(t, "user@a.test", store.Push, "", "late@a.test") // meant for another one of that name
 		q.add(t, "user@a.test", store.Push, "", "user@a.test")
 		time.Sleep(time.Second)
 		stop()
 		for _, o := range q.written {
 			gone := o.State == amtp.Failed && o.Code == amtp.CodeAgentUnknown && !o.Inbox
 			fetches := o.State == amtp.Delivered && o.Inbox
-			if o.Address == "ghost@a.test" && !gone || o.Address == "user@a.test" && !fetches {
+			if o.Address != "user@a.test" && !gone || o.Address == "user@a.test" && !fetches {
 				t.Errorf("%+v", o)
 			}
 		}
-		if len(q.written) != 2 {
+		if len(q.written) != 3 {
 			t.Errorf("%d outcomes", len(q.written))
 		}
 	})
