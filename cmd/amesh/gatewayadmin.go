@@ -226,6 +226,9 @@ func refusedBy(no *client.Error) *failure {
 	if no.Code != "" {
 		f.code = strings.ToLower(no.Code)
 	}
+	if no.Code == "" && strings.Contains(no.Message, "HTTP request to an HTTPS server") {
+		f.hint = "it speaks TLS: try --url https://…"
+	}
 	if no.RetryAfter > 0 && f.hint == "" {
 		f.hint = fmt.Sprintf("try again in %s", no.RetryAfter)
 	}
