@@ -101,7 +101,7 @@ func build(url string, documents map[string]any, resolve resolver, formats Forma
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
-	c.UseRegexpEngine(func(text string) (jsonschema.Regexp, error) { return compileRegexp(text, limits.Pattern) })
+	c.UseRegexpEngine((&expressions{limit: limits.Pattern, known: make(map[string]*expression)}).compile)
 	c.UseLoader(budget)
 	if formats == FormatsAlways || formats == FormatsDialect && !declaresDialect(documents[url]) {
 		c.AssertFormat()
@@ -117,8 +117,12 @@ func build(url string, documents map[string]any, resolve resolver, formats Forma
 	if err != nil {
 		return nil, err
 	}
+	all := reached(roots)
+	if err := checkChains(all); err != nil {
+		return nil, err
+	}
 	m := &meter{}
-	m.instrument(roots)
+	m.instrument(all)
 	return &program{schema: root, meter: m}, nil
 }
 
@@ -275,11 +279,21 @@ func declaresDialect(doc any) bool {
 	return ok && object["$schema"] != nil
 }
 
-// compileRegexp compiles an expression of bounded cost. RE2 takes time linear in
-// the text, but times the size of the program.
-func compileRegexp(text string, limit int) (jsonschema.Regexp, error) {
-	// ECMA 262 writes \d where RE2 does too; what differs, such as look-ahead,
-	// RE2 refuses.
+// expressions compiles the regular expressions of one definition, each once. RE2
+// takes time linear in the text, but times the size of the program.
+type expressions struct {
+	limit int // of one; all together may be allExpressions times as large
+	known map[string]*expression
+	total int
+}
+
+const allExpressions = 10
+
+// compile implements jsonschema.RegexpEngine.
+func (e *expressions) compile(text string) (jsonschema.Regexp, error) {
+	if known, ok := e.known[text]; ok {
+		return known, nil
+	}
 	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return nil, fmt.Errorf("%w; expressions are RE2's, without look-ahead and back references", err)
@@ -288,14 +302,19 @@ func compileRegexp(text string, limit int) (jsonschema.Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(prog.Inst) > limit {
-		return nil, fmt.Errorf("the expression compiles to %d instructions, at most %d are allowed", len(prog.Inst), limit)
+	size := len(prog.Inst)
+	if size > e.limit {
+		return nil, fmt.Errorf("the expression compiles to %d instructions, at most %d are allowed", size, e.limit)
+	}
+	if e.total += size; e.total > allExpressions*e.limit {
+		return nil, fmt.Errorf("the expressions compile to more than %d instructions together", allExpressions*e.limit)
 	}
 	re, err := regexp.Compile(text)
 	if err != nil {
 		return nil, err
 	}
-	return &expression{Regexp: re, size: len(prog.Inst)}, nil
+	e.known[text] = &expression{Regexp: re, size: size}
+	return e.known[text], nil
 }
 
 // expression is a regular expression that knows what it costs.

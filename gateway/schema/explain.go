@@ -180,6 +180,8 @@ func (e *explainer) leaf(err *jsonschema.ValidationError) {
 			return
 		}
 		e.value(err, CodeInvalidFormat, "format", "invalid format %s", k.Want)
+	case *kind.UniqueItems:
+		e.value(err, CodeInvalidValue, "uniqueItems", "items %d and %d are equal", k.Duplicates[0], k.Duplicates[1])
 	case *kind.Pattern:
 		e.value(err, CodeInvalidFormat, "pattern", "does not match %s", clip(k.Want))
 	case *kind.MultipleOf:

@@ -26,7 +26,8 @@ type Limits struct {
 	// References is how many other schemas a definition may refer to, directly
 	// or through others. 16.
 	References int
-	// Pattern is how many instructions one regular expression may compile to. 2,000.
+	// Pattern is how many instructions one regular expression may compile to; all
+	// of a definition together may be ten times as many. 2,000.
 	Pattern int
 	// Payload is how large a payload may be to be checked, in bytes. 10 MiB.
 	Payload int

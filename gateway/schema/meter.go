@@ -68,9 +68,10 @@ func (p *program) run(v any, steps int, until time.Time) (err error) {
 	return p.schema.Validate(v)
 }
 
-// instrument gives a price to all that can be reached from roots.
-func (m *meter) instrument(roots []*jsonschema.Schema) {
+// reached lists all that can be reached from roots.
+func reached(roots []*jsonschema.Schema) []*jsonschema.Schema {
 	seen := make(map[*jsonschema.Schema]bool)
+	var all []*jsonschema.Schema
 	for len(roots) > 0 {
 		s := roots[len(roots)-1]
 		roots = roots[:len(roots)-1]
@@ -78,9 +79,15 @@ func (m *meter) instrument(roots []*jsonschema.Schema) {
 			continue
 		}
 		seen[s] = true
+		all = append(all, s)
 		roots = append(roots, slices.Concat(inPlace(s), ofItems(s), ofMembers(s))...)
 	}
-	for s := range seen {
+	return all
+}
+
+// instrument gives each of all a price.
+func (m *meter) instrument(all []*jsonschema.Schema) {
+	for _, s := range all {
 		if s.Bool == nil {
 			s.Format = m.priced(s)
 		}

@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -401,7 +403,9 @@ func TestRemoteConfig(t *testing.T) {
 func TestRemoteOverTLS(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t, map[string]string{messageV1: `true`})
-	server := httptest.NewTLSServer(registryServer(t, m))
+	server := httptest.NewUnstartedServer(registryServer(t, m))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	defer server.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeText(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))

@@ -68,10 +68,7 @@ func TestOfficialSuitePasses(t *testing.T) {
 		}
 		return jsonschema.UnmarshalJSON(bytes.NewReader(files["remotes/"+name]))
 	}
-	s, err := New(Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newService(t, Config{})
 	passed, groups := 0, 0
 	for name, text := range files {
 		if path.Dir(name) != "tests" || path.Ext(name) != ".json" {
