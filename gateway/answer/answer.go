@@ -76,8 +76,8 @@ func Reason(err error) string {
 		noName  *net.DNSError
 		cert    *tls.CertificateVerificationError
 		unknown x509.UnknownAuthorityError
-		alert   tls.AlertError
 		record  tls.RecordHeaderError
+		op      *net.OpError
 		timeout net.Error
 	)
 	switch {
@@ -87,7 +87,7 @@ func Reason(err error) string {
 		return "the name of the server was not resolved"
 	case errors.As(err, &cert), errors.As(err, &unknown):
 		return "the server's certificate is not valid"
-	case errors.As(err, &alert), errors.As(err, &record):
+	case errors.As(err, &record), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // crypto/tls's alerts
 		return "TLS was not agreed"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,13 +88,30 @@ func TestReasonsNameNothingOfOurs(t *testing.T) {
 		"interrupted":                             dial(context.Canceled),
 		"the name of the server was not resolved": dial(&net.DNSError{Name: "x", IsTimeout: true}),
 		"the server's certificate is not valid":   dial(&tls.CertificateVerificationError{Err: errors.New("expired")}),
-		"TLS was not agreed":                      dial(tls.AlertError(40)),
+		"TLS was not agreed":                      handshake(t),
 		"the connection failed":                   dial(errors.New("odd")),
 	} {
 		if got := answer.Reason(err); got != want {
 			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
+}
+
+// handshake is the error of a client that wants a version of TLS which the server has not.
+func handshake(t *testing.T) error {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	client := srv.Client()
+	client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+	_, err := client.Get(srv.URL)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	return err
 }
 
 type endless struct{}
