@@ -35,7 +35,6 @@ const rows = 116
 var elsewhere = map[int]string{
 	12: "mail is not spoken yet",
 	66: "testnet/lab/agentry, TestWithAgentryItsConsoleManagesOurs",
-	80: "gateway/schema, TestOfficialSuitePasses",
 	96: workflowRow, 97: workflowRow, 98: workflowRow, 99: workflowRow, 100: workflowRow,
 	101: workflowRow, 102: workflowRow, 103: workflowRow, 104: workflowRow,
 	108: "mail is not spoken yet",
