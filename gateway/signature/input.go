@@ -8,8 +8,6 @@ import (
 
 	"amesh/gateway/amtp"
 	"amesh/internal/ijson"
-
-	"github.com/gowebpki/jcs"
 )
 
 // ErrNotSignable reports a message that cannot be signed.
@@ -21,15 +19,13 @@ var required = []string{"version", "message_id", "idempotency_key", "timestamp",
 
 // parts is a message taken apart.
 type parts struct {
-	digest    [sha256.Size]byte
 	signature []byte // as it stands in the body; nil if absent or null
 	rest      []byte // the body without it and without the last brace
 	sender    string
 	complaint string // why nobody may sign this body; empty if one may
 }
 
-// take takes a body apart and computes what is signed: RFC 8785 over all members
-// but signature, whatever they are called.
+// take takes a body apart: signature, and all other members, whatever they are called.
 func take(body []byte) (*parts, error) {
 	members, err := ijson.Object(body, amtp.MaxDepth)
 	if err != nil {
@@ -54,12 +50,16 @@ func take(body []byte) (*parts, error) {
 	}
 	p.sender = texts["sender"]
 	p.complaint = complaint(texts, recipients)
-	canonical, err := jcs.Transform(append(p.rest[:len(p.rest):len(p.rest)], '}'))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrNotSignable, err)
-	}
-	p.digest = sha256.Sum256(canonical)
 	return p, nil
+}
+
+// digest is over what is signed: the one form (RFC 8785) of all members but signature.
+func (p *parts) digest() ([sha256.Size]byte, error) {
+	text, err := canonical(append(p.rest[:len(p.rest):len(p.rest)], '}'))
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("%w: %v", ErrNotSignable, err)
+	}
+	return sha256.Sum256(text), nil
 }
 
 func (p *parts) append(name string, value []byte) {

@@ -123,7 +123,11 @@ func (k *Key) Sign(message []byte) ([]byte, error) {
 	if p.complaint != "" {
 		return nil, fmt.Errorf("%w: %s", ErrNotSignable, p.complaint)
 	}
-	r, s, err := ecdsa.Sign(rand.Reader, k.private, p.digest[:])
+	digest, err := p.digest()
+	if err != nil {
+		return nil, err
+	}
+	r, s, err := ecdsa.Sign(rand.Reader, k.private, digest[:])
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}

@@ -69,7 +69,11 @@ func (v *Verifier) Verify(ctx context.Context, body []byte) amtp.Verification {
 	if key.Algorithm != claim.algorithm {
 		return with(out, amtp.Invalid, ReasonAlgorithm)
 	}
-	if !key.holds(p.digest[:], claim.value) {
+	digest, err := p.digest()
+	if err != nil {
+		return with(out, amtp.Invalid, ReasonMalformed)
+	}
+	if !key.holds(digest[:], claim.value) {
 		return with(out, amtp.Invalid, ReasonMismatch)
 	}
 	return with(out, amtp.Verified, "")
