@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func (s *Server) outside() error {
 	}
 	s.sender, err = peer.New(peer.Config{
 		Client: peers, Discovery: s.discovery, Signer: s.cfg.Signer, Credentials: s.cfg.Credentials,
-		AllowHTTP: s.cfg.Discovery.AllowHTTP, Log: s.log,
+		AllowHTTP: s.cfg.Discovery.AllowHTTP, Log: s.log, Limits: peer.Limits{Timeout: s.cfg.Peers.Limits.Timeout},
 	})
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func (s *Server) outside() error {
 	if err != nil {
 		return fmt.Errorf("push targets: %w", err)
 	}
-	if s.pusher, err = webhook.New(webhook.Config{Client: hooks, Log: s.log}); err != nil {
+	if s.pusher, err = webhook.New(webhook.Config{Client: hooks, Timeout: s.cfg.Hooks.Limits.Timeout, Log: s.log}); err != nil {
 		return err
 	}
 	return s.identify()
@@ -74,8 +75,10 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	if p.agents, err = agents.New(known); err != nil {
 		return nil, err
 	}
+	limits := s.cfg.Delivery
+	limits.Attempt = cmp.Or(limits.Attempt, 6*s.cfg.Peers.Limits.Timeout) // one request must fit in
 	p.delivery, err = delivery.New(delivery.Config{
-		Domain: s.cfg.Domain, Store: st, Peers: s.sender, Hooks: s.pusher, Agents: byAddress{p.agents}, Log: s.log, Limits: s.cfg.Delivery,
+		Domain: s.cfg.Domain, Store: st, Peers: s.sender, Hooks: s.pusher, Agents: byAddress{p.agents}, Log: s.log, Limits: limits,
 		UnknownPull: s.cfg.TakeUnknown,
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ func Defaults(mode string) Config {
 		Schema:    schemaDefaults(),
 		Signature: Signature{KeyID: "k1", VerifyPolicy: PolicyFlag},
 		Compat:    Compat{Mode: mode, Agentry: DialectAuto},
-		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 30 * time.Second, Workers: 256},
+		Delivery:  Delivery{FirstRetry: time.Second, LongestRetry: time.Hour, GiveUp: giveUp, Timeout: 10 * time.Second, Workers: 512},
 		Rates: Rates{
 			UnknownPerHour: 60, DomainPerSecond: 200, DomainBurst: 2000,
 			SenderPerSecond: 2000, SenderBurst: 20_000, AgentPerSecond: 2000, AgentBurst: 20_000,

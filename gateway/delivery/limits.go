@@ -16,9 +16,10 @@ type Limits struct {
 	// Held is how many jobs wait in memory for their turn at one target. Default 16.
 	Held int
 	// Lease is how long a job may take, from when it is taken out of the queue, before
-	// another gateway may have it. Default 2 min.
+	// another gateway may have it. Default, and least, 2 Attempt.
 	Lease time.Duration
-	// Attempt ends one delivery, of all the requests that it needs. Default 1 min.
+	// Attempt ends one delivery, of all the requests that it needs; longer than one may
+	// take. Default 1 min.
 	Attempt time.Duration
 	// MinPause and MaxPause bound how long a target that gave no answer is left alone:
 	// the time doubles. Default 1 s and 1 min.
@@ -41,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 		or time.Duration
 	}{
 		{&l.MinRetry, time.Second}, {&l.MaxRetry, time.Hour}, {&l.MaxAge, 7 * 24 * time.Hour},
-		{&l.Lease, 2 * time.Minute}, {&l.Attempt, time.Minute},
+		{&l.Attempt, time.Minute},
 		{&l.MinPause, time.Second}, {&l.MaxPause, time.Minute}, {&l.Throttle, 10 * time.Second},
 		{&l.Drain, 10 * time.Second}, {&l.Poll, 5 * time.Second}, {&l.NoticeTTL, 7 * 24 * time.Hour},
 	} {
@@ -49,6 +50,7 @@ func (l Limits) withDefaults() Limits {
 			*d.at = d.or
 		}
 	}
+	l.Lease = max(l.Lease, 2*l.Attempt)
 	for _, n := range []struct {
 		at *int
 		or int
