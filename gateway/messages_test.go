@@ -155,9 +155,12 @@ func TestAnswerDoesNotWaitForPeersUnlessItMay(t *testing.T) {
 // Without anybody left who could reply nothing is waited for.
 func TestNoWaitForAReplyOfNobody(t *testing.T) {
 	t.Parallel()
-	g := gatewaytest.Start(t, "a.test").At("a.test")
+	g := gatewaytest.StartWith(t, func(c *gateway.Config) {
+		c.Limits = gateway.DefaultLimits()
+		c.Limits.ReplyWait, c.Limits.WriteWait = time.Hour, 2*time.Hour
+	}, "a.test").At("a.test")
 	ann := g.Register("ann")
-	ann.Post(message("nobody@a.test"), "Prefer", "wait=20").Want(http.StatusBadRequest)
+	ann.Post(message("nobody@a.test"), "Prefer", "wait=3600").Want(http.StatusBadRequest)
 }
 
 // Promise row 12: 202 always where the specification is followed, and 200 with a reply only.

@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -67,7 +68,9 @@ func (g *Gateway) Do(method, path string, body any, headers ...string) Answer {
 		}
 		r = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(g.t.Context(), method, g.URL+path, r)
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, g.URL+path, r)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -192,7 +195,7 @@ func (a *Agent) Inbox() []Message {
 }
 
 // patience is how long something may take that is to happen at once.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Arrived waits until something is in the inbox, and returns it.
 func (a *Agent) Arrived() []Message {
