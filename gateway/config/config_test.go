@@ -214,6 +214,9 @@ func TestDatabaseURLs(t *testing.T) {
 		{"URL", "pgx", "postgres://a@b/c", "postgres://a@b/c"},
 		{"no driver", "", "postgres://a@b/c", "postgres://a@b/c"},
 		{"six", "pgx", "host=::1 port=5432 dbname=x", "postgres://[::1]:5432/x"},
+		{"options", "pgx", "host=db user=a dbname=b options='-c search_path=x'", "postgres://a@db/b?options=-c%20search_path%3Dx"},
+		{"hosts", "pgx", "host=a,b port=1,2 dbname=c", "postgres:///c?host=a%2Cb&port=1%2C2"},
+		{"trailing backslash", "pgx", `host=db user=a\`, "postgres://a@db/"},
 		{"SQLite", "sqlite3", "file:/var/lib/x.db", "sqlite:///var/lib/x.db"},
 	} {
 		if got, err := DatabaseURL(c.driver, c.text); err != nil || got != c.want {

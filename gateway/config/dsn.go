@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -48,8 +49,9 @@ func postgresURL(pairs map[string]string) (string, error) {
 		}
 	}
 	query := url.Values{}
-	switch host, port := pairs["host"], pairs["port"]; {
-	case strings.HasPrefix(host, "/"), strings.Contains(host, ","):
+	host, port := pairs["host"], pairs["port"]
+	switch {
+	case !plainHost(host) || strings.Trim(port, "0123456789") != "":
 		// A socket, or several hosts: what does not fit into a URL's host.
 		query.Set("host", host)
 		if port != "" {
@@ -57,6 +59,8 @@ func postgresURL(pairs map[string]string) (string, error) {
 		}
 	case port != "":
 		u.Host = net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		u.Host = "[" + host + "]"
 	default:
 		u.Host = host
 	}
@@ -70,21 +74,34 @@ func postgresURL(pairs map[string]string) (string, error) {
 	if u.User == nil && pairs["password"] != "" {
 		query.Set("password", pairs["password"])
 	}
-	u.RawQuery = query.Encode()
+	// The driver takes a plus sign for itself.
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u.String(), nil
 }
+
+// plainHost reports whether a host can stand in a URL as it is.
+func plainHost(host string) bool {
+	if strings.Contains(host, ":") {
+		_, err := netip.ParseAddr(host)
+		return err == nil && !strings.Contains(host, "%")
+	}
+	return strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == ""
+}
+
+// space is what separates pairs.
+const space = " \t\n\r\v\f"
 
 // parsePairs reads key = value pairs; a value may stand in single quotes, and a
 // backslash takes the next letter as it is.
 func parsePairs(text string) (map[string]string, error) {
 	pairs := make(map[string]string)
-	for rest := strings.TrimSpace(text); rest != ""; rest = strings.TrimSpace(rest) {
+	for rest := strings.Trim(text, space); rest != ""; rest = strings.Trim(rest, space) {
 		name, after, ok := strings.Cut(rest, "=")
-		name = strings.TrimSpace(name)
-		if !ok || name == "" || strings.ContainsAny(name, " \t\n'\\") {
+		name = strings.Trim(name, space)
+		if !ok || name == "" || strings.ContainsAny(name, space+"'\\\x00") {
 			return nil, errDSN
 		}
-		value, tail, ok := pairValue(strings.TrimLeft(after, " \t\n"))
+		value, tail, ok := pairValue(strings.TrimLeft(after, space))
 		if !ok {
 			return nil, errDSN
 		}
@@ -102,10 +119,11 @@ func pairValue(text string) (value, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
-		case c == '\\' && i+1 < len(text):
-			i++
-			b.WriteByte(text[i])
-		case quoted && c == '\'', !quoted && (c == ' ' || c == '\t' || c == '\n'):
+		case c == '\\':
+			if i++; i < len(text) {
+				b.WriteByte(text[i])
+			}
+		case quoted && c == '\'', !quoted && strings.IndexByte(space, c) >= 0:
 			return b.String(), text[i+1:], true
 		default:
 			b.WriteByte(c)
