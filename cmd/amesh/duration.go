@@ -31,6 +31,14 @@ func (s *span) Set(text string) error {
 	return nil
 }
 
+// end is when the span that begins now is over; no time for an empty one.
+func (s *span) end() time.Time {
+	if *s == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(*s)).UTC().Truncate(time.Second)
+}
+
 func parseSpan(text string) (time.Duration, error) {
 	var d time.Duration
 	if days, ok := strings.CutSuffix(text, "d"); ok {

@@ -33,6 +33,8 @@ func (a *app) gatewayAgentCommand() *cobra.Command {
 type agentFlags struct {
 	mode, target, role, description string
 	headers, schemas, capabilities  []string
+	lasts                           span
+	newSecret                       bool
 }
 
 func (o *agentFlags) flags(f *pflag.FlagSet, mode string) {
@@ -91,7 +93,7 @@ agent sends, reads its inbox and acknowledges.`,
 		}
 		got, err := c.Register(cmd.Context(), client.Agent{
 			Address: args[0], Mode: o.mode, PushTarget: o.target, Headers: headers, Schemas: o.schemas,
-			Role: o.role, Description: o.description, Capabilities: o.capabilities,
+			Role: o.role, Description: o.description, Capabilities: o.capabilities, KeyExpires: o.lasts.end(),
 		})
 		if err != nil {
 			return err
@@ -99,6 +101,7 @@ agent sends, reads its inbox and acknowledges.`,
 		return a.show(got, func(w io.Writer) { writeNewKey(w, "registered", got) })
 	})
 	o.flags(cmd.Flags(), "pull")
+	cmd.Flags().Var(&o.lasts, "lasts", "how long the key is worth something, such as 90d (default for ever)")
 	return cmd
 }
 
@@ -131,6 +134,7 @@ func (a *app) gatewayUpdateCommand() *cobra.Command {
 		return a.show(got, func(w io.Writer) { writeGatewayAgent(w, got) })
 	})
 	o.flags(cmd.Flags(), "")
+	cmd.Flags().BoolVar(&o.newSecret, "new-push-secret", false, "sign what is pushed with another secret, and show it")
 	return cmd
 }
 
@@ -158,6 +162,7 @@ func (o *agentFlags) change(f *pflag.FlagSet) (c client.AgentChange, wrong *fail
 	set("role", func() { c.Role = &o.role })
 	set("description", func() { c.Description = &o.description })
 	set("capability", func() { c.Capabilities = &capabilities })
+	set("new-push-secret", func() { c.NewSecret = o.newSecret })
 	if given == 0 {
 		return c, usagef("nothing to change: want a flag such as --target URL")
 	}
@@ -232,6 +237,7 @@ func writeGatewayAgent(w io.Writer, g client.Agent) {
 		}
 	}
 	line("address", g.Address)
+	line("push secret", g.PushSecret)
 	line("mode", g.Mode)
 	line("target", g.PushTarget)
 	line("role", g.Role)
@@ -243,6 +249,7 @@ func writeGatewayAgent(w io.Writer, g client.Agent) {
 	}
 	line("registered", moment(g.Created))
 	line("last access", moment(g.LastAccess))
+	line("key until", moment(g.KeyExpires))
 }
 
 // moment is a time as text, or nothing for none.
@@ -254,19 +261,22 @@ func moment(t time.Time) string {
 }
 
 func (a *app) gatewayRotateCommand() *cobra.Command {
-	return a.manage(&cobra.Command{
+	var lasts span
+	cmd := a.manage(&cobra.Command{
 		Use:     "rotate-key NAME",
 		Short:   "Give an agent another key",
 		Long:    "Makes another key for an agent and shows it this once. The old one is worth nothing at once.",
 		Example: "  amesh gateway agent rotate-key sales",
 		Args:    oneID(wantsAgent),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		got, err := c.RotateKey(cmd.Context(), args[0])
+		got, err := c.RotateKey(cmd.Context(), args[0], lasts.end())
 		if err != nil {
 			return err
 		}
 		return a.show(got, func(w io.Writer) { writeNewKey(w, "rotated", got) })
 	})
+	cmd.Flags().Var(&lasts, "lasts", "how long the new key is worth something, such as 90d (default for ever)")
+	return cmd
 }
 
 func (a *app) gatewayUnregisterCommand() *cobra.Command {

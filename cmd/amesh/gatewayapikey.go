@@ -83,11 +83,7 @@ func (a *app) newAPIKeyCommand() *cobra.Command {
 		if domain == "" {
 			return withUsage(cmd, usagef("want --for DOMAIN: a key proves one domain"))
 		}
-		k := client.NewAPIKey{Name: args[0], Domain: domain, Scopes: scopes}
-		if lasts > 0 {
-			k.Expires = time.Now().Add(time.Duration(lasts)).UTC().Truncate(time.Second)
-		}
-		got, err := c.AddAPIKey(cmd.Context(), k)
+		got, err := c.AddAPIKey(cmd.Context(), client.NewAPIKey{Name: args[0], Domain: domain, Scopes: scopes, Expires: lasts.end()})
 		if err != nil {
 			return err
 		}

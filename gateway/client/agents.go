@@ -16,6 +16,7 @@ type Agent struct {
 	PushTarget     string            `json:"push_target,omitempty"`
 	Headers        map[string]string `json:"headers,omitempty"`
 	APIKey         string            `json:"api_key,omitempty"`
+	KeyExpires     time.Time         `json:"api_key_expires_at,omitzero"` // zero: never
 	PushSecret     string            `json:"push_secret,omitempty"`
 	Schemas        []string          `json:"supported_schemas,omitempty"`
 	RequiresSchema bool              `json:"requires_schema,omitempty"`
@@ -35,6 +36,7 @@ type AgentChange struct {
 	Role         *string            `json:"role,omitempty"`
 	Description  *string            `json:"description,omitempty"`
 	Capabilities *[]string          `json:"capabilities,omitempty"`
+	NewSecret    bool               `json:"new_push_secret,omitempty"` // for what is pushed
 }
 
 type agentReply struct {
@@ -70,9 +72,14 @@ func (c *Client) ChangeAgent(ctx context.Context, name string, change AgentChang
 	return got.Agent, err
 }
 
-// RotateKey gives an agent another key; the old one is worth nothing from then on.
-func (c *Client) RotateKey(ctx context.Context, name string) (Agent, error) {
-	return ask[Agent](ctx, c, call{method: http.MethodPost, path: []string{"v1", "admin", "agents", name, "rotate-key"}})
+// RotateKey gives an agent another key, which counts until expires (zero: for ever); the old
+// one is worth nothing from then on.
+func (c *Client) RotateKey(ctx context.Context, name string, expires time.Time) (Agent, error) {
+	q := call{method: http.MethodPost, path: []string{"v1", "admin", "agents", name, "rotate-key"}}
+	if !expires.IsZero() {
+		q.body = map[string]time.Time{"api_key_expires_at": expires}
+	}
+	return ask[Agent](ctx, c, q)
 }
 
 // Unregister removes an agent. Its inbox stays.
