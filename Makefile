@@ -54,7 +54,7 @@ bench-registry: ## measure a registry of 100,000 agents with both databases; fai
 bench-path: ## measure the paths between nodes against quic-go and libp2p; fails beyond a bar (BENCHARGS='--only stream')
 	@$(GO) run ./testnet/lab/benchpath $(BENCHARGS)
 
-bench-gateway: ## measure an AMTP gateway against a bare handler and plain inserts; fails below a bar (BENCHARGS='--rounds 9')
+bench-gateway: ## measure an AMTP gateway against a bare handler and plain inserts; fails below a bar (BENCHARGS='--only memory')
 	@$(GO) run ./testnet/lab/benchgateway $(BENCHARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -17,9 +17,6 @@ const (
 	gatherTurns = 20
 	// commitWait ends a transaction that the database does not end.
 	commitWait = 30 * time.Second
-	// postgresCommitters is how many transactions run at the same time, while SQLite has
-	// one writer.
-	postgresCommitters = 2
 )
 
 // committer writes what many requests wait for.
@@ -78,19 +75,26 @@ func (s *Store) submit(ctx context.Context, w *work) error {
 		return w.err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.stopped:
+	}
+	select { // it may have been among the last
+	case <-w.done:
+		return w.err
+	default:
+		return ErrStopped
 	}
 }
 
 // commits commits what is submitted until ctx is done, and what had been until then.
-func (s *Store) commits(ctx context.Context, c committer) {
+func (s *Store) commits(ctx context.Context) {
 	for {
 		select {
 		case w := <-s.works:
-			s.commitBatch(ctx, c, s.gather(w))
+			s.commitBatch(ctx, s.gather(w))
 		case <-ctx.Done():
 			select {
 			case w := <-s.works:
-				s.commitBatch(ctx, c, s.gather(w))
+				s.commitBatch(ctx, s.gather(w))
 			default:
 				return
 			}
@@ -118,10 +122,10 @@ func (s *Store) gather(first *work) []*work {
 	return batch
 }
 
-func (s *Store) commitBatch(ctx context.Context, c committer, batch []*work) {
+func (s *Store) commitBatch(ctx context.Context, batch []*work) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWait)
 	defer cancel()
-	c.commit(ctx, batch)
+	s.commit.commit(ctx, batch)
 	s.note(batch)
 	var ids []string
 	due := false

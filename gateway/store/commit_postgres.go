@@ -157,31 +157,91 @@ func split(works []*work, of map[*entry]*work) (first, again []*entry) {
 	return first, again
 }
 
-// The statements that put in a message of which nothing is there. The others do nothing
-// if the first one did nothing: they want a message that this transaction has put in.
-const (
-	insertNew = `INSERT INTO gw_messages (seq, accepted, key_until, id, hash, sender, origin, in_reply_to, verification, document)
-		SELECT nextval('gw_message_numbers'), $1::bigint, $2::bigint, $3::bytea, $4::bytea, $5::text, $6::text, $7::bytea, $8::text, $9::bytea
-		WHERE NOT EXISTS (SELECT 1 FROM gw_recipients WHERE dedup = ANY($10::bytea[])) ON CONFLICT DO NOTHING`
-	insertNewRecipient = `INSERT INTO gw_recipients (message, n, mode, state, inbox, attempts, address, dedup, shown, target, changed, code, text)
-		SELECT seq, $2::smallint, $3::smallint, $4::smallint, $5::smallint, $6::integer, $7::text, $8::bytea, $9::text, $10::text, $11::bigint,
-		$12::text, $13::text FROM gw_messages WHERE id = $1 AND xmin = pg_current_xact_id()::xid`
-	insertNewQueue = `INSERT INTO gw_queue (message, target, mode, due) SELECT seq, $2::text, $3::smallint, accepted
-		FROM gw_messages WHERE id = $1 AND xmin = pg_current_xact_id()::xid`
-)
+// insertNew puts in messages of which nothing is there, with their recipients and their
+// places in the queue, and returns the ids of those.
+const insertNew = `WITH known AS MATERIALIZED (
+	SELECT r.id FROM unnest($10::bytea[], $17::bytea[]) AS r (id, dedup) WHERE EXISTS (SELECT 1 FROM gw_recipients g WHERE g.dedup = r.dedup)
+), new AS (
+	INSERT INTO gw_messages (seq, id, accepted, key_until, hash, sender, origin, in_reply_to, verification, document)
+	SELECT nextval('gw_message_numbers'), m.* FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::text[], $6::text[],
+		$7::bytea[], $8::text[], $9::bytea[]) AS m (id, accepted, key_until, hash, sender, origin, in_reply_to, verification, document)
+	WHERE m.id NOT IN (SELECT known.id FROM known)
+	ON CONFLICT DO NOTHING RETURNING seq, id, accepted
+), recipients AS (
+	INSERT INTO gw_recipients (message, n, mode, state, inbox, attempts, address, dedup, shown, target, code, text)
+	SELECT new.seq, r.n, r.mode, r.state, r.inbox, r.attempts, r.address, r.dedup, r.shown, r.target, r.code, r.text
+	FROM unnest($10::bytea[], $11::smallint[], $12::smallint[], $13::smallint[], $14::smallint[], $15::integer[], $16::text[],
+		$17::bytea[], $18::text[], $19::text[], $20::text[], $21::text[])
+		AS r (id, n, mode, state, inbox, attempts, address, dedup, shown, target, code, text) JOIN new ON new.id = r.id
+), queue AS (
+	INSERT INTO gw_queue (message, target, mode, due)
+	SELECT new.seq, q.target, q.mode, new.accepted FROM unnest($22::bytea[], $23::text[], $24::smallint[]) AS q (id, target, mode)
+	JOIN new ON new.id = q.id
+) SELECT id FROM new`
 
-// prepareConnection makes a connection ready for these statements: their plans are made
-// while tables are empty and kept when they are full, so that they must not read them
-// from end to end.
-const prepareConnection = `SELECT set_config('enable_seqscan', 'off', false),
-	set_config('enable_bitmapscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false)`
+// prepareConnection makes a connection ready for this statement: its plan is made while
+// tables are empty and kept when they are full, so that it must not read them from end
+// to end.
+const prepareConnection = `SELECT set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),
+	set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false),
+	set_config('plan_cache_mode', 'force_generic_plan', false)`
+
+// columns are what many entries put into the columns of insertNew.
+type columns struct {
+	id, hash, inReplyTo, document [][]byte
+	accepted, keyUntil            []int64
+	sender                        []string
+	origin, verification          []*string
+	of, dedup                     [][]byte
+	n, mode, state, inbox         []int16
+	attempts                      []int32
+	address                       []string
+	shown, target, code, text     []*string
+	queueOf                       [][]byte
+	queueTarget                   []string
+	queueMode                     []int16
+}
+
+func (c *columns) add(e *entry) {
+	c.id, c.hash, c.inReplyTo, c.document = append(c.id, e.id), append(c.hash, e.hash), append(c.inReplyTo, e.inReplyTo), append(c.document, e.document)
+	c.accepted, c.keyUntil = append(c.accepted, e.accepted), append(c.keyUntil, e.keyUntil)
+	c.sender, c.origin, c.verification = append(c.sender, e.sender), append(c.origin, e.origin), append(c.verification, e.verification)
+	for _, r := range e.recipients {
+		c.of, c.dedup, c.address = append(c.of, e.id), append(c.dedup, r.dedup), append(c.address, r.address)
+		c.n, c.mode, c.state = append(c.n, int16(r.n)), append(c.mode, int16(r.mode)), append(c.state, int16(r.state))
+		c.inbox, c.attempts = append(c.inbox, int16(r.inbox)), append(c.attempts, int32(r.attempts))
+		c.shown, c.target = append(c.shown, r.shown), append(c.target, r.target)
+		c.code, c.text = append(c.code, r.code), append(c.text, r.text)
+	}
+	for target, mode := range targets(e.recipients) {
+		c.queueOf, c.queueTarget, c.queueMode = append(c.queueOf, e.id), append(c.queueTarget, target), append(c.queueMode, int16(mode))
+	}
+}
+
+func (c *columns) args() []any {
+	return []any{
+		c.id, c.accepted, c.keyUntil, c.hash, c.sender, c.origin, c.inReplyTo, c.verification, c.document,
+		c.of, c.n, c.mode, c.state, c.inbox, c.attempts, c.address, c.dedup, c.shown, c.target, c.code, c.text,
+		c.queueOf, c.queueTarget, c.queueMode,
+	}
+}
 
 // write writes what is new and the outcomes, in one round trip that commits, and notes
 // which entries were new.
 func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*work, first []*entry) error {
 	b := &pgx.Batch{}
-	for _, e := range first {
-		e.queue(b)
+	if len(first) > 0 {
+		byID := make(map[string]*entry, len(first))
+		var all columns
+		for _, e := range first {
+			e.fresh, byID[string(e.id)] = false, e
+			all.add(e)
+		}
+		b.Queue(insertNew, all.args()...).Query(func(rows pgx.Rows) error {
+			var id []byte
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error { byID[string(id)].fresh = true; return nil })
+			return err
+		})
 	}
 	for _, o := range sorted(works) {
 		b.Queue(updateOutcome, o.args()...)
@@ -198,28 +258,6 @@ func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
-}
-
-// queue queues the statements that put in a message, and notes whether they did.
-func (e *entry) queue(b *pgx.Batch) {
-	keys := make([][]byte, 0, len(e.recipients))
-	for _, r := range e.recipients {
-		if r.dedup != nil {
-			keys = append(keys, r.dedup)
-		}
-	}
-	b.Queue(insertNew, append(e.messageArgs(nil)[1:], keys)...).Exec(func(tag pgconn.CommandTag) error {
-		e.fresh = tag.RowsAffected() == 1
-		return nil
-	})
-	for i := range e.recipients {
-		args := e.recipients[i].args(0)
-		args[0] = e.id
-		b.Queue(insertNewRecipient, args...)
-	}
-	for target, mode := range targets(e.recipients) {
-		b.Queue(insertNewQueue, e.id, target, mode)
-	}
 }
 
 // settle accepts what came again, or is new again because its key is too old.

@@ -20,7 +20,7 @@ import (
 const victim = "AMESH_TEST_STORE"
 
 var crashes = sqltest.Cases{
-	"CP 37: what was accepted when the process is killed is there": testKilled,
+	"what was accepted when the process is killed is there": testKilled,
 }
 
 func TestKilled(t *testing.T)             { kit.SQLite(t, crashes) }

@@ -43,9 +43,7 @@ func (s *Store) Run(ctx context.Context, o Options) error {
 	}
 	var all sync.WaitGroup
 	defer all.Wait()
-	for _, c := range s.commit {
-		all.Go(func() { s.commits(ctx, c) })
-	}
+	all.Go(func() { s.commits(ctx) })
 	if s.postgres {
 		all.Go(func() {
 			every(ctx, aliveInterval, func() {

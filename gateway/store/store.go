@@ -40,7 +40,7 @@ type Store struct {
 	postgres bool
 	memory   string // the folder to remove
 	worker   worker // which leases are ours
-	commit   []committer
+	commit   committer
 
 	works   chan *work
 	stopped chan struct{} // closed when Run has ended
@@ -91,7 +91,7 @@ func open(ctx context.Context, url string, c sqldb.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		db: db, postgres: db.Kind() == "postgres", works: make(chan *work), stopped: make(chan struct{}),
+		db: db, postgres: db.Kind() == "postgres", works: make(chan *work, maxBatch), stopped: make(chan struct{}),
 		woken: make(chan struct{}, 1),
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -100,19 +100,17 @@ func open(ctx context.Context, url string, c sqldb.Config) (*Store, error) {
 	return s, nil
 }
 
-// prepare takes a worker's number and makes the committers.
+// prepare takes a worker's number and makes the committer.
 func (s *Store) prepare(ctx context.Context) error {
 	if s.postgres {
-		for range postgresCommitters {
-			s.commit = append(s.commit, &postgresCommitter{db: s.db})
-		}
+		s.commit = &postgresCommitter{db: s.db}
 		return s.worker.register(ctx, s.db)
 	}
 	lite, err := newLiteCommitter(ctx, s.db)
 	if err != nil {
 		return err
 	}
-	s.commit = []committer{lite}
+	s.commit = lite
 	s.worker.id = 1
 	return s.freeAll(ctx)
 }
@@ -152,11 +150,7 @@ func (s *Store) note(batch []*work) {
 
 // Close closes the store. Run has to have returned.
 func (s *Store) Close() error {
-	var err error
-	for _, c := range s.commit {
-		err = errors.Join(err, c.close())
-	}
-	err = errors.Join(err, s.worker.close(), s.db.Close())
+	err := errors.Join(s.commit.close(), s.worker.close(), s.db.Close())
 	if s.memory != "" {
 		err = errors.Join(err, os.RemoveAll(s.memory))
 	}

@@ -30,7 +30,7 @@ func TestMissedBarsAreCounted(t *testing.T) {
 }
 
 func TestWrongUse(t *testing.T) {
-	for _, args := range [][]string{{"--rounds", "0"}, {"what"}, {"--what"}, {"--slice", "0"}} {
+	for _, args := range [][]string{{"--rounds", "0"}, {"what"}, {"--what"}, {"--slice", "0"}, {"--only", "what"}} {
 		var out bytes.Buffer
 		if code := run(t.Context(), args, nil, &out, &out); code != 2 || out.Len() == 0 {
 			t.Errorf("%q: exit %d, %s", args, code, &out)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/internal/sqldb/sqltest"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 )
@@ -170,6 +171,15 @@ func inSQLite(ctx context.Context, o options, r *report) (err error) {
 
 // inPostgres compares accepting with inserts of single rows by as many clients.
 func inPostgres(ctx context.Context, o options, r *report) (err error) {
+	if o.postgres == "" {
+		server, err := sqltest.StartDurable()
+		if err != nil {
+			fmt.Fprintf(r.w, "SKIP postgres: %v\n", err)
+			return nil
+		}
+		o.postgres = server.URL()
+		return errors.Join(inPostgres(ctx, o, r), server.Close())
+	}
 	s, err := gatewayWith(ctx, o, o.postgres, "bob", "eve")
 	if err != nil {
 		return err

@@ -12,10 +12,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
-
-	"amesh/internal/sqldb/sqltest"
 )
 
 func main() {
@@ -25,6 +24,16 @@ func main() {
 	os.Exit(code)
 }
 
+// part is what is measured together.
+type part struct {
+	name    string
+	measure func(context.Context, options, *report) error
+}
+
+var parts = []part{
+	{"memory", inMemory}, {"agents", manyAgents}, {"inbox", emptyInbox}, {"queue", memoryOfQueue}, {"sqlite", inSQLite}, {"postgres", inPostgres},
+}
+
 // options are what the command line says.
 type options struct {
 	rounds, clients  int
@@ -32,6 +41,7 @@ type options struct {
 	queued           int
 	slice            time.Duration
 	dir, postgres    string
+	only             string
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -53,7 +63,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	fs.DurationVar(&o.slice, "slice", 2*time.Second, "let each take a turn of this `time`")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "make the files in this `folder`; it should be on a real disk")
 	fs.StringVar(&o.postgres, "postgres", "", "use the empty database at this `URL` and start no PostgreSQL")
+	fs.StringVar(&o.only, "only", "", "measure this `part` only: memory, agents, inbox, queue, sqlite or postgres")
 	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	if o.only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == o.only }) {
+		fmt.Fprintf(stderr, "benchgateway: there is no part %q\n", o.only)
 		return 2
 	}
 	if fs.NArg() > 0 || min(o.rounds, o.clients, o.agents, o.messages, o.queued) < 1 || o.slice < time.Millisecond {
@@ -77,24 +92,14 @@ func measure(ctx context.Context, o options, stdout io.Writer) (missed int, err 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
-	if o.postgres == "" {
-		server, err := sqltest.StartDurable()
-		if err != nil {
-			fmt.Fprintf(stdout, "SKIP postgres: %v\n", err)
-		} else {
-			defer func() { err = errors.Join(err, server.Close()) }()
-			o.postgres = server.URL()
-		}
-	}
 	r := &report{w: stdout}
 	r.head()
-	steps := []func(context.Context, options, *report) error{inMemory, manyAgents, emptyInbox, memoryOfQueue, inSQLite}
-	if o.postgres != "" {
-		steps = append(steps, inPostgres)
-	}
-	for _, step := range steps {
-		if err := step(ctx, o, r); err != nil {
-			return 0, err
+	for _, p := range parts {
+		if o.only != "" && o.only != p.name {
+			continue
+		}
+		if err := p.measure(ctx, o, r); err != nil {
+			return 0, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	r.foot()
