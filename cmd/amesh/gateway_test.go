@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"time"
 
 	"amesh/gateway/client"
 	"amesh/gateway/config"
@@ -111,5 +113,32 @@ func TestRatesOfTheConfiguration(t *testing.T) {
 	got := ratesOf(r)
 	if got.Off || got.Domain.PerSecond != 0 || got.Sender.PerSecond != 2000 || got.UnknownPerHour != 60 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What a gateway answers ends in the exit codes that every verb has, with a next step where
+// there is one, and with nothing that moves a cursor.
+func TestRefusalsOfGateways(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		status int
+		code   string
+		want   int
+	}{
+		{400, "VALIDATION_FAILED", exitUsage}, {413, "PAYLOAD_TOO_LARGE", exitUsage}, {401, "ADMIN_AUTHENTICATION_REQUIRED", exitUnauthorized},
+		{403, "ADMIN_ACCESS_DENIED", exitUnauthorized}, {404, "MESSAGE_NOT_FOUND", exitNotFound}, {400, "AGENT_UNREGISTRATION_FAILED", exitNotFound},
+		{409, "SCHEMA_ALREADY_EXISTS", exitConflict}, {429, "RATE_LIMIT_EXCEEDED", exitRefused}, {503, "SERVICE_UNAVAILABLE", exitDegraded},
+		{504, "TIMEOUT", exitTimeout}, {500, "PROCESSING_FAILED", exitFailed}, {502, "", exitFailed},
+	} {
+		f := refusedBy(&client.Error{Status: c.status, Code: c.code, Message: "no", RetryAfter: time.Second})
+		if f.exit != c.want || f.hint == "" {
+			t.Errorf("%d %s: exit %d, hint %q", c.status, c.code, f.exit, f.hint)
+		}
+	}
+	var shown bytes.Buffer
+	a := &app{out: io.Discard, err: &shown, verb: "gateway"}
+	a.report(explain(explainGateway(&client.Error{Status: 400, Code: "X\x1b[2J", Message: "evil \x1b]0;title\a"}, &adminOptions{})))
+	if bytes.ContainsAny(shown.Bytes(), "\x1b\a") {
+		t.Errorf("shown: %q", shown.String())
 	}
 }

@@ -25,6 +25,7 @@ const gatewayDefault = "https://localhost:8443"
 type adminOptions struct {
 	url, keyFile, ca string
 	agent            bool // the verb is an agent's, not an administrator's
+	either           bool // it is both's: the agent's key counts where one is given
 	key, agentFile   string
 }
 
@@ -46,6 +47,16 @@ func (a *app) manageAsAgent(cmd *cobra.Command, run func(cmd *cobra.Command, c *
 	f.StringVar(&o.agentFile, "key-file", "", "`FILE` with the agent's key")
 	f.StringVar(&o.keyFile, "admin-key-file", "", "")
 	f.Lookup("admin-key-file").Hidden = true // agentry-admin takes it everywhere
+	return a.asking(cmd, &o, run)
+}
+
+// manageAsEither adds a verb that asks with an agent's key or an admin key.
+func (a *app) manageAsEither(cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
+	o := adminOptions{either: true}
+	f := cmd.Flags()
+	o.flags(f)
+	f.StringVar(&o.keyFile, "admin-key-file", "", "`FILE` with the gateway's admin key (default $AMTP_ADMIN_KEY_FILE)")
+	f.StringVar(&o.agentFile, "key-file", "", "`FILE` with the key of an agent that sent or got it, instead")
 	return a.asking(cmd, &o, run)
 }
 
@@ -76,7 +87,7 @@ func (a *app) gatewayClient(o *adminOptions) (*client.Client, error) {
 	}
 	cfg := client.Config{URL: o.url, AdminHeader: a.firstOf("", "AMESH_GATEWAY_AUTH_ADMIN_API_KEY_HEADER", "AMTP_ADMIN_API_KEY_HEADER")}
 	var err error
-	if o.agent {
+	if o.agent || o.either && o.agentFile != "" {
 		cfg.AgentKey, err = a.agentKey(o)
 	} else {
 		cfg.AdminKey, err = a.adminKey(o)

@@ -20,7 +20,7 @@ func (a *app) gatewayMessageCommand() *cobra.Command {
 		Args:    verbs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	status := a.manage(&cobra.Command{
+	status := a.manageAsEither(&cobra.Command{
 		Use:     "status ID",
 		Short:   "Show what became of a message for each recipient",
 		Long:    "Shows what became of a message for each of its recipients: delivered, waiting, or why not.",
@@ -33,7 +33,7 @@ func (a *app) gatewayMessageCommand() *cobra.Command {
 		}
 		return a.show(s, func(w io.Writer) { writeGatewayStatus(w, s) })
 	})
-	attempts := a.manage(&cobra.Command{
+	attempts := a.manageAsEither(&cobra.Command{
 		Use:     "attempts ID",
 		Short:   "Show every try to deliver a message",
 		Long:    "Shows every try to deliver a message to a push agent or another gateway, the oldest first.",

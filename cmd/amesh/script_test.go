@@ -61,6 +61,7 @@ func runScripts(t *testing.T, p testscript.Params) {
 		"fetch":    fetchURL,
 		"http":     askHTTP,
 		"dns":      serveDNS,
+		"expand":   expandFile,
 	}
 	testscript.Run(t, p)
 }
@@ -139,6 +140,14 @@ func askHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(resp.StatusCode) != args[0] {
 		ts.Fatalf("%s %s: status %d, want %s: %s", args[1], args[2], resp.StatusCode, args[0], b)
 	}
+}
+
+// expandFile writes a file anew with the variables in it replaced: expand FILE
+func expandFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
 }
 
 // serveDNS answers with the TXT records of a file, JSON of name to text, and puts the
