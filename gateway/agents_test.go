@@ -127,6 +127,36 @@ func TestNewAgentDoesNotInheritAnInbox(t *testing.T) {
 	}
 }
 
+// Checklist 57: who gets the name of an agent that is gone sees nothing that the other one sent
+// or got, by its id or in a list.
+func TestNewAgentSeesNoMessagesOfTheOldOne(t *testing.T) {
+	g := gatewaytest.Start(t, "a.test").At("a.test")
+	alice, bob := g.Register("alice"), g.Register("bob")
+	old := []string{alice.Send(bob.Address, `{"got":1}`).MessageID, bob.Send(alice.Address, `{"sent":1}`).MessageID}
+	g.Admin(http.MethodDelete, "/v1/admin/agents/bob", nil).Want(http.StatusOK)
+	again := g.Register("bob")
+	own := again.Send(alice.Address, `{"sent":2}`).MessageID
+	for _, path := range []string{"", "/status", "/attempts"} {
+		for _, id := range old {
+			again.Do(http.MethodGet, "/v1/messages/"+id+path, nil).Want(http.StatusNotFound)
+			alice.Do(http.MethodGet, "/v1/messages/"+id+path, nil).Want(http.StatusOK)
+		}
+		again.Do(http.MethodGet, "/v1/messages/"+own+path, nil).Want(http.StatusOK)
+	}
+	var list struct {
+		Total    int
+		Messages []gatewaytest.Message
+	}
+	for _, query := range []string{"", "?since=2000-01-01T00:00:00Z", "?sender=alice@a.test"} {
+		again.Do(http.MethodGet, "/v1/messages"+query, nil).Want(http.StatusOK).Into(&list)
+		for _, m := range list.Messages {
+			if m.MessageID != own {
+				t.Errorf("%q lists %s", query, m.MessageID)
+			}
+		}
+	}
+}
+
 // Checklist 65: rotation ends the old key at once.
 func TestRotationEndsTheOldKey(t *testing.T) {
 	g := gatewaytest.Start(t, "a.test").At("a.test")

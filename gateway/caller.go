@@ -141,7 +141,7 @@ func (s *Server) apiKey(r *request, key string) (auth.Caller, error) {
 		return auth.Caller{}, auth.ErrWrong
 	}
 	if a, ok := r.agents.Authenticate(key); ok {
-		return auth.Caller{Kind: auth.Agent, Method: auth.ByAPIKey, Agent: a.Address, Domain: s.cfg.Domain, ID: a.Address}, nil
+		return auth.Caller{Kind: auth.Agent, Method: auth.ByAPIKey, Agent: a.Address, Domain: s.cfg.Domain, Since: a.Created, ID: a.Address}, nil
 	}
 	return r.keys.Caller(key)
 }

@@ -126,9 +126,16 @@ func (s *Server) reader(r *request) (auth.Caller, error) {
 }
 
 // concerns reports whether a message is the reader's business: its sender's and its
-// recipients', the gateway's that brought it, and administrators'.
+// recipients', the gateway's that brought it, and administrators'. A sender or recipient who had
+// an agent's name before it is somebody else.
 func (s *Server) concerns(by auth.Caller, m store.Stored) bool {
-	if s.cfg.PublicReads || by.Kind == auth.Admin || speaksFor(by, m.Sender) {
+	if s.cfg.PublicReads || by.Kind == auth.Admin {
+		return true
+	}
+	if m.Accepted.Before(by.Since) {
+		return false
+	}
+	if speaksFor(by, m.Sender) {
 		return true
 	}
 	if by.Kind == auth.Gateway && by.Domain == m.Origin {
@@ -169,6 +176,9 @@ func (s *Server) list(r *request) (reply, error) {
 		found, err = r.store.List(r.Context(), q)
 	case by.Agent != "":
 		q.Party = by.Agent
+		if by.Since.After(q.Since) {
+			q.Since = by.Since
+		}
 		found, err = r.store.List(r.Context(), q)
 	case q.Sender != "" && speaksFor(by, q.Sender), q.Recipient != "" && speaksFor(by, q.Recipient):
 		found, err = r.store.List(r.Context(), q)

@@ -219,7 +219,7 @@ func (d *Directory) Register(ctx context.Context, r Registration) (store.Agent, 
 	if err := d.checkEnd(r.KeyExpires); err != nil {
 		return store.Agent{}, "", err
 	}
-	now := d.cfg.Clock().UTC()
+	now := d.cfg.Clock().UTC().Truncate(time.Microsecond) // as the database keeps it
 	hash := d.hash(key)
 	a := store.Agent{
 		Address: name + "@" + d.cfg.Domain, Mode: store.Mode(r.Mode), PushTarget: r.PushTarget, Headers: r.Headers,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Kind says what sort of caller somebody is.
@@ -67,6 +68,9 @@ type Caller struct {
 	Agent string
 	// Domain is the domain that was proven, in lower case; "" if none was.
 	Domain string
+	// Since is when a local agent got its name. What is older than that is of somebody else
+	// who had it. Zero for others.
+	Since time.Time
 	// Scopes are what an API key or a token allows. Others need none.
 	Scopes []string
 	// ID names the key or the token's subject in logs and counts; it is no secret.
