@@ -36,7 +36,8 @@ func NewAddresses(locate Locate, now func() time.Time) *Addresses {
 }
 
 // Caller is the gateway of a domain if from is one of its addresses. It returns ErrWrong if
-// it is not, and ErrUnavailable if that cannot be found out now, within AddressWait.
+// it is not, or if the addresses were not found within AddressWait, and ErrUnavailable if too
+// many are being looked for.
 func (a *Addresses) Caller(ctx context.Context, domain string, from netip.Addr) (Caller, error) {
 	domain = strings.ToLower(domain)
 	addrs, err := a.find(ctx, domain)
@@ -62,7 +63,8 @@ func (a *Addresses) find(ctx context.Context, domain string) ([]netip.Addr, erro
 	default:
 		return nil, fmt.Errorf("%w: %d questions under way", ErrUnavailable, MaxAsking)
 	}
-	ctx, cancel := context.WithTimeout(ctx, AddressWait)
+	// What is found is remembered for all: a caller who goes away must not make it a failure.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), AddressWait)
 	defer cancel()
 	addrs, err := a.locate(ctx, domain)
 	fresh := AddressFresh

@@ -48,6 +48,19 @@ func TestAddressOfAGatewayMakesItKnown(t *testing.T) {
 	}
 }
 
+// Whoever claims a domain and hangs up would make its gateway a stranger for AddressFailed.
+func TestCallerWhoGoesAwayMakesNobodyAStranger(t *testing.T) {
+	a := NewAddresses(func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, ctx.Err()
+	}, time.Now)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, _ = a.Caller(gone, "north.test", netip.MustParseAddr("192.0.2.9"))
+	if _, err := a.Caller(t.Context(), "north.test", netip.MustParseAddr("192.0.2.1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAddressesAreBounded(t *testing.T) {
 	a := NewAddresses(func(context.Context, string) ([]netip.Addr, error) { return nil, nil }, time.Now)
 	for i := range MaxAddresses + 10 {
