@@ -40,7 +40,7 @@ var (
 
 // APIKeys are the keys that administrators made for clients and for gateways of other
 // domains. They stand in the database as hashes, and in memory as they were there within
-// KeysEvery. It is safe for concurrent use.
+// KeysEvery; what is changed here counts at once. It is safe for concurrent use.
 type APIKeys struct {
 	rows KeyRows
 	now  func() time.Time
@@ -114,7 +114,8 @@ func (k *APIKeys) Make(ctx context.Context, name, domain string, scopes []string
 	if err := k.rows.AddAPIKey(ctx, row); err != nil {
 		return store.APIKey{}, "", fmt.Errorf("add key: %w", err)
 	}
-	return row, key, k.read(ctx)
+	k.replace(row.ID, &row)
+	return row, key, nil
 }
 
 // Rotate replaces a key by a new one with the same rights. The old one is void at once.
@@ -138,7 +139,8 @@ func (k *APIKeys) Rotate(ctx context.Context, id string) (store.APIKey, string, 
 	case err != nil:
 		return store.APIKey{}, "", fmt.Errorf("update key: %w", err)
 	}
-	return row, key, k.read(ctx)
+	k.replace(id, &row)
+	return row, key, nil
 }
 
 // Remove makes a key void at once.
@@ -151,7 +153,20 @@ func (k *APIKeys) Remove(ctx context.Context, id string) error {
 	case err != nil:
 		return fmt.Errorf("remove key: %w", err)
 	}
-	return k.read(ctx)
+	k.replace(id, nil)
+	return nil
+}
+
+// replace puts a key that was written into the database in the place of the one with its id;
+// nil: nothing. It does not read the database again, which may be away by now: a new key that
+// is not told is lost. The caller holds write.
+func (k *APIKeys) replace(id string, row *store.APIKey) {
+	byHash := maps.Clone(*k.byHash.Load())
+	maps.DeleteFunc(byHash, func(_ [sha256.Size]byte, old *store.APIKey) bool { return old.ID == id })
+	if row != nil {
+		byHash[[sha256.Size]byte(row.Hash)] = row
+	}
+	k.byHash.Store(&byHash)
 }
 
 // All are the rows of all keys, with when they were last used.

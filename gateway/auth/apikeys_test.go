@@ -133,6 +133,48 @@ func TestAPIKeyEndsByTimeRotationAndRemoval(t *testing.T) {
 	}
 }
 
+// A key that was written and not told is lost, and so is the one that it replaced.
+func TestAPIKeyThatWasMadeIsToldWhateverComesAfter(t *testing.T) {
+	rows := &keyRows{}
+	k := NewAPIKeys(onceRead{rows, new(int)}, time.Now, slog.New(slog.DiscardHandler))
+	row, key, err := k.Make(t.Context(), "x", "south.test", nil, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Caller(key); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	_, next, err := k.Rotate(t.Context(), row.ID) // which reads once
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Caller(next); err != nil {
+		t.Errorf("the next key: %v", err)
+	}
+	if _, err := k.Caller(key); !errors.Is(err, ErrWrong) {
+		t.Errorf("the old key: %v", err)
+	}
+	if err := k.Remove(t.Context(), row.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Caller(next); !errors.Is(err, ErrWrong) {
+		t.Errorf("the removed key: %v", err)
+	}
+}
+
+// onceRead is a table that can be read once, and written to.
+type onceRead struct {
+	*keyRows
+	reads *int
+}
+
+func (r onceRead) APIKeys(ctx context.Context) ([]store.APIKey, error) {
+	if *r.reads++; *r.reads > 1 {
+		return nil, errors.New("away")
+	}
+	return r.keyRows.APIKeys(ctx)
+}
+
 func TestAPIKeysThatCannotBe(t *testing.T) {
 	k := NewAPIKeys(&keyRows{}, time.Now, slog.New(slog.DiscardHandler))
 	for name, make := range map[string]func() error{
