@@ -345,16 +345,29 @@ func (d *Directory) Remove(ctx context.Context, address string) error {
 	return nil
 }
 
+// keyOf is the hash of an agent's key; false if the database has none for it: then no key
+// opens it until Rotate.
+func keyOf(a *store.Agent) ([sha256.Size]byte, bool) {
+	if len(a.KeyHash) != sha256.Size {
+		return [sha256.Size]byte{}, false
+	}
+	return [sha256.Size]byte(a.KeyHash), true
+}
+
 // put replaces the snapshot by one with an agent as it is now. The caller holds write.
 func (d *Directory) put(a store.Agent) {
 	old := d.snap.Load()
 	byName, byKey := maps.Clone(old.byName), maps.Clone(old.byKey)
 	name := folded(local(a.Address))
 	if was := byName[name]; was != nil {
-		delete(byKey, [sha256.Size]byte(was.KeyHash))
+		if hash, ok := keyOf(was); ok {
+			delete(byKey, hash)
+		}
 	}
 	byName[name] = &a
-	byKey[[sha256.Size]byte(a.KeyHash)] = &a
+	if hash, ok := keyOf(&a); ok {
+		byKey[hash] = &a
+	}
 	d.snap.Store(newSnapshot(old.version, byName, byKey))
 }
 
@@ -363,7 +376,9 @@ func (d *Directory) take(a *store.Agent) {
 	old := d.snap.Load()
 	byName, byKey := maps.Clone(old.byName), maps.Clone(old.byKey)
 	delete(byName, folded(local(a.Address)))
-	delete(byKey, [sha256.Size]byte(a.KeyHash))
+	if hash, ok := keyOf(a); ok {
+		delete(byKey, hash)
+	}
 	d.snap.Store(newSnapshot(old.version, byName, byKey))
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -400,8 +415,8 @@ func (d *Directory) refresh(ctx context.Context) error {
 			continue // the gateway had another domain once
 		}
 		byName[folded(local(a.Address))] = a
-		if len(a.KeyHash) == sha256.Size {
-			byKey[[sha256.Size]byte(a.KeyHash)] = a
+		if hash, ok := keyOf(a); ok {
+			byKey[hash] = a
 		}
 	}
 	d.snap.Store(newSnapshot(version, byName, byKey))

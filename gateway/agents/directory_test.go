@@ -154,6 +154,28 @@ func TestKeyCanEnd(t *testing.T) {
 	}
 }
 
+// The column may be empty: such an agent can be changed, removed and given a key all the same.
+func TestAgentWithoutAKeyIsLikeAnyOther(t *testing.T) {
+	table := &rows{version: 1, list: []store.Agent{
+		{Address: "sales@north.test", Mode: store.Pull}, {Address: "stock@north.test", Mode: store.Pull, KeyHash: []byte("short")},
+	}}
+	d := newDirectory(t, table, nil)
+	role := "clerk"
+	if _, err := d.Update(t.Context(), "sales", Change{Role: &role}); err != nil {
+		t.Error(err)
+	}
+	_, key, err := d.Rotate(t.Context(), "sales", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, ok := d.Authenticate(key); !ok || a.Address != "sales@north.test" {
+		t.Errorf("the new key opens %q", a.Address)
+	}
+	if err := d.Remove(t.Context(), "stock"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestChosenKeysAreLongAndSalted(t *testing.T) {
 	const chosen = "twenty-characters-ok"
 	d := newDirectory(t, &rows{}, func(c *Config) { c.Salt = "pepper" })
