@@ -24,6 +24,7 @@ import (
 	"amesh/gateway/discovery"
 	"amesh/gateway/signature"
 	"amesh/gateway/store"
+	"amesh/internal/trim"
 )
 
 // gatewayMaxSize is the longest message that a gateway takes unless it is told otherwise, in bytes.
@@ -35,6 +36,7 @@ const remoteWait = 4 * time.Millisecond
 
 // openGateway opens the listeners and makes the server.
 func (a *app) openGateway(p *gatewayParts, o gatewayOptions, cfg config.Config) (err error) {
+	trim.Busy()
 	listen, isDefault := a.gatewayListen(o, cfg)
 	if p.door, err = listenTCP(listen, isDefault, p.tell); err != nil {
 		return err

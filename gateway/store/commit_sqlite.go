@@ -47,8 +47,7 @@ func (c *liteCommitter) close() error {
 // commit runs under a context without an end, because SQLite's driver starts a goroutine
 // for every statement under one that has an end.
 func (c *liteCommitter) commit(ctx context.Context, works []*work) {
-	ctx = context.Background()
-	err := c.db.Write(ctx, func(tx *sqldb.Tx) error {
+	err := c.db.Write(context.WithoutCancel(ctx), func(tx *sqldb.Tx) error {
 		for _, w := range works {
 			if err := c.one(tx, w); err != nil {
 				return err

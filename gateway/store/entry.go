@@ -28,15 +28,14 @@ type entry struct {
 
 // row is a recipient as it goes into a row, or came out of one.
 type row struct {
-	n                                 int
-	address                           string
-	shown                             *string
-	mode, state, inbox, attempts      int
-	dedup                             []byte
-	target                            *string
-	code, text                        *string
-	changed, next, acked, dead, queue *int64
-	base                              *int
+	n                            int
+	address                      string
+	shown                        *string
+	mode, state, inbox, attempts int
+	dedup                        []byte
+	target                       *string
+	code, text                   *string
+	changed, next, acked         *int64
 }
 
 func newEntry(n NewMessage) (*entry, error) {

@@ -23,3 +23,14 @@ func TestGarbageOfTheStart(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageOfABusyServer(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	for before, after := range map[int]int{100: busyPercent, 50: 50, 800: 800, -1: -1} {
+		debug.SetGCPercent(before)
+		Busy()
+		if got := debug.SetGCPercent(100); got != after {
+			t.Errorf("%d%% became %d%%, want %d%%", before, got, after)
+		}
+	}
+}

@@ -169,6 +169,10 @@ func inSQLite(ctx context.Context, o options, r *report) (err error) {
 	return nil
 }
 
+// plainTable is the least that keeps messages: found by their id, and once for each key.
+const plainTable = `CREATE TABLE bench_plain (id BIGSERIAL PRIMARY KEY, message_id UUID NOT NULL UNIQUE,
+	idempotency_key UUID NOT NULL UNIQUE, sender TEXT NOT NULL, payload BYTEA NOT NULL)`
+
 // inPostgres compares accepting with inserts of single rows by as many clients.
 func inPostgres(ctx context.Context, o options, r *report) (err error) {
 	if o.postgres == "" {
@@ -192,11 +196,12 @@ func inPostgres(ctx context.Context, o options, r *report) (err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	d.SetMaxOpenConns(o.clients)
 	d.SetMaxIdleConns(o.clients)
-	if _, err := d.ExecContext(ctx, "CREATE TABLE bench_plain (id TEXT PRIMARY KEY, document BYTEA NOT NULL)"); err != nil {
+	if _, err := d.ExecContext(ctx, plainTable); err != nil {
 		return err
 	}
 	p, f, err := alternate(o, s.sendBob(ctx), func() error {
-		_, err := d.ExecContext(ctx, "INSERT INTO bench_plain (id, document) VALUES ($1, $2)", amtp.NewKey(), []byte(payload))
+		_, err := d.ExecContext(ctx, "INSERT INTO bench_plain (message_id, idempotency_key, sender, payload) VALUES ($1, $2, $3, $4)",
+			amtp.NewMessageID(time.Now()), amtp.NewKey(), "ann@"+domain, []byte(payload))
 		return err
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"amesh/gateway/discovery"
 	"amesh/gateway/store"
 	"amesh/internal/outward"
+	"amesh/internal/trim"
 )
 
 const (
@@ -88,6 +89,7 @@ func bare(w http.ResponseWriter, r *http.Request) {
 }
 
 func serveGateway(ctx context.Context, what, dir string, l net.Listener, stdout io.Writer) error {
+	trim.Busy() // as amesh gateway does
 	keys := filepath.Join(dir, "admin.keys")
 	if err := os.WriteFile(keys, []byte(adminKey+"\n"), 0o600); err != nil {
 		return err
