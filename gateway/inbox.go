@@ -22,7 +22,8 @@ type InboxConfig struct {
 	// Default 1,000.
 	Page int
 	// Bytes is about how long the messages in an answer are together; the rest comes with the
-	// next. One message is always there, however long. Default 16 MiB.
+	// next. One message is always there, however long. Default 16 MiB. It holds for lists of
+	// messages too.
 	Bytes int
 	// EmptyIsNull writes an inbox without messages as null, as agentry does, and not as [].
 	EmptyIsNull bool
@@ -163,7 +164,7 @@ func readInbox(r *request, a store.Agent, page store.Page, most int) (store.Inbo
 		}
 		all.Messages, all.More = append(all.Messages, part.Messages...), part.More
 		for _, m := range part.Messages {
-			size += len(m.Document)
+			size += len(m.Document) + store.RecipientBytes*len(m.Recipients)
 		}
 		wanted -= len(part.Messages)
 		if !part.More || wanted <= 0 || size >= most || len(part.Messages) == 0 {

@@ -169,6 +169,7 @@ func (s *Server) list(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	q.Bytes = int64(s.cfg.Inbox.Bytes)
 	var found store.Listing
 	switch {
 	case by.Kind == auth.Nobody: // public reads are for those who know an id
@@ -188,6 +189,9 @@ func (s *Server) list(r *request) (reply, error) {
 	}
 	if err != nil {
 		return reply{}, err
+	}
+	if n := len(found.Messages); n > 0 && q.Offset+n < found.Total {
+		q.Limit = min(q.Limit, n) // the next page begins at offset + limit
 	}
 	body := struct {
 		Messages []json.RawMessage `json:"messages"`

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +194,44 @@ func TestMessagesOfOthersAreUnknown(t *testing.T) {
 	eve.Do(http.MethodGet, "/v1/messages?sender=ann@a.test", nil).Want(http.StatusOK).Into(&list)
 	if list.Total != 0 {
 		t.Errorf("a stranger lists %d messages", list.Total)
+	}
+}
+
+// A page of long messages, or of messages to many, ends early and says where the next begins:
+// whoever lists its own cannot fill the memory.
+func TestListOfLongMessagesComesInPages(t *testing.T) {
+	t.Parallel()
+	g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Inbox.Bytes = 64 << 10 }, "a.test").At("a.test")
+	ann := g.Register("ann")
+	crowd := make([]string, 200)
+	for i := range crowd {
+		crowd[i] = "nobody" + strconv.Itoa(i) + "@a.test"
+	}
+	const sent = 10
+	for i := range sent {
+		if i%2 == 0 {
+			ann.Send(ann.Address, `"`+strings.Repeat("x", 40<<10)+`"`)
+			continue
+		}
+		ann.Post(map[string]any{"recipients": crowd, "payload": i})
+	}
+	ids, offset := map[string]bool{}, 0
+	for offset < sent {
+		var page struct {
+			Messages     []gatewaytest.Message
+			Total, Limit int
+		}
+		ann.Do(http.MethodGet, "/v1/messages?limit=1000&offset="+strconv.Itoa(offset), nil).Want(http.StatusOK).Into(&page)
+		if n := len(page.Messages); n == 0 || n > 2 || page.Total != sent {
+			t.Fatalf("%d messages of %d at %d", n, page.Total, offset)
+		}
+		for _, m := range page.Messages {
+			ids[m.MessageID] = true
+		}
+		offset += page.Limit
+	}
+	if len(ids) != sent {
+		t.Errorf("%d messages of %d", len(ids), sent)
 	}
 }
 

@@ -40,6 +40,12 @@ func (c *conditions) page(limit, offset int) string {
 	return " LIMIT $" + strconv.Itoa(n-1) + " OFFSET $" + strconv.Itoa(n)
 }
 
+// RecipientBytes is about how much a recipient adds to what a message takes in memory.
+const RecipientBytes = 256
+
+// weight is about how much a message takes in memory, in bytes.
+var weight = fmt.Sprintf("length(m.document) + %d * (SELECT count(*) FROM gw_recipients r WHERE r.message = m.seq)", RecipientBytes)
+
 // List lists messages.
 func (s *Store) List(ctx context.Context, q Query) (l Listing, err error) {
 	var c conditions
@@ -63,11 +69,38 @@ func (s *Store) List(ctx context.Context, q Query) (l Listing, err error) {
 	if err := ask.QueryRow("SELECT count(*)"+from, c.args...).Scan(&l.Total); err != nil {
 		return l, fmt.Errorf("list messages: %w", err)
 	}
-	query := "SELECT " + foundColumns + from + " ORDER BY m.seq DESC" + c.page(q.Limit, q.Offset)
-	if l.Messages, err = messages(ask, query, c.args...); err != nil {
+	page, err := pageOf(ask, "SELECT m.seq, "+weight+from+" ORDER BY m.seq DESC"+c.page(q.Limit, q.Offset), c.args, q.Bytes)
+	if err != nil || len(page) == 0 {
+		return l, err
+	}
+	query := "SELECT " + foundColumns + " FROM gw_messages m WHERE m.seq IN (" + places(1, len(page)) + ") ORDER BY m.seq DESC"
+	if l.Messages, err = messages(ask, query, page...); err != nil {
 		return l, fmt.Errorf("list messages: %w", err)
 	}
 	return l, nil
+}
+
+// pageOf are the numbers of the messages that a query for numbers and weights finds, as many
+// from the first on as weigh so much together, and one at least. No bound: 0.
+func pageOf(ask asker, query string, args []any, most int64) (page []any, err error) {
+	var size int64
+	full := false
+	err = ask.Query(func(scan func(...any) error) error {
+		var seq, weight int64
+		if err := scan(&seq, &weight); err != nil {
+			return err
+		}
+		size += weight
+		full = full || most > 0 && size > most && len(page) > 0
+		if !full {
+			page = append(page, seq)
+		}
+		return nil
+	}, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list messages: %w", err)
+	}
+	return page, nil
 }
 
 // overall holds of messages that amtp.Overall says are in a state.

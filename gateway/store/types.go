@@ -92,6 +92,9 @@ type Query struct {
 	Since  time.Time // accepted then or later
 	Limit  int       // required
 	Offset int
+	// Bytes is about how much the messages of a page may take in memory; one is always
+	// there. No bound: 0.
+	Bytes int64
 }
 
 // Listing is a page of messages, newest first.
