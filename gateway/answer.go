@@ -14,11 +14,9 @@ import (
 	"amesh/gateway/store"
 )
 
-const jsonType = "application/json; charset=utf-8"
-
 // write answers.
 func (s *Server) write(w http.ResponseWriter, out reply) {
-	b, isJSON := out.text, out.body != nil
+	var b []byte
 	switch body := out.body.(type) {
 	case nil:
 	case json.RawMessage:
@@ -35,10 +33,8 @@ func (s *Server) write(w http.ResponseWriter, out reply) {
 	}
 	h := w.Header()
 	maps.Copy(h, out.header)
-	if isJSON {
+	if out.body != nil {
 		h["Content-Type"] = jsonTypes
-	} else if out.contentType != "" {
-		h.Set("Content-Type", out.contentType)
 	}
 	if out.status == 0 {
 		out.status = http.StatusOK
@@ -50,7 +46,7 @@ func (s *Server) write(w http.ResponseWriter, out reply) {
 }
 
 // jsonTypes is shared by all answers; net/http does not change what it is given.
-var jsonTypes = []string{jsonType}
+var jsonTypes = []string{"application/json; charset=utf-8"}
 
 // refuse answers with an error.
 func (s *Server) refuse(w *observed, e *amtp.Error) {

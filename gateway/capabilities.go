@@ -31,15 +31,11 @@ func Features() []string {
 // operator says of it.
 func newDiscovery(cfg Config) (*discovery.Resolver, error) {
 	d := cfg.Discovery
-	d.Domain = cfg.Domain
 	d.Own.Version = amtp.Version
 	d.Own.Gateway = cmp.Or(d.Own.Gateway, "https://"+cfg.Domain)
 	d.Own.MaxSize = cmp.Or(d.Own.MaxSize, cfg.Limits.MessageBytes)
 	if d.Own.Features == nil {
 		d.Own.Features = Features()
-	}
-	if d.Logger == nil {
-		d.Logger = cfg.Logger
 	}
 	return discovery.New(d)
 }

@@ -29,11 +29,8 @@ func anyone(*request) error { return nil }
 type reply struct {
 	status int // 0 is 200
 	// body is written as JSON; a json.RawMessage as it is; nil: nothing.
-	body any
-	// text is the body instead, of that type, where it is no JSON.
-	text        []byte
-	contentType string
-	header      http.Header // more headers; nil: none
+	body   any
+	header http.Header // more headers; nil: none
 	// handler answers instead of all this, where it is not nil.
 	handler http.Handler
 }

@@ -78,7 +78,9 @@ func secured(t *testing.T, ca authority, change func(*Config)) (url string) {
 	t.Helper()
 	s := closed(t, change)
 	s.routes = append(s.routes, route{method: http.MethodGet, path: "/names", may: anyone, early: true, answer: func(r *request) (reply, error) {
-		return reply{text: []byte(strings.Join(auth.CertificateNames(r.TLS), " ")), contentType: "text/plain"}, nil
+		return reply{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Join(auth.CertificateNames(r.TLS), " "))
+		})}, nil
 	}})
 	s.handler = s.serveRoutes()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

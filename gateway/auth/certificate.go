@@ -23,15 +23,3 @@ func CertificateNames(state *tls.ConnectionState) []string {
 	}
 	return names
 }
-
-// ByCertificateOf is the gateway of a domain if the connection's certificate is for that very domain.
-func ByCertificateOf(state *tls.ConnectionState, domain string) (Caller, error) {
-	names := CertificateNames(state)
-	switch {
-	case names == nil:
-		return Caller{}, ErrNone
-	case !slices.Contains(names, strings.ToLower(domain)):
-		return Caller{}, ErrWrong
-	}
-	return Proven(domain, ByCertificate), nil
-}

@@ -1,7 +1,7 @@
 // Package auth says who asks: it turns what a request shows into a Caller, or says why it
 // does not.
 //
-// There are five ways to show who one is. An administrator has a key of the admin key file
+// There are these ways to show who one is. An administrator has a key of the admin key file
 // ([AdminKeys]). A local agent has its own key, which package agents knows. A client or
 // another gateway has an API key that an administrator made ([APIKeys]), or an access token
 // of an authorization server that the operator trusts ([OAuth]). A gateway has a

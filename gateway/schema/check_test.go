@@ -219,25 +219,6 @@ func TestTrustedSendersAreNotChecked(t *testing.T) {
 	}
 }
 
-func TestAgentsListsAreChecked(t *testing.T) {
-	t.Parallel()
-	s := newService(t, Config{Registry: newMemory(t, map[string]string{messageV1: `true`})})
-	if err := s.CheckSupported(t.Context(), []string{messageV1, "agntcy:test.*"}); err != nil {
-		t.Error(err)
-	}
-	for list, says := range map[string]string{
-		"agntcy:foo.bar.v1": "schema 'agntcy:foo.bar.v1' not found in registry: schema not found", // golden case 081
-		"agntcy:*":          "invalid schema format 'agntcy:*': ",                                 // golden case 082
-	} {
-		if err := s.CheckSupported(t.Context(), []string{messageV1, list}); err == nil || !strings.HasPrefix(err.Error(), says) {
-			t.Errorf("%s: %v", list, err)
-		}
-	}
-	if err := newService(t, Config{}).CheckSupported(t.Context(), []string{messageV9}); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestRegistryIsAskedOnceWhileFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t, map[string]string{messageV1: `{"type":"string"}`})

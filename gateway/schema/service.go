@@ -206,25 +206,6 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	return st, nil
 }
 
-// CheckSupported checks an agent's list of supported schemas: each must be well
-// formed, and an identifier without an asterisk must be registered when there is
-// a registry.
-func (s *Service) CheckSupported(ctx context.Context, supported []string) error {
-	for _, text := range supported {
-		entry, err := ParseSupported(text)
-		if err != nil {
-			return fmt.Errorf("invalid schema format '%s': %w", clip(text), err)
-		}
-		if entry.Wildcard() || !s.Configured() {
-			continue
-		}
-		if _, err := s.Get(ctx, entry.ID); err != nil {
-			return fmt.Errorf("schema '%s' not found in registry: %w", entry, err)
-		}
-	}
-	return nil
-}
-
 // Request is a message as far as schemas go.
 type Request struct {
 	// Schema is the identifier as it stands in the message; may be empty.
