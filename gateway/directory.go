@@ -54,7 +54,7 @@ func (s *Server) discoverAgents(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	limit, offset, err := directoryPage(r.URL.Query())
+	limit, offset, err := pageOf(r.URL.Query(), directoryMost, directoryMost)
 	if err != nil {
 		return reply{}, err
 	}
@@ -147,19 +147,4 @@ func takes(a store.Agent, id schema.ID) bool {
 		supported, err := schema.ParseSupported(text)
 		return err == nil && supported.Match(id)
 	})
-}
-
-func directoryPage(v url.Values) (limit, offset int, err error) {
-	limit = directoryMost
-	if t := v.Get("limit"); t != "" {
-		if limit, err = strconv.Atoi(t); err != nil || limit < 1 || limit > directoryMost {
-			return 0, 0, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidLimit, "Limit must be between 1 and %d", directoryMost)
-		}
-	}
-	if t := v.Get("offset"); t != "" {
-		if offset, err = strconv.Atoi(t); err != nil || offset < 0 {
-			return 0, 0, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidOffset, "Offset must be non-negative")
-		}
-	}
-	return limit, offset, nil
 }

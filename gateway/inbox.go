@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -176,29 +175,17 @@ func readInbox(r *request, a store.Agent, page store.Page, most int) (store.Inbo
 
 // inboxQuery reads which page is wanted.
 func (s *Server) inboxQuery(v url.Values) (store.Page, error) {
-	p := store.Page{Limit: s.cfg.Inbox.Page}
-	bad := func(code amtp.Code, text string) (store.Page, error) {
-		return p, amtp.Errorf(http.StatusBadRequest, code, "%s", text)
-	}
+	var p store.Page
 	var err error
-	if t := v.Get("limit"); t != "" {
-		if p.Limit, err = strconv.Atoi(t); err != nil || p.Limit < 1 || p.Limit > inboxMost {
-			return bad(amtp.CodeInvalidLimit, "Limit must be between 1 and 1000")
-		}
+	if p.Limit, p.Offset, err = pageOf(v, s.cfg.Inbox.Page, inboxMost); err != nil {
+		return p, err
 	}
-	if t := v.Get("offset"); t != "" {
-		if p.Offset, err = strconv.Atoi(t); err != nil || p.Offset < 0 {
-			return bad(amtp.CodeInvalidOffset, "Offset must be non-negative")
-		}
-	}
-	if t := v.Get("since"); t != "" {
-		if p.Since, err = time.Parse(time.RFC3339, t); err != nil {
-			return bad(amtp.CodeInvalidSinceFormat, "Since parameter must be in RFC3339 format")
-		}
+	if p.Since, err = sinceOf(v); err != nil {
+		return p, err
 	}
 	if t := v.Get("after"); t != "" {
 		if p.After, err = amtp.CheckMessageID(t); err != nil {
-			return bad(amtp.CodeInvalidMessageID, "After must be the id of a message")
+			return p, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidMessageID, "After must be the id of a message")
 		}
 	}
 	return p, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -223,25 +222,16 @@ func listed(m store.Stored) (json.RawMessage, error) {
 
 // listQuery reads the filters of a list.
 func listQuery(v url.Values) (store.Query, error) {
-	q := store.Query{Limit: listLimit}
+	var q store.Query
 	bad := func(code amtp.Code, text string) (store.Query, error) {
 		return q, amtp.Errorf(http.StatusBadRequest, code, "%s", text)
 	}
 	var err error
-	if t := v.Get("limit"); t != "" {
-		if q.Limit, err = strconv.Atoi(t); err != nil || q.Limit < 1 || q.Limit > listMost {
-			return bad(amtp.CodeInvalidLimit, "Limit must be between 1 and 1000")
-		}
+	if q.Limit, q.Offset, err = pageOf(v, listLimit, listMost); err != nil {
+		return q, err
 	}
-	if t := v.Get("offset"); t != "" {
-		if q.Offset, err = strconv.Atoi(t); err != nil || q.Offset < 0 {
-			return bad(amtp.CodeInvalidOffset, "Offset must be non-negative")
-		}
-	}
-	if t := v.Get("since"); t != "" {
-		if q.Since, err = time.Parse(time.RFC3339, t); err != nil {
-			return bad(amtp.CodeInvalidSinceFormat, "Since parameter must be in RFC3339 format")
-		}
+	if q.Since, err = sinceOf(v); err != nil {
+		return q, err
 	}
 	if t := v.Get("status"); t != "" {
 		if q.Status = amtp.State(t); !q.Status.Valid() {

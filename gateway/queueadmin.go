@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -202,17 +201,10 @@ func named(r *request) (store.Selection, error) {
 
 // selected reads the filters of a listing. No filter selects all.
 func selected(v url.Values) (store.Selection, error) {
-	sel := store.Selection{Target: v.Get("target"), Limit: listLimit}
+	sel := store.Selection{Target: v.Get("target")}
 	var err error
-	if t := v.Get("limit"); t != "" {
-		if sel.Limit, err = strconv.Atoi(t); err != nil || sel.Limit < 1 || sel.Limit > listMost {
-			return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidLimit, "Limit must be between 1 and %d", listMost)
-		}
-	}
-	if t := v.Get("offset"); t != "" {
-		if sel.Offset, err = strconv.Atoi(t); err != nil || sel.Offset < 0 {
-			return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidOffset, "Offset must be non-negative")
-		}
+	if sel.Limit, sel.Offset, err = pageOf(v, listLimit, listMost); err != nil {
+		return sel, err
 	}
 	if t := v.Get("before"); t != "" {
 		if sel.Before, err = time.Parse(time.RFC3339, t); err != nil {
@@ -244,8 +236,11 @@ func bodySelection(r *request) (store.Selection, error) {
 	if err := choose(&sel, b.MessageID, b.Recipient); err != nil {
 		return sel, err
 	}
+	if sel.Limit < 0 {
+		return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidLimit, "Limit must be positive, or left out to have no bound")
+	}
 	chosen := sel.MessageID != "" || sel.Address != "" || sel.Target != "" || !sel.Before.IsZero()
-	if sel.Limit < 0 || chosen == sel.All {
+	if chosen == sel.All {
 		return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "want message_id, recipient, target or before to choose by, or all")
 	}
 	return sel, nil

@@ -111,6 +111,10 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 			}
 		}
 	}
+	all := g.Admin(http.MethodPost, "/v1/admin/queue/flush", map[string]any{"all": true, "limit": -1})
+	if got := all.Code(); got != amtp.CodeInvalidLimit {
+		t.Errorf("a negative limit is called %s", got)
+	}
 	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "offset=-1", "before=yesterday", "message_id=x", "recipient=x"} {
 		g.Admin(http.MethodGet, "/v1/admin/queue?"+query, nil).Want(http.StatusBadRequest)
 	}
