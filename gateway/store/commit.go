@@ -15,7 +15,7 @@ const (
 	// gatherTurns is how often others may run before a transaction begins without them: a
 	// few microseconds where nobody else has anything to do.
 	gatherTurns = 20
-	// commitWait ends a transaction that the database does not end.
+	// commitWait ends a transaction that PostgreSQL does not end.
 	commitWait = 30 * time.Second
 )
 

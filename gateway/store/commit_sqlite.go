@@ -141,11 +141,10 @@ func (c *liteCommitter) takeBack(tx *sqldb.Tx, seq int64) error {
 }
 
 func (c *liteCommitter) outcome(tx *sqldb.Tx, o *outcome) error {
-	n, _, err := tx.Run(c.update, o.args()...)
-	if err != nil {
+	if _, _, err := tx.Run(c.update, o.args()...); err != nil {
 		return fmt.Errorf("outcome: %w", err)
 	}
-	if n > 0 && !o.Untried {
+	if !o.Untried {
 		if _, _, err := tx.Run(c.attempt, o.attemptArgs()...); err != nil {
 			return fmt.Errorf("attempt: %w", err)
 		}

@@ -18,7 +18,7 @@ type outcome struct {
 }
 
 // Finish writes down what came of jobs: the outcomes of one job at once. What is
-// delivered stays so, whoever says otherwise later.
+// delivered stays so, whoever says otherwise later; the try is among the attempts even so.
 func (s *Store) Finish(ctx context.Context, outcomes []Outcome) error {
 	w := &work{}
 	for _, o := range outcomes {

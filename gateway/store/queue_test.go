@@ -140,6 +140,9 @@ func testLate(t *testing.T, url string) {
 	if d, err := s.DeadLetters(t.Context(), Selection{All: true}); d.Total != 0 || err != nil {
 		t.Errorf("a dead letter that was delivered: %+v %v", d, err)
 	}
+	if tries, err := s.Attempts(t.Context(), id1); len(tries) != 4 || err != nil {
+		t.Errorf("four tries are listed as %+v %v", tries, err)
+	}
 }
 
 func testNotice(t *testing.T, url string) {

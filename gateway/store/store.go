@@ -16,8 +16,8 @@ import (
 	"amesh/internal/sqldb"
 )
 
-// migrations are plain SQL, a folder for each kind of database, which differ in types
-// and indexes alone. One that was in a release is never changed.
+// migrations are plain SQL, a folder for each kind of database, which differ in types,
+// indexes and sequences alone. One that was in a release is never changed.
 //
 //go:embed migrations
 var migrations embed.FS

@@ -121,7 +121,7 @@ type InboxPage struct {
 type Attempt struct {
 	Address    string
 	At         time.Time
-	State      amtp.State // after it
+	State      amtp.State // what it came to
 	Code       amtp.Code
 	Text       string
 	HTTPStatus int // zero: there was no answer

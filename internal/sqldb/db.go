@@ -1,13 +1,14 @@
 // Package sqldb is a database of one server in SQLite, for a server that runs beside its
 // file, or in PostgreSQL for several that share it: opening it by URL, its migrations,
-// its transactions, and which of its errors pass by waiting. There is one set of queries
+// its transactions, and which of its errors pass by waiting. One set of queries can do
 // for both: placeholders are $1, $2, …, which both understand; times are microseconds
 // since 1970 in a BIGINT, bytes are BYTEA, ids and names are TEXT, lists are JSON in a
 // TEXT.
 //
 // What changes something runs in Write, in a transaction that is as good as alone:
 // SQLite has one writer, and PostgreSQL's serializable transactions are tried again
-// when they collide. So there is no locking in any query, and no race to think of.
+// when they collide. So no query locks anything, and there is no race to think of, but
+// for a server that asks PostgreSQL for less (Config.Isolation).
 package sqldb
 
 import (
@@ -39,7 +40,7 @@ var (
 // Config is what one kind of server's database is. Only Migrations, Versions, Lock and
 // Application are required.
 type Config struct {
-	// Migrations are plain SQL files for goose that both databases understand.
+	// Migrations are plain SQL files for goose that the database understands.
 	Migrations fs.FS
 	// Versions is the table in which goose notes which of them have run. Servers of
 	// different kinds share a PostgreSQL database if theirs differ.
@@ -138,9 +139,9 @@ func (d *DB) Kind() string {
 const maxTries = 100
 
 // Write runs fn in a transaction that sees and leaves the database as if it were the
-// only one, if Config.Isolation is no less. What fn changed is on disk when Write returns nil, and undone when fn
-// returns an error, which Write then returns. fn may run several times and must change
-// nothing but the database.
+// only one, unless Config.Isolation is less. What fn changed is on disk when Write returns
+// nil (but see Config.Volatile), and undone when fn returns an error, which Write then
+// returns. fn may run several times and must change nothing but the database.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	for try := 1; ; try++ {
 		err := d.run(ctx, d.write, &sql.TxOptions{Isolation: d.isolation}, fn)
