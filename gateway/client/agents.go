@@ -82,7 +82,7 @@ func (c *Client) RotateKey(ctx context.Context, name string, expires time.Time) 
 	return ask[Agent](ctx, c, q)
 }
 
-// Unregister removes an agent. Its inbox stays.
+// Unregister removes an agent, and its inbox with it.
 func (c *Client) Unregister(ctx context.Context, name string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: []string{"v1", "admin", "agents", name}}, nil)
 }

@@ -88,9 +88,9 @@ type Sent struct {
 	Reply json.RawMessage `json:"reply,omitempty"`
 }
 
-// Send hands a message over, with its sender's key. With wait, the gateway answers when
-// every recipient's state is final or a reply has come, or that time is over. That some
-// recipient has failed is no error.
+// Send hands a message over, with its sender's key. With wait, in whole seconds, the
+// gateway answers when a reply has come or all recipients have failed, or that time is
+// over. That some recipient has failed is no error.
 func (c *Client) Send(ctx context.Context, m NewMessage, wait time.Duration) (Sent, error) {
 	m.Version = "1.0"
 	q := call{method: http.MethodPost, path: []string{"v1", "messages"}, body: m}
