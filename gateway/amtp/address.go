@@ -93,15 +93,3 @@ func (a Address) String() string {
 // Folded is the address in lower case: under it our own agents are looked up, of
 // whom no two differ in case only.
 func (a Address) Folded() string { return strings.ToLower(a.String()) }
-
-// MarshalText and UnmarshalText let an Address stand in JSON as its text.
-func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-func (a *Address) UnmarshalText(text []byte) error {
-	parsed, err := ParseAddress(string(text))
-	if err != nil {
-		return err
-	}
-	*a = parsed
-	return nil
-}

@@ -20,7 +20,6 @@ const (
 	CodeInvalidStatus           Code = "INVALID_STATUS"
 	CodeInvalidSender           Code = "INVALID_SENDER"
 	CodeInvalidRecipient        Code = "INVALID_RECIPIENT"
-	CodeDomainRequired          Code = "DOMAIN_REQUIRED"
 	CodeIdempotencyConflict     Code = "IDEMPOTENCY_CONFLICT"
 	CodeMessageIDConflict       Code = "MESSAGE_ID_CONFLICT"
 	CodeNotFound                Code = "NOT_FOUND"          // no such path
@@ -30,7 +29,6 @@ const (
 // What is not there.
 const (
 	CodeMessageNotFound      Code = "MESSAGE_NOT_FOUND"
-	CodeStatusNotFound       Code = "STATUS_NOT_FOUND"
 	CodeCapabilitiesNotFound Code = "CAPABILITIES_NOT_FOUND"
 	CodeDomainNotFound       Code = "DOMAIN_NOT_FOUND"
 	CodeAgentNotFound        Code = "AGENT_NOT_FOUND"
@@ -40,7 +38,6 @@ const (
 // Who asks.
 const (
 	CodeMissingAuthorization        Code = "MISSING_AUTHORIZATION"
-	CodeEmptyAPIKey                 Code = "EMPTY_API_KEY"
 	CodeAccessDenied                Code = "ACCESS_DENIED"
 	CodeAuthenticationRequired      Code = "AUTHENTICATION_REQUIRED"
 	CodeAdminAuthenticationRequired Code = "ADMIN_AUTHENTICATION_REQUIRED"
@@ -72,7 +69,6 @@ const (
 	CodeAgentUnregistrationFailed Code = "AGENT_UNREGISTRATION_FAILED"
 	CodeAgentUpdateFailed         Code = "AGENT_UPDATE_FAILED"
 	CodeAgentKeyRotationFailed    Code = "AGENT_KEY_ROTATION_FAILED"
-	CodeInboxAccessFailed         Code = "INBOX_ACCESS_FAILED"
 	CodeSchemaManagerUnavailable  Code = "SCHEMA_MANAGER_UNAVAILABLE"
 	CodeInvalidSchemaID           Code = "INVALID_SCHEMA_ID"
 	CodeSchemaAlreadyExists       Code = "SCHEMA_ALREADY_EXISTS"
@@ -90,13 +86,8 @@ const (
 // What went wrong here.
 const (
 	CodeProcessingFailed   Code = "PROCESSING_FAILED"
-	CodeMessageListFailed  Code = "MESSAGE_LIST_FAILED"
-	CodeMessageReadFailed  Code = "MESSAGE_READ_FAILED"
-	CodeIDGenerationFailed Code = "ID_GENERATION_FAILED"
 	CodeInternalError      Code = "INTERNAL_ERROR"
 	CodeServiceUnavailable Code = "SERVICE_UNAVAILABLE"
-	CodeTimeout            Code = "TIMEOUT"
-	CodeMaintenanceMode    Code = "MAINTENANCE_MODE"
 )
 
 // Deliveries: the error_code of a recipient.
@@ -111,7 +102,6 @@ const (
 	CodeClientError           Code = "CLIENT_ERROR"
 	CodeServerError           Code = "SERVER_ERROR"
 	CodeUnexpectedStatus      Code = "UNEXPECTED_STATUS"
-	CodePayloadMarshalFailed  Code = "PAYLOAD_MARSHAL_FAILED"
 	CodePayloadPrepareFailed  Code = "PAYLOAD_PREPARE_FAILED"
 	CodeRequestCreationFailed Code = "REQUEST_CREATION_FAILED"
 	CodeMissingPushTarget     Code = "MISSING_PUSH_TARGET"
@@ -124,14 +114,12 @@ const (
 
 // Names of the specification, for details.amtp_code and of peers.
 const (
-	CodeInvalidMessageFormat    Code = "INVALID_MESSAGE_FORMAT"
-	CodeRecipientUnavailable    Code = "RECIPIENT_UNAVAILABLE"
-	CodeRecipientNotFound       Code = "RECIPIENT_NOT_FOUND"
-	CodeAuthenticationFailed    Code = "AUTHENTICATION_FAILED"
-	CodeTemporaryFailure        Code = "TEMPORARY_FAILURE"
-	CodeWorkflowTimeout         Code = "WORKFLOW_TIMEOUT"
-	CodeRequiredResponseMissing Code = "REQUIRED_RESPONSE_MISSING"
-	CodeCoordinationFailed      Code = "COORDINATION_FAILED"
+	CodeInvalidMessageFormat Code = "INVALID_MESSAGE_FORMAT"
+	CodeRecipientUnavailable Code = "RECIPIENT_UNAVAILABLE"
+	CodeRecipientNotFound    Code = "RECIPIENT_NOT_FOUND"
+	CodeAuthenticationFailed Code = "AUTHENTICATION_FAILED"
+	CodeTemporaryFailure     Code = "TEMPORARY_FAILURE"
+	CodeCoordinationFailed   Code = "COORDINATION_FAILED"
 )
 
 // AMTP is the name that the specification has for c (AMTP §7), for
@@ -150,13 +138,13 @@ func (c Code) AMTP() Code {
 		return CodeAgentUnknown
 	case CodeSchemaValidationFailed, CodeSchemaNotSupported, CodeSchemaCheckFailed:
 		return CodeSchemaValidationFailed
-	case CodeMissingAuthorization, CodeEmptyAPIKey, CodeAccessDenied, CodeAuthenticationRequired, CodeAdminAuthenticationRequired, CodeAdminAccessDenied, CodeAdminAuthNotConfigured, CodeLocalSenderAuthRequired, CodeSenderCredentialMismatch, CodeSenderDomainMismatch, CodeUnauthorized, CodeForbidden, CodeInvalidCredentials, CodeTokenExpired, CodeDomainBlocked, CodeSignatureRequired, CodeSignatureInvalid, CodeSignatureKeyUnavailable:
+	case CodeMissingAuthorization, CodeAccessDenied, CodeAuthenticationRequired, CodeAdminAuthenticationRequired, CodeAdminAccessDenied, CodeAdminAuthNotConfigured, CodeLocalSenderAuthRequired, CodeSenderCredentialMismatch, CodeSenderDomainMismatch, CodeUnauthorized, CodeForbidden, CodeInvalidCredentials, CodeTokenExpired, CodeDomainBlocked, CodeSignatureRequired, CodeSignatureInvalid, CodeSignatureKeyUnavailable:
 		return CodeAuthenticationFailed
 	case CodeRateLimitExceeded, CodeQuotaExceeded:
 		return CodeRateLimitExceeded
 	case CodeDeliveryFailed, CodeDiscoveryFailed, CodeInvalidGateway, CodeHTTPRequestFailed, CodeResponseReadFailed, CodeClientError, CodeServerError, CodeUnexpectedStatus, CodeMissingPushTarget, CodePushRequestFailed, CodePushDeliveryFailed, CodeSSRFBlocked, CodeDeliveryExpired, CodeCapabilitiesNotFound:
 		return CodeRecipientUnavailable
-	case CodeProcessingFailed, CodeInternalError, CodeServiceUnavailable, CodeTimeout, CodeMaintenanceMode, CodeContextCanceled:
+	case CodeProcessingFailed, CodeInternalError, CodeServiceUnavailable, CodeContextCanceled:
 		return CodeTemporaryFailure
 	case CodeUnsupportedCoordination:
 		return CodeCoordinationFailed

@@ -66,11 +66,6 @@ func (c *Client) AddAPIKey(ctx context.Context, k NewAPIKey) (APIKey, error) {
 	return ask[APIKey](ctx, c, call{method: http.MethodPost, path: []string{"v1", "admin", "apikeys"}, body: k})
 }
 
-// RotateAPIKey replaces a key by another with the same rights, and returns it.
-func (c *Client) RotateAPIKey(ctx context.Context, id string) (APIKey, error) {
-	return ask[APIKey](ctx, c, call{method: http.MethodPost, path: []string{"v1", "admin", "apikeys", id, "rotate-key"}})
-}
-
 // RevokeAPIKey makes a key worth nothing.
 func (c *Client) RevokeAPIKey(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: []string{"v1", "admin", "apikeys", id}}, nil)
