@@ -246,12 +246,12 @@ func (s *Service) settle(work context.Context, until time.Time, outcomes []store
 }
 
 // withoutNotices takes the messages out of outcomes, and reports whether there were any.
-func withoutNotices(outcomes []store.Outcome) (any bool) {
+func withoutNotices(outcomes []store.Outcome) (some bool) {
 	for i := range outcomes {
-		any = any || outcomes[i].Notice != nil
+		some = some || outcomes[i].Notice != nil
 		outcomes[i].Notice = nil
 	}
-	return any
+	return some
 }
 
 func (s *Service) count(outcomes []store.Outcome) {

@@ -65,9 +65,9 @@ func (s *Service) lease(ctx, work context.Context) (more bool, wait time.Duratio
 	if len(jobs) == r.Limit {
 		return true, 0
 	}
-	due, any, err := s.cfg.Store.NextDue(ctx)
+	due, some, err := s.cfg.Store.NextDue(ctx)
 	switch {
-	case err != nil || !any:
+	case err != nil || !some:
 		return false, l.Poll
 	case len(jobs) > 0 && !due.After(now): // the store stops at so many bytes, too
 		return true, 0
@@ -87,12 +87,12 @@ func (s *Service) startHeld(work context.Context) (room bool) {
 	var off []store.Outcome
 	s.mu.Lock()
 	for name, one := range s.targets.waiting {
-		begin, later, now1 := s.targets.next(name, now)
-		room = room || now1
+		begin, back, more := s.targets.next(name, now)
+		room = room || more
 		for _, j := range begin {
 			s.working.Go(func() { s.deliver(work, j) })
 		}
-		for _, j := range later {
+		for _, j := range back {
 			off = append(off, s.putOff(j.Job, one.until, now)...)
 		}
 	}

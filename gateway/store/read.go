@@ -22,30 +22,7 @@ type asker interface {
 
 // read asks without a transaction: what several questions find may be of different
 // moments.
-func (s *Store) read(ctx context.Context) asker { return reader{ctx, s.db.Reads()} }
-
-type reader struct {
-	ctx  context.Context
-	pool *sql.DB
-}
-
-func (r reader) QueryRow(query string, args ...any) *sql.Row {
-	return r.pool.QueryRowContext(r.ctx, query, args...)
-}
-
-func (r reader) Query(each func(scan func(dest ...any) error) error, query string, args ...any) error {
-	rows, err := r.pool.QueryContext(r.ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := each(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
+func (s *Store) read(ctx context.Context) asker { return s.db.Read(ctx) }
 
 const rowColumns = `n, mode, state, attempts, address, shown, target, code, text, changed, next, acked`
 

@@ -123,9 +123,6 @@ func (d *DB) Close() error {
 // Pool is the pool of connections that may write; with SQLite there is one in it.
 func (d *DB) Pool() *sql.DB { return d.write }
 
-// Reads is the pool of connections that read. With SQLite they can do nothing else.
-func (d *DB) Reads() *sql.DB { return d.read }
-
 // Kind is "sqlite" or "postgres".
 func (d *DB) Kind() string {
 	if d.postgres {
@@ -222,6 +219,32 @@ func (t *Tx) QueryRow(query string, args ...any) *sql.Row {
 // query may run meanwhile.
 func (t *Tx) Query(each func(scan func(dest ...any) error) error, query string, args ...any) error {
 	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	return scanAll(rows, err, each)
+}
+
+// Reader reads without a transaction, under the context of the call that made it: what
+// several questions find may be of different moments.
+type Reader struct {
+	ctx  context.Context
+	pool *sql.DB
+}
+
+// Read reads without a transaction.
+func (d *DB) Read(ctx context.Context) Reader { return Reader{ctx, d.read} }
+
+// QueryRow asks for one row.
+func (r Reader) QueryRow(query string, args ...any) *sql.Row {
+	return r.pool.QueryRowContext(r.ctx, query, args...)
+}
+
+// Query asks for rows and calls each with every one of them, which it scans.
+func (r Reader) Query(each func(scan func(dest ...any) error) error, query string, args ...any) error {
+	rows, err := r.pool.QueryContext(r.ctx, query, args...)
+	return scanAll(rows, err, each)
+}
+
+// scanAll calls each with every row of what a query returned.
+func scanAll(rows *sql.Rows, err error, each func(scan func(dest ...any) error) error) error {
 	if err != nil {
 		return err
 	}
