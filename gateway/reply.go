@@ -28,7 +28,8 @@ type sendAnswer struct {
 func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt, warnings []schema.Problem) (reply, error) {
 	w := waiting{id: receipt.MessageID, status: receipt.Status}
 	out := reply{}
-	most := s.remoteWait(w.status)
+	most := s.remoteWait(r, w.status)
+	w.tried = true
 	if m.Sender.Domain == s.cfg.Domain {
 		if n, ok := preferred(r.Header); ok {
 			most, w.sender = min(n, s.limits.ReplyWait), m.Sender.String()
@@ -37,7 +38,7 @@ func (s *Server) sent(r *request, m *amtp.Message, receipt store.Receipt, warnin
 			most, w.sender = s.cfg.ReplyWindow, m.Sender.String()
 		}
 	}
-	if most > 0 && (w.sender != "" || !final(w.status)) {
+	if most > 0 && (w.sender != "" || !w.atEnd()) {
 		if err := s.wait(r, &w, most); err != nil {
 			return reply{}, err
 		}
@@ -56,22 +57,27 @@ const nobodyWait = time.Second
 
 // remoteWait is how long an answer may wait for what becomes of a message elsewhere. Where
 // that is only to be written down, since the domains are known to have no gateway, our own
-// database has more time for it than others have to answer.
-func (s *Server) remoteWait(st amtp.MessageStatus) time.Duration {
-	if s.cfg.RemoteWait == 0 {
-		return 0
-	}
+// database has more time for it than others have to answer. Who is known to be silent is
+// not waited for.
+func (s *Server) remoteWait(r *request, st amtp.MessageStatus) time.Duration {
+	most := max(s.cfg.RemoteWait, nobodyWait)
 	for _, to := range st.Recipients {
 		if to.Status.Final() {
 			continue
 		}
-		_, domain, _ := strings.Cut(to.Address, "@")
-		_, _, err := s.discovery.Known(domain)
+		_, target, _ := strings.Cut(to.Address, "@")
+		if target == s.cfg.Domain {
+			target = to.Address
+		}
+		if s.cfg.RemoteWait == 0 || r.delivery.Doubtful(target) {
+			return 0
+		}
+		_, _, err := s.discovery.Known(target)
 		if e, ok := errors.AsType[*discovery.LookupError](err); !ok || e.Temporary() {
-			return s.cfg.RemoteWait
+			most = s.cfg.RemoteWait
 		}
 	}
-	return max(s.cfg.RemoteWait, nobodyWait)
+	return most
 }
 
 // applied tells a client that its preference to wait was heard.
@@ -100,7 +106,9 @@ type waiting struct {
 	status amtp.MessageStatus // as it was last seen
 	// sender, unless it is empty, also waits for a reply.
 	sender string
-	reply  json.RawMessage
+	// tried is enough: whoever failed and is tried again is not waited for.
+	tried bool
+	reply json.RawMessage
 }
 
 // of is where some of the recipients are, in their order.
@@ -115,9 +123,11 @@ func (w *waiting) of(some []amtp.RecipientStatus) []amtp.RecipientStatus {
 	return some
 }
 
-// final reports whether a message is at an end for all its recipients.
-func final(st amtp.MessageStatus) bool {
-	return !slices.ContainsFunc(st.Recipients, func(r amtp.RecipientStatus) bool { return !r.Status.Final() })
+// atEnd reports whether there is nothing more to wait for but a reply.
+func (w *waiting) atEnd() bool {
+	return !slices.ContainsFunc(w.status.Recipients, func(r amtp.RecipientStatus) bool {
+		return !r.Status.Final() && !(w.tried && r.Status == amtp.Retrying)
+	})
 }
 
 // wait looks at a message whenever it changes, until nothing more is to come or the time is
@@ -156,7 +166,7 @@ func (s *Server) look(r *request, w *waiting) (bool, error) {
 		return false, err
 	}
 	if w.sender == "" {
-		return final(w.status), nil
+		return w.atEnd(), nil
 	}
 	m, err := r.store.Reply(ctx, w.sender, w.id)
 	switch {

@@ -31,8 +31,9 @@ import (
 const gatewayMaxSize = 10 << 20
 
 // remoteWait is how long an answer waits for another gateway in compat mode: agentry's
-// clients expect to hear at once what became of a message, as far as that is known.
-const remoteWait = 4 * time.Millisecond
+// clients expect to hear at once what became of a message, as far as that is known. Who is
+// known to be silent is not waited for.
+const remoteWait = 50 * time.Millisecond
 
 // openGateway opens the listeners and makes the server.
 func (a *app) openGateway(p *gatewayParts, o gatewayOptions, cfg config.Config) (err error) {

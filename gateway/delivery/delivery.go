@@ -88,6 +88,15 @@ type Stats struct {
 	Paused    int    // targets that are left alone now
 }
 
+// Doubtful reports whether a target, a domain or an agent's address, is not known to answer
+// at once: it is left alone, or what is under way to it is the first that it hears from us.
+func (s *Service) Doubtful(target string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.targets.byName[target]
+	return one != nil && (one.pause > 0 || !one.heard && len(one.held) > 0)
+}
+
 // Stats are the numbers for metrics.
 func (s *Service) Stats() Stats {
 	s.mu.Lock()

@@ -89,3 +89,28 @@ func TestTargetsAreForgotten(t *testing.T) {
 		t.Errorf("%d targets", len(all.byName))
 	}
 }
+
+// Whoever waits for a target asks first whether that makes sense.
+func TestDoubtfulTargets(t *testing.T) {
+	t.Parallel()
+	job := leased{Job: store.Job{Target: "x.test"}}
+	for name, c := range map[string]struct {
+		is   *target
+		want bool
+	}{
+		"never heard of":               {nil, false},
+		"asked for the first time":     {&target{inFlight: 1}, false},
+		"asked, and others wait":       {&target{inFlight: 1, held: []leased{job}}, true},
+		"well, and others wait":        {&target{inFlight: 8, held: []leased{job}, heard: true}, false},
+		"silent":                       {&target{pause: time.Second}, true},
+		"silent after it had answered": {&target{pause: time.Second, heard: true}, true},
+	} {
+		s := &Service{targets: newTargets(Limits{}.withDefaults())}
+		if c.is != nil {
+			s.targets.byName["x.test"] = c.is
+		}
+		if got := s.Doubtful("x.test"); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
