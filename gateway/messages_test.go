@@ -197,6 +197,27 @@ func TestMessagesOfOthersAreUnknown(t *testing.T) {
 	}
 }
 
+// An agent is one sender in whatever case it writes its name: it finds what it sent, and its keys
+// are the same.
+func TestSenderIsTheAgentInEveryCase(t *testing.T) {
+	t.Parallel()
+	g := gatewaytest.Start(t, "a.test").At("a.test")
+	ann, bob := g.Register("ann"), g.Register("bob")
+	message := map[string]any{"recipients": []string{bob.Address}, "payload": 1, "idempotency_key": "0d4f1a52-7b0e-4c19-9a53-6f3c1f0a7a11"}
+	for _, sender := range []string{"ANN@a.test", "ann@A.test", "Ann@a.test."} {
+		message["sender"] = sender
+		ann.Post(message).Want(http.StatusOK)
+	}
+	if got := bob.Inbox(); len(got) != 1 || got[0].Sender != ann.Address {
+		t.Errorf("bob has %+v", got)
+	}
+	var list struct{ Total int }
+	ann.Do(http.MethodGet, "/v1/messages", nil).Want(http.StatusOK).Into(&list)
+	if list.Total != 1 {
+		t.Errorf("ann lists %d messages", list.Total)
+	}
+}
+
 // A page of long messages, or of messages to many, ends early and says where the next begins:
 // whoever lists its own cannot fill the memory.
 func TestListOfLongMessagesComesInPages(t *testing.T) {

@@ -84,6 +84,9 @@ func (s *Server) ours(r *request, m *amtp.Message) (standing, error) {
 	case !by.May(auth.ScopeSend):
 		return standing{}, amtp.Errorf(http.StatusForbidden, amtp.CodeAccessDenied, "this key may not send")
 	}
+	if own, err := amtp.ParseAddress(by.Agent); err == nil && by.Kind == auth.Agent && !m.Signed {
+		m.Sender = own // in its own case of letters, so that its keys and its lists are the same in every
+	}
 	st.caller = by
 	st.verification = &amtp.Verification{Result: amtp.Authenticated, Method: methodName(by), Domain: s.cfg.Domain}
 	return st, nil
