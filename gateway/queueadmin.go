@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -246,7 +247,7 @@ func bodySelection(r *request) (store.Selection, error) {
 	return sel, nil
 }
 
-// choose puts a message and a recipient into a selection.
+// choose puts a message and a recipient into a selection, and checks its target.
 func choose(sel *store.Selection, id, recipient string) error {
 	var err error
 	if id != "" {
@@ -257,5 +258,20 @@ func choose(sel *store.Selection, id, recipient string) error {
 	if sel.Address, err = filterAddress(recipient); err != nil {
 		return amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRecipient, "Recipient must be an address")
 	}
+	if sel.Target, err = filterTarget(sel.Target); err != nil {
+		return amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "target: want a domain, or the address of an agent to whom messages are pushed")
+	}
 	return nil
+}
+
+// filterTarget is a target as the queue has it: a domain, or an agent in lower case.
+func filterTarget(t string) (string, error) {
+	if t == "" {
+		return "", nil
+	}
+	if !strings.Contains(t, "@") {
+		return amtp.ParseDomain(t)
+	}
+	a, err := amtp.ParseAddress(t)
+	return a.Folded(), err
 }

@@ -80,6 +80,10 @@ func TestQueueIsListedCountedAndFlushed(t *testing.T) {
 	if page.Total != 1 || page.Deliveries[0]["target"] != "b.test" || page.Deliveries[0]["sender"] != "user@a.test" {
 		t.Errorf("listed: %+v", page)
 	}
+	g.Admin(http.MethodGet, "/v1/admin/queue?target=B.test.", nil).Want(http.StatusOK).Into(&page)
+	if page.Total != 1 {
+		t.Errorf("of the domain in another case: %+v", page)
+	}
 	g.Admin(http.MethodGet, "/v1/admin/queue?target=other.test", nil).Want(http.StatusOK).Into(&page)
 	if page.Total != 0 || len(page.Deliveries) != 0 {
 		t.Errorf("of another domain: %+v", page)
@@ -102,6 +106,7 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 			"all and one":    map[string]any{"all": true, "message_id": id},
 			"no id":          map[string]any{"message_id": "nonsense"},
 			"no address":     map[string]any{"recipient": "nonsense"},
+			"no target":      map[string]any{"target": "\x00"},
 			"no time":        map[string]any{"before": "yesterday"},
 			"negative limit": map[string]any{"all": true, "limit": -1},
 			"no JSON":        "all of it",
@@ -115,7 +120,7 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 	if got := all.Code(); got != amtp.CodeInvalidLimit {
 		t.Errorf("a negative limit is called %s", got)
 	}
-	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "offset=-1", "before=yesterday", "message_id=x", "recipient=x"} {
+	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "offset=-1", "before=yesterday", "message_id=x", "recipient=x", "target=%00", "target=a%ff"} {
 		g.Admin(http.MethodGet, "/v1/admin/queue?"+query, nil).Want(http.StatusBadRequest)
 	}
 	var page listedDeliveries
