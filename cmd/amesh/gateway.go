@@ -384,13 +384,23 @@ func openSwitches(cfg config.Config) []string {
 	add(cfg.AdminOpenWhenUnconfigured && cfg.Auth.AdminKeyFile == "", "admin API without a key")
 	add(cfg.PublicRead, "messages.public_read")
 	add(cfg.LocalSenderAuth != config.Require, "local_sender_auth="+cfg.LocalSenderAuth)
+	add(cfg.PublicAgents, "discovery.public")
 	add(cfg.UnknownLocal == config.Pull, "unknown_local=pull")
+	add(cfg.PushInternal, "push.internal")
 	add(slices.Contains(cfg.CORSOrigins, "*"), "cors.origins=*")
 	add(cfg.DNS.AllowHTTP, "dns.allow_http")
 	add(cfg.DNS.MockMode, "dns.mock_mode")
 	add(cfg.Outward.AllowPrivate, "outward.allow_private")
+	add(everybody(cfg.Outward.Allow), "outward.allow of every address")
+	add(everybody(cfg.Server.TrustedProxies), "server.trusted_proxies of every address")
+	add(cfg.Schema.HTTP.TLS.InsecureSkipVerify, "schema.registry.tls.insecure_skip_verify")
 	add(cfg.Rates.UnknownPerHour == 0, "no rate for unknown domains")
 	return open
+}
+
+// everybody reports whether a prefix among some holds every address of its kind.
+func everybody(prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasSuffix(p, "/0") })
 }
 
 // gatewayListen is where the gateway listens, and whether that is only the default.

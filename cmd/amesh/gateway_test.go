@@ -83,6 +83,19 @@ func TestOpenSwitches(t *testing.T) {
 	if got := openSwitches(agentry); slices.Contains(got, "admin API without a key") {
 		t.Errorf("with a key: %q", got)
 	}
+	for name, open := range map[string]func(*config.Config){
+		"messages.public_read":                     func(c *config.Config) { c.PublicRead = true },
+		"discovery.public":                         func(c *config.Config) { c.PublicAgents = true },
+		"push.internal":                            func(c *config.Config) { c.PushInternal = true },
+		"outward.allow of every address":           func(c *config.Config) { c.Outward.Allow = []string{"10.0.0.0/8", "::/0"} },
+		"server.trusted_proxies of every address":  func(c *config.Config) { c.Server.TrustedProxies = []string{"0.0.0.0/0"} },
+		"schema.registry.tls.insecure_skip_verify": func(c *config.Config) { c.Schema.HTTP.TLS.InsecureSkipVerify = true },
+	} {
+		c := config.Defaults("")
+		if open(&c); !slices.Equal(openSwitches(c), []string{name}) {
+			t.Errorf("%s: %q", name, openSwitches(c))
+		}
+	}
 }
 
 // Gateways in mock records may be anywhere, but only where the records say.
