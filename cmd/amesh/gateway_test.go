@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -154,4 +155,40 @@ func TestRefusalsOfGateways(t *testing.T) {
 	if bytes.ContainsAny(shown.Bytes(), "\x1b\a") {
 		t.Errorf("shown: %q", shown.String())
 	}
+}
+
+// The names of other gateways are asked where the operator says, as their records are, and
+// of the next resolver when one does not answer.
+func TestResolversForAddresses(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults("")
+	if peers, _, err := outwardConfigs(cfg); err != nil || peers.Resolver != nil {
+		t.Errorf("without resolvers: %v, %v", peers.Resolver, err)
+	}
+	first, second := listenUDP(t), listenUDP(t)
+	cfg.DNS.Resolvers = []string{first, second}
+	peers, hooks, err := outwardConfigs(cfg)
+	if err != nil || peers.Resolver == nil || hooks.Resolver == nil {
+		t.Fatalf("%v, %v, %v", peers.Resolver, hooks.Resolver, err)
+	}
+	for _, want := range []string{first, second, first} {
+		c, err := peers.Resolver.Dial(t.Context(), "udp", "192.0.2.1:53")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.RemoteAddr().String(); got != want {
+			t.Errorf("asked %s, want %s", got, want)
+		}
+		c.Close()
+	}
+}
+
+func listenUDP(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
 }

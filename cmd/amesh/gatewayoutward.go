@@ -21,7 +21,7 @@ var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustPa
 // of its agents.
 func outwardConfigs(cfg config.Config) (peers, hooks outward.Config, err error) {
 	o := cfg.Outward
-	both := outward.Config{Limits: outward.Limits{Timeout: cfg.Delivery.Timeout}}
+	both := outward.Config{Resolver: resolverAt(cfg.DNS.Resolvers), Limits: outward.Limits{Timeout: cfg.Delivery.Timeout}}
 	if both.Allowed, err = parsePrefixes("outward.allow", o.Allow); err != nil {
 		return peers, hooks, err
 	}

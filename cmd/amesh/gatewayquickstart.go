@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 
 	"amesh/gateway"
@@ -139,7 +140,7 @@ func (a *app) quickstartConfig(o *quickstartOptions) (quickstart.Config, error) 
 	}
 	out := outward.Config{Allowed: allowed, Ports: []uint16{443, 8443}, HTTP: true}
 	if len(o.resolvers) > 0 {
-		out.Resolver = resolverAt(o.resolvers[0])
+		out.Resolver = resolverAt(o.resolvers)
 		q.Addresses = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return out.Resolver.LookupNetIP(ctx, "ip", host)
 		}
@@ -148,12 +149,18 @@ func (a *app) quickstartConfig(o *quickstartOptions) (quickstart.Config, error) 
 	return q, err
 }
 
-// resolverAt asks one resolver.
-func resolverAt(addr string) *net.Resolver {
-	if _, err := netip.ParseAddr(addr); err == nil {
-		addr = net.JoinHostPort(addr, "53")
+// resolverAt asks the resolvers at addrs, the next one with every try; the system's where
+// there is none.
+func resolverAt(addrs []string) *net.Resolver {
+	if len(addrs) == 0 {
+		return nil
 	}
+	var tries atomic.Uint32
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		addr := addrs[int(tries.Add(1)-1)%len(addrs)]
+		if _, err := netip.ParseAddr(addr); err == nil {
+			addr = net.JoinHostPort(addr, "53")
+		}
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}}
 }
