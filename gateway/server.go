@@ -145,7 +145,7 @@ func (s *Server) open(ctx context.Context) (*store.Store, error) {
 			return nil, fmt.Errorf("database: %w", err)
 		}
 		if !told {
-			s.log.Warn("database unavailable", "err", err)
+			s.log.Warn("database unavailable, trying again", "err", err)
 		}
 		wait := time.NewTimer(s.limits.RetryAfter)
 		select {

@@ -95,6 +95,9 @@ func listenTCP(addr string, isDefault bool, tell func(line string)) (net.Listene
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return nil, usagef("listen %s: %v", addr, dns).next("give an address of this machine, such as 127.0.0.1, or none for all")
 	}
+	if e, ok := errors.AsType[*net.AddrError](err); ok {
+		return nil, usagef("listen %s: %s", addr, e.Err).next("give HOST:PORT, such as 127.0.0.1:8080 or :8443")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}

@@ -87,7 +87,7 @@ func oneDash(args []string) []string {
 			break
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
-		if slices.Contains([]string{"config", "admin-key-file", "version", "health-check", "gateway-url"}, name) {
+		if slices.Contains([]string{"config", "admin-key-file", "version", "health-check", "help", "gateway-url"}, name) {
 			out[i] = "-" + arg
 		}
 	}
@@ -337,6 +337,13 @@ func (a *app) gatewayReady(ctx context.Context, o gatewayOptions, cfg config.Con
 	return managerOf(a.getenv).run(ctx, func() {})
 }
 
+// keyless reports whether there is a file of keys and no key in it.
+func keyless(path string) bool {
+	_, err := firstKey("--admin-key-file", path)
+	_, empty := errors.AsType[*failure](err)
+	return empty
+}
+
 func writeGatewayReady(w io.Writer, o gatewayOptions, cfg config.Config, hosts []string, addrs gatewayAddresses, started time.Time) {
 	fmt.Fprintf(w, "domain     %s\n", cfg.Server.Domain)
 	for _, h := range hosts {
@@ -351,6 +358,8 @@ func writeGatewayReady(w io.Writer, o gatewayOptions, cfg config.Config, hosts [
 	}
 	fmt.Fprintf(w, "ready in %.1f s\n", time.Since(started).Seconds())
 	switch {
+	case cfg.Auth.AdminKeyFile != "" && keyless(cfg.Auth.AdminKeyFile):
+		fmt.Fprintf(w, "next: nobody can register agents yet: write a key into %s, on a line of its own\n", cfg.Auth.AdminKeyFile)
 	case cfg.Auth.AdminKeyFile == "" && !cfg.AdminOpenWhenUnconfigured:
 		fmt.Fprintln(w, "next: nobody can register agents yet: start it with --admin-key-file FILE, one key a line")
 	case cfg.Server.Domain == "localhost":

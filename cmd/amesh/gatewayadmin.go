@@ -140,7 +140,7 @@ func (a *app) agentKey(o *adminOptions) (string, error) {
 		return firstKey("--key-file", o.agentFile)
 	}
 	if o.key = a.firstOf(o.key, "AMTP_AGENT_KEY"); o.key == "" {
-		return "", usagef("an inbox opens with its agent's key: want --key-file FILE").
+		return "", usagef("an agent shows its key: want --key-file FILE").
 			next("the key was shown when the agent was registered; amesh gateway agent rotate-key NAME makes another")
 	}
 	return o.key, nil
@@ -188,6 +188,13 @@ var gatewayHints = map[string]string{
 	"ADMIN_AUTH_NOT_CONFIGURED":     "start the gateway with --admin-key-file FILE, and give this verb the same",
 	"ADMIN_AUTHENTICATION_REQUIRED": "give --admin-key-file FILE, with a key of the gateway's own file",
 	"ADMIN_ACCESS_DENIED":           "the gateway does not know that key: look at the file it was started with",
+	"SENDER_CREDENTIAL_MISMATCH":    "give the key of the agent in --from; amesh gateway agent rotate-key NAME makes another",
+	"SENDER_DOMAIN_MISMATCH":        "an agent sends as itself: give its own address with --from",
+	"MISSING_AUTHORIZATION":         "give --key-file FILE with an agent's key, or --admin-key-file FILE",
+	"AGENT_NOT_FOUND":               "amesh gateway agent list names those there are",
+	"AGENT_UNREGISTRATION_FAILED":   "amesh gateway agent list names those there are",
+	"SCHEMA_NOT_FOUND":              "amesh gateway schema list names those there are",
+	"DOMAIN_NOT_FOUND":              "amesh gateway domain list names those there are",
 	"ACCESS_DENIED":                 "give the key of this very agent; amesh gateway agent rotate-key NAME makes another",
 	"SCHEMA_ALREADY_EXISTS":         "amesh gateway schema update puts another definition in its place",
 	"SCHEMA_INCOMPATIBLE":           "register it as the next version, or have it all the same with --force",

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"amesh/gateway/client"
@@ -44,6 +45,9 @@ interrupt it, with --json one message a line.`,
 			"  amesh gateway inbox get sales@example.com --key-file sales.key --follow",
 		Args: oneID("the agent's address, NAME@DOMAIN"),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := fullAddress(cmd, args[0]); err != nil {
+			return err
+		}
 		if p.Limit < 0 || p.Offset < 0 {
 			return withUsage(cmd, usagef("--limit and --offset: want no less than 0"))
 		}
@@ -69,6 +73,14 @@ interrupt it, with --json one message a line.`,
 	cmd.Flags().IntVar(&p.Offset, "offset", 0, "without the first `N`")
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on with what comes later")
 	return cmd
+}
+
+// fullAddress refuses a name without a domain, which no key of an agent opens.
+func fullAddress(cmd *cobra.Command, address string) error {
+	if strings.Contains(address, "@") {
+		return nil
+	}
+	return withUsage(cmd, usagef("%q is no address: want NAME@DOMAIN", address))
 }
 
 // followInbox shows the messages of an inbox as they come, until ctx ends.
@@ -139,6 +151,9 @@ func (a *app) gatewayAckCommand() *cobra.Command {
 		Example: "  amesh gateway inbox ack sales@example.com 0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01 --key-file sales.key",
 		Args:    withID("the agent's address, and the message's id", words(2, 2, "the agent's address, and the message's id")),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := fullAddress(cmd, args[0]); err != nil {
+			return err
+		}
 		if err := c.Ack(cmd.Context(), args[0], args[1]); err != nil {
 			return err
 		}

@@ -66,6 +66,8 @@ recipient was refused for good.`,
 	}, func(cmd *cobra.Command, c *client.Client, args []string) error {
 		var err error
 		switch {
+		case time.Duration(wait) > longestWait:
+			return withUsage(cmd, usagef("--wait %s: want at most %s", time.Duration(wait), longestWait))
 		case m.Sender == "":
 			return withUsage(cmd, usagef("want --from ADDRESS, the sender"))
 		case payload != "" && file != "":
@@ -101,6 +103,9 @@ recipient was refused for good.`,
 
 // mostRecipients is how many a message may have.
 const mostRecipients = 1000
+
+// longestWait is how long a gateway waits for others before it answers.
+const longestWait = 25 * time.Second
 
 // showHandedIn shows what became of a message so far, and ends as it stands.
 func (a *app) showHandedIn(s client.Sent) error {

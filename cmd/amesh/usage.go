@@ -101,25 +101,48 @@ func unknownVerb(cmd *cobra.Command, word string) *failure {
 
 // flagError makes a usage error of a flag that could not be parsed.
 func (a *app) flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if f, ok := longFlag(cmd, text); ok {
+		return withUsage(cmd, usagef("%s: flags have two dashes, want --%s", text, f))
+	}
 	// "amesh sned X --wait handled" is a mistyped verb, although what the parser
 	// stumbles over is the flag.
-	if cmd.HasAvailableSubCommands() {
+	if cmd.HasAvailableSubCommands() && !nearFlag(cmd, text) {
 		if _, rest, findErr := cmd.Root().Find(a.args); findErr == nil {
 			if word := firstWord(cmd, rest); word != "" {
 				return unknownVerb(cmd, word)
 			}
 		}
 	}
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
-		var known []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-		text = fmt.Sprintf("unknown flag --%s%s", name, didYouMean("--", name, known))
+	if name, ok := strings.CutPrefix(text, unknownFlag); ok {
+		text = fmt.Sprintf("unknown flag --%s%s", name, didYouMean("--", name, flagNames(cmd)))
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		return withUsage(cmd, wrongValue(e.GetFlag(), "--"+e.GetFlag().Name, e.GetValue(), e.Unwrap()))
 	}
 	return withUsage(cmd, usagef("%s", text))
+}
+
+// unknownFlag begins what the parser says of a flag that there is not.
+const unknownFlag = "unknown flag: --"
+
+func flagNames(cmd *cobra.Command) []string {
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return known
+}
+
+// nearFlag reports whether the parser stumbled over a flag that is nearly one of the verb's.
+func nearFlag(cmd *cobra.Command, text string) bool {
+	name, ok := strings.CutPrefix(text, unknownFlag)
+	return ok && nearest.Word(name, flagNames(cmd)) != ""
+}
+
+// longFlag is the flag that was written with one dash, if the parser stumbled over one.
+func longFlag(cmd *cobra.Command, text string) (string, bool) {
+	_, arg, ok := strings.Cut(text, "' in -")
+	name, _, _ := strings.Cut(arg, "=")
+	return name, ok && len(name) > 1 && cmd.Flag(name) != nil
 }
 
 // firstWord is the first argument that is neither a flag nor a flag's value.
