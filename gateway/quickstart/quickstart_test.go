@@ -170,6 +170,12 @@ func TestWhatIsWrongIsFoundAndSaid(t *testing.T) {
 		"other spaces and order": {func(w *world, c *Config) {
 			w.zones[amtpName] = mockdns.Zone{TXT: []string{"v=amtp1; max-size=1000 ;gateway = " + c.Record.Gateway + "/"}}
 		}, nil, ""},
+		"a record without what may be left out": {func(w *world, c *Config) {
+			w.zones[amtpName] = mockdns.Zone{TXT: []string{"v=amtp1;gateway=" + c.Record.Gateway}}
+		}, nil, ""},
+		"a record of another size": {func(w *world, c *Config) {
+			w.zones[amtpName] = mockdns.Zone{TXT: []string{"v=amtp1;max-size=7;gateway=" + c.Record.Gateway}}
+		}, map[string]State{"TXT": Wrong}, "make it"},
 		"the key of last year": {func(w *world, _ *Config) { w.zones[keyName] = mockdns.Zone{TXT: []string{key + "BBBB"}} },
 			map[string]State{"key": Wrong}, "make it"},
 		"no key": {func(w *world, c *Config) { c.KeyText = ""; delete(w.zones, keyName) }, nil, ""},
