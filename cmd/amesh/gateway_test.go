@@ -80,6 +80,11 @@ func TestOpenSwitches(t *testing.T) {
 	if got := openSwitches(agentry); len(got) < 6 || got[0] != "admin API without a key" {
 		t.Errorf("as agentry: %q", got)
 	}
+	for _, name := range []string{"push.internal", "discovery.public"} {
+		if got := openSwitches(agentry); !slices.Contains(got, name) {
+			t.Errorf("%s is not named: %q", name, got)
+		}
+	}
 	agentry.Auth.AdminKeyFile = "keys"
 	if got := openSwitches(agentry); slices.Contains(got, "admin API without a key") {
 		t.Errorf("with a key: %q", got)
