@@ -365,7 +365,8 @@ func writeGatewayReady(w io.Writer, o gatewayOptions, cfg config.Config, hosts [
 	case cfg.Server.Domain == "localhost":
 		fmt.Fprintln(w, "next: this is for trying on one machine: give --domain for others to reach its agents")
 	default:
-		fmt.Fprintf(w, "next: amesh gateway quickstart --domain %s says which DNS records it needs\n", cfg.Server.Domain)
+		url := cmp.Or(publicURL(o, cfg), "https://"+cfg.Server.Domain)
+		fmt.Fprintf(w, "next: amesh gateway quickstart --domain %s --public-url %s says which DNS records it needs\n", cfg.Server.Domain, url)
 	}
 }
 
