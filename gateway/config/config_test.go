@@ -250,6 +250,18 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+// A connection string in place of the URL is none of a file's names.
+func TestConnectionStringForURL(t *testing.T) {
+	t.Parallel()
+	c, _ := mustLoad(t, "", nil, Setting{"storage.database.url", "host=db.example user=amesh dbname=mail", "--database"})
+	if want := "postgres://amesh@db.example/mail"; c.Storage.Database != want || c.Storage.Type != StorageDatabase {
+		t.Errorf("%s %s, want %s", c.Storage.Type, c.Storage.Database, want)
+	}
+	if _, _, err := load(t, "", nil, Setting{"storage.database.url", "host db.example dbname=mail", "--database"}); err == nil {
+		t.Error("taken, and it is neither a connection string nor a URL")
+	}
+}
+
 func TestAnIssuerIsBelievedOnceItIsNamed(t *testing.T) {
 	t.Parallel()
 	oauth := "auth: {oauth: {issuer: 'https://id.example', audiences: [us], domains: [b.example]}}"

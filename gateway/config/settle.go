@@ -39,6 +39,15 @@ func (l *loader) settleStorage(c *Config) {
 		}
 		s.Database = u
 	}
+	// A connection string where the URL belongs would be the name of a file.
+	if strings.Contains(s.Database, "dbname=") && !strings.Contains(s.Database, "://") {
+		u, err := DatabaseURL("", s.Database)
+		if err != nil {
+			l.wrong("storage.database.url: %w", err)
+			return
+		}
+		s.Database = u
+	}
 	switch {
 	case s.Type == StorageDatabase && s.Database == "":
 		l.wrong("storage.type is database: want storage.database.connection_string (AMTP_STORAGE_DATABASE_CONNECTION_STRING), or --database URL")
