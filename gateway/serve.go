@@ -55,7 +55,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 	}()
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serve: %w", err)
+		return errors.Join(fmt.Errorf("serve: %w", err), srv.Close()) // with the connections that are open
 	case <-ctx.Done():
 	}
 	s.stop() // who only waits is answered now
