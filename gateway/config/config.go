@@ -63,8 +63,9 @@ type Server struct {
 	// its end.
 	Domain string
 	// PublicURL is where other gateways reach this one, as its record says.
-	PublicURL    string
-	ReadTimeout  time.Duration
+	PublicURL   string
+	ReadTimeout time.Duration
+	// WriteTimeout counts where it is longer than gateway.Limits.WriteWait.
 	WriteTimeout time.Duration
 	IdleTimeout  time.Duration
 	// TrustedProxies are prefixes whose X-Forwarded-For is believed.
@@ -99,8 +100,9 @@ type DNS struct {
 
 // Message bounds messages.
 type Message struct {
-	MaxSize           int64 // bytes
-	IdempotencyTTL    time.Duration
+	MaxSize        int64 // bytes
+	IdempotencyTTL time.Duration
+	// ValidationEnabled changes nothing: messages are always checked.
 	ValidationEnabled bool
 	// DerivedWindow is how long two equal messages without an idempotency key count as
 	// one; 0: never.
@@ -158,8 +160,8 @@ type Storage struct {
 	// Database is the URL of a database, postgres://… or sqlite://PATH, made of
 	// agentry's driver and connection_string.
 	Database string
-	// MaxConnections bounds the connections to PostgreSQL, and MaxIdleTime how long one
-	// is kept unused; 0: the store's own bounds.
+	// MaxConnections and MaxIdleTime are agentry's, for its connections to PostgreSQL. They
+	// change nothing: the store has bounds of its own.
 	MaxConnections int
 	MaxIdleTime    time.Duration
 	// Retention is how long messages that have ended are kept.
@@ -188,8 +190,8 @@ type Compat struct {
 	// Mode is empty, or ModeAgentry, which opens what is open in agentry: it changes
 	// the defaults of other keys, each of which can still be set.
 	Mode string
-	// Agentry is the dialect that other gateways speak: DialectR, DialectN or
-	// DialectAuto, which learns it of each.
+	// Agentry is DialectR, DialectN or DialectAuto. It changes nothing: what is sent to other
+	// gateways is read by both dialects.
 	Agentry string
 }
 
@@ -279,11 +281,13 @@ type RegistryTLS struct {
 	CAFile             string
 }
 
-// SchemaCache bounds what is remembered of schemas. Only the kind "memory" exists.
+// SchemaCache bounds what is remembered of schemas.
 type SchemaCache struct {
-	Type             string
-	DefaultTTL       time.Duration
-	MaxSize          int
+	Type       string // "memory"; there is no other kind
+	DefaultTTL time.Duration
+	MaxSize    int // entries
+	// CleanupInterval, ConnectionString and Options are for agentry's other kinds. They
+	// change nothing.
 	CleanupInterval  time.Duration
 	ConnectionString string
 	Options          map[string]string
@@ -312,13 +316,15 @@ type Compatibility struct {
 	Mode       string // none, backward, forward or full
 }
 
-// Pipeline is whether messages are checked at all.
+// Pipeline is whether payloads are checked at all.
 type Pipeline struct {
-	Enabled            bool
+	Enabled bool
+	// ParallelValidation changes nothing: messages are always checked beside one another.
 	ParallelValidation bool
 }
 
-// ErrorReporting is how much of a payload an error shows.
+// ErrorReporting is how much of a payload an error of agentry's shows. It changes nothing:
+// ours show the value that is wrong where it is short.
 type ErrorReporting struct {
 	Enabled        bool
 	IncludePayload bool
@@ -335,6 +341,7 @@ const (
 
 	ModeAgentry = "agentry"
 	ModeSpec    = "spec"
+	modeNone    = "none" // of Compat.Mode, which is empty then
 
 	DialectR    = "r"
 	DialectN    = "n"

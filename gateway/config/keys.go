@@ -172,7 +172,7 @@ func schemaKeys(s *Schema, g *given) []key {
 // ownKeys are those that agentry does not have.
 func ownKeys(c *Config) []key {
 	return []key{
-		{name: "compat.mode", at: &c.Compat.Mode, env: []string{OwnPrefix + "COMPAT"}, oneOf: []string{ModeAgentry, RegistryNone}},
+		{name: "compat.mode", at: &c.Compat.Mode, env: []string{OwnPrefix + "COMPAT"}, oneOf: []string{ModeAgentry, modeNone}},
 		{name: "compat.agentry", at: &c.Compat.Agentry, oneOf: []string{DialectR, DialectN, DialectAuto}},
 		{name: "admin.open_when_unconfigured", at: &c.AdminOpenWhenUnconfigured},
 		{name: "messages.public_read", at: &c.PublicRead},

@@ -44,7 +44,7 @@ func Load(s Sources) (c Config, warnings []string, err error) {
 	}
 	// The mode comes first, since it changes what everything else defaults to.
 	mode := l.read(Defaults("")).Compat.Mode
-	if mode == RegistryNone {
+	if mode == modeNone {
 		mode = ""
 	}
 	l.warnings, l.errs = nil, nil
