@@ -27,9 +27,6 @@ import (
 	"amesh/internal/trim"
 )
 
-// gatewayMaxSize is the longest message that a gateway takes unless it is told otherwise, in bytes.
-const gatewayMaxSize = 10 << 20
-
 // remoteWait is how long an answer waits for another gateway in compat mode: agentry's
 // clients expect to hear at once what became of a message, as far as that is known. Who is
 // known to be silent is not waited for.

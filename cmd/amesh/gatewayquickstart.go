@@ -14,6 +14,7 @@ import (
 
 	"amesh/gateway"
 	"amesh/gateway/amtp"
+	"amesh/gateway/config"
 	"amesh/gateway/discovery"
 	"amesh/gateway/quickstart"
 	"amesh/gateway/signature"
@@ -45,7 +46,7 @@ missing is named with what to do, and ends in exit 10. Nothing is changed anywhe
 	f.StringVar(&o.domain, "domain", "", "the gateway's `DOMAIN` (default $AMTP_DOMAIN)")
 	f.StringVar(&o.url, "public-url", "", "`URL` of the gateway for others (default https://amtp.DOMAIN)")
 	f.StringVar(&o.data, "data", "", "`DIR` of the gateway, with its signing keys (default gateway in the home)")
-	f.Int64Var(&o.maxSize, "max-size", gatewayMaxSize, "the longest message that the gateway takes, in `BYTES`")
+	f.Int64Var(&o.maxSize, "max-size", config.Defaults("").Message.MaxSize, "the longest message that the gateway takes, in `BYTES`")
 	f.StringSliceVar(&o.resolvers, "resolver", nil, "ask the DNS resolver at `ADDR` (repeatable; default those of the system)")
 	f.StringSliceVar(&o.allow, "allow", nil, "take addresses of `CIDR` for reachable though they are private (repeatable; for a lab)")
 	return cmd
