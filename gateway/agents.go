@@ -117,21 +117,23 @@ func (s *Server) updateAgent(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	before, err := r.agents.Find(r.PathValue("name"))
-	if err == nil {
-		var a store.Agent
-		if a, err = r.agents.Update(r.Context(), r.PathValue("name"), in); err == nil {
-			secret := a.PushSecret
-			if secret == before.PushSecret {
-				secret = ""
-			}
-			return reply{body: struct {
-				Message string    `json:"message"`
-				Agent   agentView `json:"agent"`
-			}{"Agent updated successfully", viewAgent(a, "", secret)}}, nil
-		}
+	name := r.PathValue("name")
+	before, err := r.agents.Find(name)
+	if err != nil {
+		return reply{}, agentUnknown(err, amtp.CodeAgentUpdateFailed, "Failed to update agent")
 	}
-	return reply{}, agentUnknown(err, amtp.CodeAgentUpdateFailed, "Failed to update agent")
+	a, err := r.agents.Update(r.Context(), name, in)
+	if err != nil {
+		return reply{}, agentUnknown(err, amtp.CodeAgentUpdateFailed, "Failed to update agent")
+	}
+	secret := a.PushSecret
+	if secret == before.PushSecret {
+		secret = "" // it was told when it was made
+	}
+	return reply{body: struct {
+		Message string    `json:"message"`
+		Agent   agentView `json:"agent"`
+	}{"Agent updated successfully", viewAgent(a, "", secret)}}, nil
 }
 
 // rotation is the body of a request for a new key; it may be left out.

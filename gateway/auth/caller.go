@@ -90,8 +90,8 @@ func (c Caller) May(scope string) bool {
 }
 
 // SpeaksFor reports whether the caller may use the address of a local part and a domain. A
-// local agent's name is compared without regard to case, since no two of them differ in case alone. An administrator speaks for
-// nobody: the key of the console is not a sender.
+// local agent's name is compared without regard to case, since no two of them differ in case
+// alone. An administrator speaks for nobody: the key of the console is not a sender.
 func (c Caller) SpeaksFor(local, domain string) bool {
 	if c.Kind == Nobody || c.Kind == Admin || c.Domain == "" || !strings.EqualFold(c.Domain, domain) {
 		return false

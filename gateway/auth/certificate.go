@@ -7,8 +7,8 @@ import (
 )
 
 // CertificateNames are the names that a client certificate proves, in lower case: the DNS
-// names of a certificate whose chain the TLS handshake verified. One with a wildcard proves
-// nothing, since *.example is everybody's to whom somebody at example gave a name. It is nil without
+// names of a certificate whose chain was verified. One with a wildcard proves nothing, since
+// *.example is everybody's to whom somebody at example gave a name. There are none without
 // such a certificate.
 func CertificateNames(state *tls.ConnectionState) []string {
 	if state == nil || len(state.VerifiedChains) == 0 || len(state.PeerCertificates) == 0 {

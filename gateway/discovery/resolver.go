@@ -57,7 +57,7 @@ type Capabilities struct {
 	// Discovered is when the record was read, TTL how long it was to be believed then.
 	Discovered time.Time
 	TTL        time.Duration
-	Mock       bool // it is from Config.MockRecords
+	Mock       bool // Config.Mock is set: the DNS was not asked
 	Stale      bool // its time is over, and no resolver answers
 }
 
