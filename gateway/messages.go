@@ -44,8 +44,9 @@ func (s *Server) status(r *request) (reply, error) {
 	if !ok {
 		return reply{body: m.Status}, nil
 	}
+	most = min(most, s.limits.ReplyWait)
 	w := waiting{id: m.MessageID, status: m.Status}
-	if err := s.wait(r, &w, min(most, s.limits.ReplyWait)); err != nil {
+	if err := s.wait(r, &w, most); err != nil {
 		return reply{}, err
 	}
 	return reply{body: w.status, header: applied(most)}, nil

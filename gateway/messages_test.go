@@ -154,6 +154,18 @@ func TestAnswerDoesNotWaitForPeersUnlessItMay(t *testing.T) {
 	}
 }
 
+// Who asks for more than may be waited for hears how much it is.
+func TestPreferenceIsAppliedAsFarAsItMay(t *testing.T) {
+	t.Parallel()
+	g := gatewaytest.Start(t, "a.test").At("a.test")
+	ann, bob := g.Register("ann"), g.Register("bob")
+	sent := ann.Send(bob.Address, `{}`)
+	got := ann.Do(http.MethodGet, "/v1/messages/"+sent.MessageID+"/status", nil, "Prefer", "wait=3600").Want(http.StatusOK)
+	if applied := got.Header.Get("Preference-Applied"); applied != "wait=25" {
+		t.Errorf("Preference-Applied: %q", applied)
+	}
+}
+
 // Without anybody left who could reply nothing is waited for.
 func TestNoWaitForAReplyOfNobody(t *testing.T) {
 	t.Parallel()
