@@ -92,7 +92,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstSummary(sizes, m.sizes.n, m.sizes.sum, nil)
 }
 
-func (d *durations) histogram(desc *prometheus.Desc, labels ...string) prometheus.Metric {
+func (d *series) histogram(desc *prometheus.Desc, labels ...string) prometheus.Metric {
 	buckets := make(map[float64]uint64, len(bounds))
 	for i, b := range bounds {
 		buckets[b] = d.buckets[i]

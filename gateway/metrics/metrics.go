@@ -27,10 +27,10 @@ type Metrics struct {
 	open     atomic.Int64 // connections
 
 	mu       sync.Mutex
-	requests map[request]*durations
+	requests map[request]*series
 	failed   map[amtp.Code]uint64
-	messages map[message]*durations
-	sizes    durations // of messages, in bytes
+	messages map[message]*series
+	sizes    series // of messages, in bytes
 }
 
 // Sources count elsewhere. Those with a second result may not know just now.
@@ -52,17 +52,17 @@ type message struct {
 	reply bool
 }
 
-// durations are how often something was, and how long.
-type durations struct {
+// series is how often something was measured, and what came out: seconds, or bytes.
+type series struct {
 	n             uint64
 	sum, min, max float64
 	buckets       [len(bounds)]uint64 // each with what is in those before it
 }
 
-// bounds are those of the buckets, in seconds.
+// bounds are those of the buckets, in seconds: sizes are shown without.
 var bounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-func (d *durations) add(v float64) {
+func (d *series) add(v float64) {
 	if d.n == 0 || v < d.min {
 		d.min = v
 	}
@@ -75,10 +75,10 @@ func (d *durations) add(v float64) {
 }
 
 // add counts under a key of a map.
-func add[K comparable](m map[K]*durations, k K, v float64) {
+func add[K comparable](m map[K]*series, k K, v float64) {
 	d := m[k]
 	if d == nil {
-		d = new(durations)
+		d = new(series)
 		m[k] = d
 	}
 	d.add(v)
@@ -87,7 +87,7 @@ func add[K comparable](m map[K]*durations, k K, v float64) {
 // New starts to count at a time. All sources are required.
 func New(now time.Time, from Sources) *Metrics {
 	return &Metrics{
-		begun: now, sources: from, requests: map[request]*durations{}, failed: map[amtp.Code]uint64{}, messages: map[message]*durations{},
+		begun: now, sources: from, requests: map[request]*series{}, failed: map[amtp.Code]uint64{}, messages: map[message]*series{},
 	}
 }
 
@@ -125,7 +125,7 @@ func (m *Metrics) Message(state amtp.State, reply bool, size int, took time.Dura
 	m.sizes.add(float64(size))
 }
 
-// summary is a number of durations as agentry writes it, in seconds.
+// summary is a series as agentry writes it.
 type summary struct {
 	Avg   float64 `json:"avg"`
 	Count uint64  `json:"count"`
@@ -134,7 +134,7 @@ type summary struct {
 	Sum   float64 `json:"sum"`
 }
 
-func (d *durations) summary() summary {
+func (d *series) summary() summary {
 	return summary{d.sum / float64(max(d.n, 1)), d.n, d.max, d.min, d.sum}
 }
 
