@@ -359,6 +359,33 @@ func TestDrainWaitsAndThenBreaksOff(t *testing.T) {
 	})
 }
 
+// away is a store whose database takes nothing.
+type away struct{ *queue }
+
+func (away) Finish(context.Context, []store.Outcome) error {
+	return errors.New("the database is away")
+}
+
+// What cannot be put back does not hold up the end: its lease ends by itself.
+func TestDrainWaitsForNoDatabase(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := newQueue()
+		_, stop := start(t, delivery.Config{Store: away{q}, Peers: peers{send: func(ctx context.Context, _ string, m peer.Outgoing) []peer.Result {
+			<-ctx.Done()
+			return all(m, peer.Result{State: amtp.Retrying, Code: amtp.CodeContextCanceled, Untried: true})
+		}}})
+		for range 31 {
+			q.add(t, "user@a.test", store.Remote, "", "x@b.test")
+		}
+		synctest.Wait()
+		before := time.Now()
+		stop()
+		if got := time.Since(before); got != 10*time.Second {
+			t.Errorf("stopped after %v", got)
+		}
+	})
+}
+
 func TestWhatCannotBeWrittenDownIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueue()

@@ -8,8 +8,8 @@ import (
 )
 
 // Run delivers until ctx is done; then it waits for the deliveries under way, at most
-// Limits.Drain, writes down what came of them and puts the rest back. The store has to
-// run for longer than that.
+// Limits.Drain, writes down what came of them and puts the rest back, for which the
+// database has settleTime more. The store has to run for longer than that.
 func (s *Service) Run(ctx context.Context) error {
 	work, breakOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer breakOff()
@@ -34,7 +34,7 @@ func (s *Service) Run(ctx context.Context) error {
 			look = true
 		}
 	}
-	s.drain(breakOff)
+	s.drain(work, breakOff)
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (s *Service) places() int {
 
 // drain waits for the deliveries under way, breaks off those that take too long, and
 // puts back what has not begun.
-func (s *Service) drain(breakOff context.CancelFunc) {
+func (s *Service) drain(work context.Context, breakOff context.CancelFunc) {
 	now := time.Now()
 	var back []store.Outcome
 	s.mu.Lock()
@@ -118,7 +118,7 @@ func (s *Service) drain(breakOff context.CancelFunc) {
 		back = append(back, putBack(j.Job, now, now)...)
 	}
 	s.mu.Unlock()
-	s.settleLater(context.Background(), back)
+	s.settleLater(work, back)
 	late := time.AfterFunc(s.cfg.Limits.Drain, breakOff)
 	defer late.Stop()
 	s.working.Wait()
