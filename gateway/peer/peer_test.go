@@ -133,6 +133,8 @@ func TestEveryAnswerMeansSomethingForEveryRecipient(t *testing.T) {
 		{name: "202, in words of its own", status: 202, body: list("accepted", `"status":"accepted"`, `"state":"queued"`), want: both(taken(202))},
 		{name: "400 that is a result", status: 400, body: list("failed", `"status":"delivered"`, `"status":"failed","error_code":"DELIVERY_FAILED","error_message":"push delivery failed with status 500"`),
 			want: []brief{delivered(400), failed(400, amtp.CodeDeliveryFailed)}},
+		{name: "400 that wants a signature of one", status: 400, body: list("failed", `"status":"delivered"`, `"status":"failed","error_code":"SIGNATURE_REJECTED"`),
+			want: []brief{delivered(400), failed(400, amtp.CodeSignatureRequired)}},
 		{name: "400 with a state of its own", status: 400, body: list("failed", `"status":"delivered"`, `"status":"lost"`),
 			want: []brief{delivered(400), later(400, amtp.CodeUnexpectedStatus)}},
 		{name: "400", status: 400, body: coded("VALIDATION_FAILED"), want: both(failed(400, amtp.CodeClientError))},

@@ -100,7 +100,7 @@ func read(resp *http.Response, now time.Time, signed bool) (*verdict, map[string
 	}
 	each := make(map[string]*verdict, len(r.Recipients))
 	for _, one := range r.Recipients {
-		each[strings.ToLower(one.Address)] = judgeOne(v, one.Status, one.Code, one.Text)
+		each[strings.ToLower(one.Address)] = judgeOne(v, one.Status, one.Code, one.Text, signed)
 	}
 	return v, each
 }
@@ -166,7 +166,7 @@ func refusal(raw json.RawMessage) (code, said string) {
 
 // judgeOne is the verdict of what a gateway says of one recipient, in an answer whose
 // verdict as a whole is v.
-func judgeOne(v *verdict, state amtp.State, code amtp.Code, text string) *verdict {
+func judgeOne(v *verdict, state amtp.State, code amtp.Code, text string, signed bool) *verdict {
 	status := v.status
 	switch state {
 	case amtp.Delivered:
@@ -174,7 +174,7 @@ func judgeOne(v *verdict, state amtp.State, code amtp.Code, text string) *verdic
 	case amtp.Pending, amtp.Queued, amtp.Delivering, amtp.Retrying:
 		return &verdict{state: amtp.Delivering, status: status}
 	case amtp.Failed:
-		c := theirs(string(code), true)
+		c := theirs(string(code), signed)
 		if c == "" {
 			c = amtp.CodeDeliveryFailed
 		}
