@@ -257,8 +257,7 @@ func whatFailed(err error) (state State, found, do string) {
 		return Wrong, blocked.Error(), "give the gateway a public address and port 443: other gateways refuse to contact this one"
 	}
 	if isCertificate(err) {
-		why, _ := errors.AsType[*tls.CertificateVerificationError](err)
-		return Wrong, why.Err.Error(), "get a certificate for the gateway's host (--acme does it alone, on port 443), or give tls.cert_file the whole chain"
+		return Wrong, cause(err), "get a certificate for the gateway's host (--acme does it alone, on port 443), or give tls.cert_file the whole chain"
 	}
 	if dnsErr, ok := errors.AsType[*net.DNSError](err); ok {
 		return Missing, "its host " + dnsErr.Name + " has no address", "publish the address record"
