@@ -89,7 +89,7 @@ func (c *liteCommitter) one(tx *sqldb.Tx, w *work) error {
 }
 
 func (c *liteCommitter) accept(tx *sqldb.Tx, e *entry) (Receipt, error) {
-	for {
+	for range 2 {
 		ok, err := c.insert(tx, e)
 		if err != nil {
 			return Receipt{}, err
@@ -98,10 +98,11 @@ func (c *liteCommitter) accept(tx *sqldb.Tx, e *entry) (Receipt, error) {
 			return e.receipt(), nil
 		}
 		r, err := settle(tx, false, e)
-		if !errors.Is(err, errNew) { // else an old key is free now
+		if !errors.Is(err, errNew) { // else its old keys are free now
 			return r, err
 		}
 	}
+	return Receipt{}, errors.New("accept: a key is in use, and of no message")
 }
 
 // insert puts a message in, or nothing at all if something of it is there.

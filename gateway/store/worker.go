@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"amesh/internal/sqldb"
 )
@@ -13,6 +14,9 @@ import (
 // long as it lives, "amgw"; the second half is the gateway's number. Where it is free,
 // the gateway is dead, and what it had leased may go to others.
 const workerLock = 0x616d6777
+
+// unlockWait is how long a database may take to hear of a gateway's end.
+const unlockWait = 2 * time.Second
 
 // worker is the number under which a gateway leases. With PostgreSQL it is taken from a
 // sequence.
@@ -51,15 +55,15 @@ func (w *worker) hold(ctx context.Context) error {
 	return nil
 }
 
+// close gives the lock back, so that others need not wait for the end of the connection.
 func (w *worker) close() error {
 	if w.conn == nil {
 		return nil
 	}
-	_, err := w.conn.ExecContext(context.Background(), "SELECT pg_advisory_unlock($1, $2)", workerLock, w.id)
-	if err != nil { // it has ended with its connection
-		err = nil
-	}
-	return errors.Join(err, w.conn.Close())
+	ctx, cancel := context.WithTimeout(context.Background(), unlockWait)
+	defer cancel()
+	_, _ = w.conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1, $2)", workerLock, w.id) // it ends with its connection
+	return w.conn.Close()
 }
 
 // freeDead gives back what gateways had leased that are dead.
