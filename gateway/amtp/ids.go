@@ -112,22 +112,21 @@ func DeriveKey(m *Message) string {
 // and the id with the time of the original.
 func ForRecipient(messageID, recipient string) (id, key string) {
 	sum := sha256.Sum256([]byte("amtp recipient\x00" + messageID + "\x00" + recipient))
-	ms, _ := idTime(messageID)
-	return stamp7([16]byte(sum[:16]), ms), stamp([16]byte(sum[16:]), 4)
+	return stamp7([16]byte(sum[:16]), idTime(messageID)), stamp([16]byte(sum[16:]), 4)
 }
 
-// idTime returns the milliseconds in a UUIDv7.
-func idTime(id string) (uint64, bool) {
+// idTime returns the milliseconds in a UUIDv7, 0 for what is none.
+func idTime(id string) uint64 {
 	if len(id) != 36 {
-		return 0, false
+		return 0
 	}
 	b, err := hex.DecodeString(id[:8] + id[9:13])
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	var wide [8]byte
 	copy(wide[2:], b)
-	return binary.BigEndian.Uint64(wide[:]), true
+	return binary.BigEndian.Uint64(wide[:])
 }
 
 // mapID makes a UUIDv7 from the UUIDv4 that a client gave a message: always the

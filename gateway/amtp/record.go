@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -87,14 +88,7 @@ func (r Record) SizeLimit() int64 {
 }
 
 // Has says whether the record names the feature.
-func (r Record) Has(feature string) bool {
-	for _, f := range r.Features {
-		if f == feature {
-			return true
-		}
-	}
-	return false
-}
+func (r Record) Has(feature string) bool { return slices.Contains(r.Features, feature) }
 
 // String is the text to publish.
 func (r Record) String() string {
