@@ -84,6 +84,7 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
+	st.OnHurry(p.delivery.Hurry)
 	p.keys = auth.NewAPIKeys(st, s.cfg.Clock, s.log)
 	p.domains = &domains{rows: st, log: s.log}
 	return p, errors.Join(p.agents.Load(ctx), p.keys.Load(ctx), p.domains.load(ctx))

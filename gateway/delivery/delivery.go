@@ -105,3 +105,14 @@ func (s *Service) Stats() Stats {
 	v.InFlight, v.Paused = s.targets.inFlight, s.targets.paused(time.Now())
 	return v
 }
+
+// Hurry lets targets be tried although they are left alone because they were silent: an
+// operator wants it. A target that stays silent is asked no more often than once in
+// Limits.MinPause. It is for (*store.Store).OnHurry.
+func (s *Service) Hurry(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		s.targets.hurry(name)
+	}
+}

@@ -192,6 +192,43 @@ func TestT85NoStormAgainstADeadPeer(t *testing.T) {
 	t.Logf("72 h took %v", time.Since(began))
 }
 
+// What an operator wants now is tried now, although its target has been silent for long;
+// but a target that stays silent is asked no more than once a second for it.
+func TestWhatAnOperatorWantsNowIsTriedNow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := newQueue()
+		at := make(chan time.Time, 10_000)
+		s, _ := start(t, delivery.Config{Store: q, Peers: peers{send: func(_ context.Context, _ string, m peer.Outgoing) []peer.Result {
+			at <- time.Now()
+			return all(m, silent)
+		}}})
+		for range 50 {
+			q.add(t, "user@a.test", store.Remote, "", "x@dead.test")
+		}
+		time.Sleep(time.Hour)
+		for len(at) > 0 {
+			<-at
+		}
+		<-at // the pause has just begun
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		var got []time.Duration
+		for range 15 {
+			s.Hurry([]string{"dead.test", "unknown.test"})
+			if _, err := q.Expedite(t.Context(), store.Selection{Target: "dead.test"}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		for len(at) > 0 {
+			got = append(got, (<-at).Sub(began).Round(100*time.Millisecond))
+		}
+		if diff := cmp.Diff([]time.Duration{0, time.Second}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // Whoever waits for a target that is left alone is given up when its time is over,
 // tried or not.
 func TestTimeIsUpBehindAPause(t *testing.T) {

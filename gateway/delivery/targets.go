@@ -30,6 +30,7 @@ type target struct {
 	allowed  int      // how many at a time, at most
 	pause    time.Duration
 	until    time.Time // nothing is sent before
+	floor    time.Time // as until, when an operator wants it sent now
 	heard    bool      // it has answered since we know it
 }
 
@@ -142,6 +143,7 @@ func (t *targets) end(name string, h health, wait time.Duration, now time.Time) 
 	case throttled:
 		one.allowed = max(one.allowed/2, 1)
 		one.until = later(one.until, now.Add(min(max(wait, t.limits.MinPause), t.limits.Throttle)))
+		one.floor = one.until // it has asked for it
 	case troubled, silent:
 		if one.allowed > 1 { // it may be that one message's trouble, or one connection's
 			one.allowed /= 2
@@ -160,6 +162,15 @@ func (t *targets) rest(one *target, wait time.Duration, now time.Time) {
 	}
 	one.pause = min(max(one.pause*2, t.limits.MinPause), t.limits.MaxPause)
 	one.until = now.Add(max(one.pause, min(wait, t.limits.MaxPause)))
+	one.floor = now.Add(t.limits.MinPause)
+}
+
+// hurry ends a target's pause, but for as much of it as keeps us from asking in vain more
+// often than once in MinPause, or as the target itself asked for.
+func (t *targets) hurry(name string) {
+	if one := t.byName[name]; one != nil && one.floor.Before(one.until) {
+		one.until = one.floor
+	}
 }
 
 // except are the targets of which nothing is taken out of the queue for now: their line
@@ -174,7 +185,7 @@ func (t *targets) except(now time.Time) (names []string, until time.Time) {
 		}
 	}
 	for name, one := range t.byName {
-		if !now.Before(one.until) || t.long(one) || len(one.held) >= t.limits.Held || len(names) >= maxExcept {
+		if !now.Before(one.until) || t.longer(one, now) || len(one.held) >= t.limits.Held || len(names) >= maxExcept {
 			continue
 		}
 		names = append(names, name)
@@ -188,6 +199,11 @@ func (t *targets) except(now time.Time) (names []string, until time.Time) {
 // long reports whether a target has been silent for so long that what waits for it is
 // put off; when it is back, all of that is due at once.
 func (t *targets) long(one *target) bool { return one.pause >= longPause*t.limits.MinPause }
+
+// longer reports whether a target will be left alone for more than a moment.
+func (t *targets) longer(one *target, now time.Time) bool {
+	return t.long(one) && one.until.Sub(now) > t.limits.MinPause
+}
 
 // paused counts the targets that are left alone.
 func (t *targets) paused(now time.Time) int {

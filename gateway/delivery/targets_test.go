@@ -72,6 +72,22 @@ func TestTargetLearns(t *testing.T) {
 	}
 }
 
+// Hurry ends pauses that are ours, and none that a target asked for with 429.
+func TestHurryLeavesATargetWhatItAskedFor(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	for says, want := range map[health]time.Duration{silent: time.Second, troubled: time.Second, throttled: 10 * time.Second} {
+		all := newTargets(Limits{}.withDefaults())
+		one := all.get("b.test", now)
+		one.pause, one.inFlight, all.inFlight = 30*time.Second, 1, 1
+		all.end("b.test", says, time.Minute, now)
+		all.hurry("b.test")
+		if got := one.until.Sub(now); got != want {
+			t.Errorf("%v: left alone for %v, want %v", says, got, want)
+		}
+	}
+}
+
 // However many domains are named, no more are remembered than have something to say.
 func TestTargetsAreForgotten(t *testing.T) {
 	t.Parallel()

@@ -118,13 +118,15 @@ func (s *Store) choose(tx *sqldb.Tx, sel Selection, c conditions, from string) (
 }
 
 // change does something to every recipient of a selection, in one transaction, and tells
-// whose messages changed.
-func (s *Store) change(ctx context.Context, sel Selection, c conditions, from string, each func(*sqldb.Tx, chosen) error) (int, error) {
+// whose messages changed. before hears of them before the first is changed, as often as
+// the transaction runs.
+func (s *Store) change(ctx context.Context, sel Selection, c conditions, from string, before func([]chosen), each func(*sqldb.Tx, chosen) error) (int, error) {
 	var list []chosen
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
 		if list, err = s.choose(tx, sel, c, from); err != nil {
 			return err
 		}
+		before(list)
 		for _, one := range list {
 			if err := each(tx, one); err != nil {
 				return err
@@ -143,6 +145,24 @@ func (s *Store) change(ctx context.Context, sel Selection, c conditions, from st
 	return len(list), nil
 }
 
+// tellHurry tells for which targets somebody wants jobs to be due now.
+func (s *Store) tellHurry(list []chosen) {
+	s.hurried.Lock()
+	defer s.hurried.Unlock()
+	if s.hurried.fn == nil || len(list) == 0 {
+		return
+	}
+	seen := make(map[string]bool)
+	var names []string
+	for _, one := range list {
+		if !seen[one.target] {
+			seen[one.target] = true
+			names = append(names, one.target)
+		}
+	}
+	s.hurried.fn(names)
+}
+
 // Redrive puts dead letters back into the queue, due now, and returns how many.
 func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (int, error) {
 	c, some := sel.conditions("r.dead")
@@ -151,7 +171,7 @@ func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (int,
 	}
 	c.text = append(c.text, "r.dead IS NOT NULL", "r.target IS NOT NULL")
 	at := sqldb.Micros(now)
-	n, err := s.change(ctx, sel, c, areDead, func(tx *sqldb.Tx, one chosen) error {
+	n, err := s.change(ctx, sel, c, areDead, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec(`UPDATE gw_recipients SET state = $3, changed = $4, queued = $4, base = attempts, next = NULL, dead = NULL, code = NULL,
 			text = NULL WHERE message = $1 AND n = $2`, one.message, one.n, queued, at)
 		if err != nil {
@@ -177,7 +197,7 @@ func (s *Store) Expedite(ctx context.Context, sel Selection, now time.Time) (int
 	at := sqldb.Micros(now)
 	c.text = append(c.text, "q.worker IS NULL")
 	c.add("q.due > %s", at)
-	n, err := s.change(ctx, sel, c, inQueue, func(tx *sqldb.Tx, one chosen) error {
+	n, err := s.change(ctx, sel, c, inQueue, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec("UPDATE gw_recipients SET next = $3 WHERE message = $1 AND n = $2", one.message, one.n, at)
 		if err != nil {
 			return err
@@ -201,7 +221,7 @@ func (s *Store) Purge(ctx context.Context, sel Selection) (int, error) {
 		return 0, nil
 	}
 	c.text = append(c.text, "r.dead IS NOT NULL")
-	n, err := s.change(ctx, sel, c, areDead, func(tx *sqldb.Tx, one chosen) error {
+	n, err := s.change(ctx, sel, c, areDead, func([]chosen) {}, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec("UPDATE gw_recipients SET dead = NULL WHERE message = $1 AND n = $2", one.message, one.n)
 		return err
 	})

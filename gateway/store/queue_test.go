@@ -188,9 +188,12 @@ func testDeadLetters(t *testing.T, url string) {
 	if n, err := s.Redrive(t.Context(), Selection{}, again); n != 0 || err != nil {
 		t.Errorf("nothing redriven: %d %v", n, err)
 	}
+	var hurried []string
+	s.OnHurry(func(targets []string) { hurried = append(hurried, targets...) })
 	if n, err := s.Redrive(t.Context(), Selection{MessageID: id1, Target: "b.test"}, again); n != 1 || err != nil {
 		t.Fatalf("redriven: %d %v", n, err)
 	}
+	same(t, "hurried", []string{"b.test"}, hurried)
 	jobs := lease(t, s, again)
 	if len(jobs) != 1 || !jobs[0].Queued.Equal(again) || jobs[0].Recipients[0].Attempts != 0 {
 		t.Errorf("redriven: %+v", jobs)
@@ -225,9 +228,12 @@ func TestQueueIsListed(t *testing.T) {
 	if err != nil || d.Total != 3 || d.Items[0].Address != "cid@a.test" || !d.Items[1].Next.Equal(next) || d.Items[1].Code != "TIMEOUT" {
 		t.Errorf("%+v %v", d, err)
 	}
-	if n, err := s.Expedite(t.Context(), Selection{Target: "b.test"}, noon.Add(time.Second)); n != 2 || err != nil {
+	var hurried []string
+	s.OnHurry(func(targets []string) { hurried = append(hurried, targets...) })
+	if n, err := s.Expedite(t.Context(), Selection{MessageID: id1}, noon.Add(time.Second)); n != 2 || err != nil {
 		t.Errorf("expedited %d, %v", n, err)
 	}
+	same(t, "hurried", []string{"b.test"}, hurried)
 	if jobs := lease(t, s, noon.Add(time.Second)); len(jobs) != 2 {
 		t.Errorf("due: %+v", jobs)
 	}

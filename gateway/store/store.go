@@ -47,7 +47,7 @@ type Store struct {
 	woken   chan struct{}
 	refused atomic.Pointer[refusal] // nil: the last write was taken
 
-	changed struct {
+	changed, hurried struct {
 		sync.Mutex
 		fn func([]string)
 	}
@@ -183,6 +183,16 @@ func (s *Store) tellChange(ids []string) {
 	if s.changed.fn != nil && len(ids) > 0 {
 		s.changed.fn(ids)
 	}
+}
+
+// OnHurry sets the function that hears of targets whose jobs Expedite or Redrive is about
+// to make due, before they are: whoever delivers them need not leave those alone. It is
+// set before Run, is called by one goroutine at a time, in a transaction that may run
+// again or fail, and must neither block nor call the store.
+func (s *Store) OnHurry(fn func(targets []string)) {
+	s.hurried.Lock()
+	defer s.hurried.Unlock()
+	s.hurried.fn = fn
 }
 
 // Woken has a value when something became due at once that was not.
