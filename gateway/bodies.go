@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"amesh/gateway/amtp"
+	"amesh/gateway/store"
 	"amesh/internal/prefix"
 )
 
@@ -34,7 +35,7 @@ func (b *bodies) hold(from netip.Prefix, n int64) (all, own int64) {
 	return b.all, own
 }
 
-var errNoRoom = errors.New("too many bodies are being read")
+var errNoRoom = errors.New("too many bodies are being read or answered")
 
 // hold counts n more bytes of a request's body; release gives all back.
 func (s *Server) hold(r *request, n int64) error {
@@ -42,6 +43,26 @@ func (s *Server) hold(r *request, n int64) error {
 	all, own := s.bodies.hold(prefix.Of(r.from), n)
 	if all > s.limits.BodiesBytes || own > s.limits.BodiesPerAddress && !contains(s.cfg.Proxies, r.from) {
 		return errNoRoom
+	}
+	return nil
+}
+
+// noRoom is errNoRoom for the client.
+func (s *Server) noRoom() *amtp.Error {
+	e := amtp.Errorf(http.StatusServiceUnavailable, amtp.CodeServiceUnavailable, "%s: try again", errNoRoom)
+	e.RetryAfter = s.limits.RetryAfter
+	return e
+}
+
+// holdPage counts messages that go out as a body that came in: who reads slowly, many at once,
+// fills the memory as well.
+func (s *Server) holdPage(r *request, page []store.Stored) error {
+	size := 0
+	for _, m := range page {
+		size += len(m.Document) + store.RecipientBytes*len(m.Recipients)
+	}
+	if err := s.hold(r, int64(size)); err != nil {
+		return s.noRoom()
 	}
 	return nil
 }
@@ -67,9 +88,7 @@ func (s *Server) readBody(r *request, limit int64) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, errNoRoom):
-		e := amtp.Errorf(http.StatusServiceUnavailable, amtp.CodeServiceUnavailable, "%s: try again", errNoRoom)
-		e.RetryAfter = s.limits.RetryAfter
-		return e
+		return s.noRoom()
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge(limit)

@@ -33,8 +33,6 @@ const (
 	inboxMost = 1000
 	// inboxBytes is the default of InboxConfig.Bytes.
 	inboxBytes = 16 << 20
-	// inboxFirst is how many messages are read before their size is known.
-	inboxFirst = 8
 )
 
 // inboxSubject is what agents do that fetch their messages.
@@ -121,7 +119,7 @@ func (s *Server) inbox(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	found, err := readInbox(r, a, page, s.cfg.Inbox.Bytes)
+	found, err := s.readInbox(r, a, page)
 	if err != nil {
 		return reply{}, err
 	}
@@ -143,34 +141,17 @@ func (s *Server) inbox(r *request) (reply, error) {
 	return reply{body: out}, nil
 }
 
-// readInbox reads a page of about so many bytes in parts, so that long messages do not fill
-// the memory.
-func readInbox(r *request, a store.Agent, page store.Page, most int) (store.InboxPage, error) {
-	var all store.InboxPage
-	size := 0
-	for wanted := page.Limit; ; {
-		page.Limit = inboxFirst
-		if n := len(all.Messages); n > 0 {
-			page.Limit = max(1, (most-size)/(size/n+1))
-		}
-		page.Limit = min(page.Limit, wanted)
-		part, err := r.store.Inbox(r.Context(), a.Address, page)
-		if errors.Is(err, store.ErrNotFound) {
-			return all, amtp.Errorf(http.StatusNotFound, amtp.CodeMessageNotFound, "after: there is no such message any more: begin again without it")
-		}
-		if err != nil {
-			return all, err
-		}
-		all.Messages, all.More = append(all.Messages, part.Messages...), part.More
-		for _, m := range part.Messages {
-			size += len(m.Document) + store.RecipientBytes*len(m.Recipients)
-		}
-		wanted -= len(part.Messages)
-		if !part.More || wanted <= 0 || size >= most || len(part.Messages) == 0 {
-			return all, nil
-		}
-		page.Offset, page.After = 0, part.Messages[len(part.Messages)-1].MessageID
+// readInbox reads a page of about so many bytes as may be.
+func (s *Server) readInbox(r *request, a store.Agent, page store.Page) (store.InboxPage, error) {
+	page.Bytes = int64(s.cfg.Inbox.Bytes)
+	all, err := r.store.Inbox(r.Context(), a.Address, page)
+	if errors.Is(err, store.ErrNotFound) {
+		return all, amtp.Errorf(http.StatusNotFound, amtp.CodeMessageNotFound, "after: there is no such message any more: begin again without it")
 	}
+	if err != nil {
+		return all, err
+	}
+	return all, s.holdPage(r, all.Messages)
 }
 
 // inboxQuery reads which page is wanted.

@@ -165,6 +165,9 @@ func TestInboxOfLongMessagesComesInPages(t *testing.T) {
 	g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Inbox.Bytes = 64 << 10 }, "a.test").At("a.test")
 	alice, bob := g.Register("alice"), g.Register("bob")
 	payload := `"` + strings.Repeat("x", 12<<10) + `"`
+	for range 20 { // what begins a page says nothing of what follows
+		alice.Send(bob.Address, `"short"`)
+	}
 	for range 30 {
 		alice.Send(bob.Address, payload)
 	}
@@ -172,18 +175,36 @@ func TestInboxOfLongMessagesComesInPages(t *testing.T) {
 	seen, query := 0, ""
 	for pages := 1; ; pages++ {
 		got := bob.Do(http.MethodGet, "/v1/inbox/"+bob.Address+query, nil).Want(http.StatusOK)
-		if len(got.Body) > 160<<10 {
+		if len(got.Body) > 80<<10 {
 			t.Fatalf("an answer of %d bytes", len(got.Body))
 		}
 		var p inboxPage
 		got.Into(&p)
 		if seen += p.Count; !p.HasMore {
-			if pages < 4 || seen != 31 {
+			if pages < 4 || seen != 51 {
 				t.Errorf("%d messages on %d pages", seen, pages)
 			}
 			return
 		}
 		query = "?after=" + p.Next
+	}
+}
+
+// Answers that nobody takes off the wire fill no more memory than bodies may.
+func TestPagesThatAreBeingReadAreBounded(t *testing.T) {
+	g := gatewaytest.StartWith(t, func(c *gateway.Config) {
+		c.Limits = gateway.DefaultLimits()
+		c.Limits.MessageBytes, c.Limits.BodiesBytes, c.Limits.BodiesPerAddress = 64<<10, 128<<10, 128<<10
+	}, "a.test").At("a.test")
+	alice := g.Register("alice")
+	for range 3 {
+		alice.Send(alice.Address, `"`+strings.Repeat("x", 50<<10)+`"`)
+	}
+	for _, path := range []string{"/v1/inbox/" + alice.Address, "/v1/messages"} {
+		if got := alice.Do(http.MethodGet, path, nil); got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: more than there is room for: %d", path, got.Status)
+		}
+		alice.Do(http.MethodGet, path+"?limit=2", nil).Want(http.StatusOK)
 	}
 }
 

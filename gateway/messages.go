@@ -190,6 +190,9 @@ func (s *Server) list(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if err := s.holdPage(r, found.Messages); err != nil {
+		return reply{}, err
+	}
 	if n := len(found.Messages); n > 0 && q.Offset+n < found.Total {
 		q.Limit = min(q.Limit, n) // the next page begins at offset + limit
 	}

@@ -69,7 +69,7 @@ func (s *Store) List(ctx context.Context, q Query) (l Listing, err error) {
 	if err := ask.QueryRow("SELECT count(*)"+from, c.args...).Scan(&l.Total); err != nil {
 		return l, fmt.Errorf("list messages: %w", err)
 	}
-	page, err := pageOf(ask, "SELECT m.seq, "+weight+from+" ORDER BY m.seq DESC"+c.page(q.Limit, q.Offset), c.args, q.Bytes)
+	page, _, err := pageOf(ask, "SELECT m.seq, "+weight+from+" ORDER BY m.seq DESC"+c.page(q.Limit, q.Offset), c.args, q.Bytes)
 	if err != nil || len(page) == 0 {
 		return l, err
 	}
@@ -81,26 +81,26 @@ func (s *Store) List(ctx context.Context, q Query) (l Listing, err error) {
 }
 
 // pageOf are the numbers of the messages that a query for numbers and weights finds, as many
-// from the first on as weigh so much together, and one at least. No bound: 0.
-func pageOf(ask asker, query string, args []any, most int64) (page []any, err error) {
+// from the first on as weigh so much together, and one at least; cut says that there are more. No
+// bound: 0.
+func pageOf(ask asker, query string, args []any, most int64) (page []any, cut bool, err error) {
 	var size int64
-	full := false
 	err = ask.Query(func(scan func(...any) error) error {
 		var seq, weight int64
 		if err := scan(&seq, &weight); err != nil {
 			return err
 		}
 		size += weight
-		full = full || most > 0 && size > most && len(page) > 0
-		if !full {
+		cut = cut || most > 0 && size > most && len(page) > 0
+		if !cut {
 			page = append(page, seq)
 		}
 		return nil
 	}, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list messages: %w", err)
+		return nil, false, fmt.Errorf("list messages: %w", err)
 	}
-	return page, nil
+	return page, cut, nil
 }
 
 // overall holds of messages that amtp.Overall says are in a state.

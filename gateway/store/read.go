@@ -167,16 +167,20 @@ func (s *Store) Inbox(ctx context.Context, address string, p Page) (InboxPage, e
 	if !p.Since.IsZero() {
 		since = sqldb.Micros(p.Since)
 	}
-	list, err := messages(q, "SELECT "+foundColumns+` FROM gw_recipients r JOIN gw_messages m ON m.seq = r.message
+	page, more, err := pageOf(q, "SELECT m.seq, "+weight+` FROM gw_recipients r JOIN gw_messages m ON m.seq = r.message
 		WHERE r.address = $1 AND r.inbox = 1 AND r.message > $2 AND m.accepted >= $3 ORDER BY r.message LIMIT $4 OFFSET $5`,
-		fold(address), after, since, p.Limit+1, p.Offset)
+		[]any{fold(address), after, since, p.Limit + 1, p.Offset}, p.Bytes)
+	if err != nil || len(page) == 0 {
+		return InboxPage{}, err
+	}
+	if len(page) > p.Limit {
+		page, more = page[:p.Limit], true
+	}
+	list, err := messages(q, "SELECT "+foundColumns+" FROM gw_messages m WHERE m.seq IN ("+places(1, len(page))+") ORDER BY m.seq", page...)
 	if err != nil {
 		return InboxPage{}, fmt.Errorf("inbox: %w", err)
 	}
-	if len(list) > p.Limit {
-		return InboxPage{Messages: list[:p.Limit], More: true}, nil
-	}
-	return InboxPage{Messages: list}, nil
+	return InboxPage{Messages: list, More: more}, nil
 }
 
 // messages are those a query for foundColumns finds, in its order.

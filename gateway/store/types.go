@@ -109,6 +109,7 @@ type Page struct {
 	Offset int
 	Since  time.Time // accepted then or later
 	After  string    // message id: those accepted after this one, acknowledged or not; ErrNotFound for an unknown one
+	Bytes  int64     // as of Query
 }
 
 // InboxPage is a page of an inbox, oldest first.
