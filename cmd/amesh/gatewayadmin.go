@@ -247,6 +247,9 @@ func refusedBy(no *client.Error) *failure {
 	if no.Code == "" && strings.Contains(no.Message, "HTTP request to an HTTPS server") {
 		f.hint = "it speaks TLS: try --url https://…"
 	}
+	if no.Code == "AGENT_REGISTRATION_FAILED" && strings.Contains(no.Error(), "there is an agent of that name") {
+		f.exit, f.hint = exitConflict, "amesh gateway agent update changes the one that is there; rotate-key gives it another key"
+	}
 	if no.RetryAfter > 0 && f.hint == "" {
 		f.hint = fmt.Sprintf("try again in %s", no.RetryAfter)
 	}
