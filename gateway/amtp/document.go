@@ -14,22 +14,36 @@ const head = `{"version":"` + Version + `"`
 // Document is the message as it is kept: compact JSON, what is absent left out,
 // without recipients.
 func (m *Message) Document() []byte {
-	d := make([]byte, 0, 320+len(m.Subject)+len(m.Headers)+len(m.Payload)+len(m.Coordination)+
+	d, _, _ := m.document()
+	return d
+}
+
+// Sealed is the message's Document, and its Hash, for less than both apart.
+func (m *Message) Sealed() (document []byte, hash [32]byte) {
+	d, from, to := m.document()
+	return d, sha256.Sum256(d[from:to])
+}
+
+// document is the message as it is kept, and where in it is what Hash is over.
+func (m *Message) document() (d []byte, from, to int) {
+	d = make([]byte, 0, 320+len(m.Subject)+len(m.Headers)+len(m.Payload)+len(m.Coordination)+
 		len(m.attachments)+len(m.Signature)+len(m.unknown))
 	d = append(d, head...)
 	d = appendText(d, "message_id", m.MessageID)
 	d = appendText(d, "idempotency_key", m.IdempotencyKey)
 	d = appendText(d, "timestamp", m.timestamp)
-	d = appendText(d, "sender", m.Sender.String())
+	from = len(d)
 	d = m.appendContent(d)
+	to = len(d)
 	d = appendText(d, "workflow_id", m.WorkflowID)
 	d = appendRaw(d, "signature", m.Signature)
 	d = append(d, m.unknown...)
-	return append(d, '}')
+	return append(d, '}'), from, to
 }
 
-// appendContent appends what makes two messages say the same.
+// appendContent appends the sender, and what makes two messages of it say the same.
 func (m *Message) appendContent(d []byte) []byte {
+	d = appendText(d, "sender", m.Sender.String())
 	d = appendText(d, "subject", m.Subject)
 	d = appendText(d, "schema", m.Schema)
 	d = appendRaw(d, "coordination", m.Coordination)
@@ -45,7 +59,6 @@ func (m *Message) appendContent(d []byte) []byte {
 // one key it tells a repeated message from another one.
 func (m *Message) Hash() [32]byte {
 	b := make([]byte, 0, 256+len(m.Payload)+len(m.Headers)+len(m.Coordination)+len(m.attachments))
-	b = appendText(b, "sender", m.Sender.String())
 	return sha256.Sum256(m.appendContent(b))
 }
 

@@ -47,8 +47,8 @@ func newEntry(n NewMessage) (*entry, error) {
 	if e.id == nil {
 		return nil, fmt.Errorf("accept: %q is no message id", m.MessageID)
 	}
-	hash := m.Hash()
-	e.hash = hash[:sumSize]
+	document, hash := m.Sealed()
+	e.hash, e.document = hash[:sumSize], packDocument(document, e.id, e.key)
 	if n.Origin != m.Sender.Domain {
 		e.origin = &n.Origin
 	}
@@ -62,7 +62,6 @@ func newEntry(n NewMessage) (*entry, error) {
 		}
 		e.verification = clean(string(raw))
 	}
-	e.document = packDocument(m.Document(), e.id, e.key)
 	seen := make(map[string]bool, len(n.Recipients))
 	for _, r := range n.Recipients {
 		to := e.recipient(r)

@@ -50,15 +50,17 @@ func beginning(id, key []byte) string {
 	return `{"version":"` + amtp.Version + `","message_id":"` + unpackID(id) + `","idempotency_key":"` + unpackID(key) + `"`
 }
 
-// packDocument is a document without what its row has anyway, and with its key as bytes.
+// packDocument is a document without what its row has anyway, and with its key as bytes,
+// which it puts into the document's place.
 func packDocument(document, id, key []byte) []byte {
 	begin := beginning(id, key)
 	if len(key) != 16 || !strings.HasPrefix(string(document[:min(len(document), len(begin))]), begin) {
 		return document
 	}
-	out := make([]byte, 0, 1+len(key)+len(document)-len(begin))
-	out = append(append(out, packed), key...)
-	return append(out, document[len(begin):]...)
+	out := document[len(begin)-1-len(key):]
+	out[0] = packed
+	copy(out[1:], key)
+	return out
 }
 
 // unpackDocument is what packDocument packed.
