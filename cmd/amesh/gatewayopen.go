@@ -226,7 +226,7 @@ func gatewayStore(o gatewayOptions, s config.Storage) func(context.Context) (*st
 		case s.Type == config.StorageMemory:
 			return store.OpenMemory(ctx, "")
 		case s.Database != "":
-			return store.Open(ctx, s.Database)
+			return store.OpenBounded(ctx, s.Database, store.Bounds{Connections: s.MaxConnections, IdleTime: s.MaxIdleTime})
 		}
 		if err := os.MkdirAll(o.data, 0o700); err != nil {
 			return nil, err

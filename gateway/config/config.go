@@ -160,8 +160,8 @@ type Storage struct {
 	// Database is the URL of a database, postgres://… or sqlite://PATH, made of
 	// agentry's driver and connection_string.
 	Database string
-	// MaxConnections and MaxIdleTime are agentry's, for its connections to PostgreSQL. They
-	// change nothing: the store has bounds of its own.
+	// MaxConnections bounds the connections to PostgreSQL, and MaxIdleTime how long one
+	// is kept unused; 0: the store's own bounds (store.Bounds).
 	MaxConnections int
 	MaxIdleTime    time.Duration
 	// Retention is how long messages that have ended are kept.

@@ -60,6 +60,18 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return open(ctx, url, sqldb.Config{})
 }
 
+// Bounds are those of the connections to PostgreSQL; the zero value's are the store's own.
+// They do nothing for SQLite.
+type Bounds struct {
+	Connections int           // at most: 16, and no fewer than 4
+	IdleTime    time.Duration // how long one is kept that nobody uses: half an hour
+}
+
+// OpenBounded is Open with bounds.
+func OpenBounded(ctx context.Context, url string, b Bounds) (*Store, error) {
+	return open(ctx, url, sqldb.Config{Connections: b.Connections, IdleTime: b.IdleTime})
+}
+
 // OpenMemory opens an empty store in a file below dir, or the system's folder for
 // temporary files, that is not synced and goes with Close.
 func OpenMemory(ctx context.Context, dir string) (*Store, error) {

@@ -57,6 +57,11 @@ type Config struct {
 	// Isolation is that of PostgreSQL's transactions in Write: sql.LevelSerializable where
 	// it is zero. With less, queries have to lock what they read.
 	Isolation sql.IsolationLevel
+	// Connections is how many one server holds to PostgreSQL at most: 16 where it is zero,
+	// and no fewer than 4. IdleTime is how long one is kept that nobody uses, which is as
+	// long as it lives where it is zero. They do nothing for SQLite.
+	Connections int
+	IdleTime    time.Duration
 	// Volatile leaves it to the system when an SQLite file gets to the disk.
 	Volatile bool
 }

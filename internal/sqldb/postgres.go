@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,8 +15,10 @@ import (
 
 const (
 	// connections is how many of them one server holds to PostgreSQL, which allows a
-	// hundred as it comes.
-	connections = 16
+	// hundred as it comes, and leastConnections how few: one holds a lock for as long as
+	// the server lives, another while the tables are brought up to date.
+	connections      = 16
+	leastConnections = 4
 	// connectWait is the time for a new connection where the URL does not say.
 	connectWait = 5 * time.Second
 	// connectionLife ends connections, so that those behind a load balancer spread again.
@@ -34,9 +37,11 @@ func openPostgres(ctx context.Context, url string, c Config) (*DB, error) {
 		cfg.RuntimeParams["application_name"] = c.Application
 	}
 	pool := stdlib.OpenDB(*cfg)
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
+	most := max(cmp.Or(c.Connections, connections), leastConnections)
+	pool.SetMaxOpenConns(most)
+	pool.SetMaxIdleConns(most)
 	pool.SetConnMaxLifetime(connectionLife)
+	pool.SetConnMaxIdleTime(c.IdleTime)
 	if err := c.migratePostgres(ctx, pool); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
