@@ -119,7 +119,6 @@ type reader struct {
 }
 
 func (r *reader) whole(first byte) error {
-	r.names = make([][]byte, 0, 2*fewNames)
 	if !utf8.Valid(r.text) {
 		return fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
@@ -206,6 +205,9 @@ func (r *reader) open(depth int) error {
 func (r *reader) object(depth int) error {
 	if err := r.open(depth); err != nil {
 		return err
+	}
+	if r.names == nil { // which a list of addresses does without
+		r.names = make([][]byte, 0, 2*fewNames)
 	}
 	first := len(r.names)
 	for n := 0; ; n++ {
