@@ -96,7 +96,11 @@ func AppendCompact(dst, value []byte) []byte {
 
 // stringEnd returns the place after the string that begins at i.
 func stringEnd(value []byte, i int) int {
-	for i++; i < len(value); i++ {
+	i++
+	if n := bytes.IndexByte(value[i:], '"'); n >= 0 && bytes.IndexByte(value[i:i+n], '\\') < 0 {
+		return i + n + 1
+	}
+	for ; i < len(value); i++ {
 		switch value[i] {
 		case '\\':
 			i++
