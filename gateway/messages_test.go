@@ -101,6 +101,28 @@ func TestAnswerHasTheReplyThatTheClientWaitsFor(t *testing.T) {
 	}
 }
 
+// Promise row 13: a recipient whose copy went out under an id of its own replies to that.
+func TestReplyToACopyIsTheReply(t *testing.T) {
+	t.Parallel()
+	other := gatewaytest.StartAgentry(t, "b.test")
+	g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Discovery.MockRecords["b.test"] = other.Record() }, "a.test").At("a.test")
+	ann, bob := g.Register("ann"), g.Register("bob")
+	id := amtp.NewMessageID(time.Now())
+	asked := message("dan@b.test", "eve@b.test")
+	asked["message_id"] = id
+	got := make(chan gatewaytest.Answer, 1)
+	go func() { got <- ann.Post(asked, "Prefer", "wait=20") }()
+	answer := message(ann.Address)
+	answer["in_reply_to"], _ = amtp.ForRecipient(id, "eve@b.test")
+	answer["payload"] = "the reply"
+	bob.Post(answer).Want(http.StatusOK)
+	var reply struct{ Payload json.RawMessage }
+	a := (<-got).Want(http.StatusOK)
+	if err := json.Unmarshal(result(t, a).Reply, &reply); err != nil || string(reply.Payload) != `"the reply"` {
+		t.Errorf("reply %s, %v", result(t, a).Reply, err)
+	}
+}
+
 // Promise row 13: an agent that is pushed to can reply in its answer.
 func TestAnswerHasTheReplyOfAPushTarget(t *testing.T) {
 	t.Parallel()

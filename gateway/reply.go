@@ -111,6 +111,22 @@ type waiting struct {
 	reply json.RawMessage
 }
 
+// names are the ids that replies may name: the message's own, and those under which its
+// copies go to gateways that know keys, not recipients, where each is sent by itself.
+func (w *waiting) names() []string {
+	ids := []string{w.id}
+	if w.sender == "" {
+		return ids
+	}
+	for _, to := range w.status.Recipients {
+		if !to.LocalDelivery {
+			id, _ := amtp.ForRecipient(w.id, to.Address)
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // of is where some of the recipients are, in their order.
 func (w *waiting) of(some []amtp.RecipientStatus) []amtp.RecipientStatus {
 	for i := range some {
@@ -133,7 +149,7 @@ func (w *waiting) atEnd() bool {
 // wait looks at a message whenever it changes, until nothing more is to come or the time is
 // over. Where too many wait already it looks once.
 func (s *Server) wait(r *request, w *waiting, most time.Duration) error {
-	changed, end, ok := s.watch.on(w.id, s.limits.Waiters)
+	changed, end, ok := s.watch.on(w.names(), s.limits.Waiters)
 	if !ok {
 		most = 0
 	} else {
@@ -168,7 +184,7 @@ func (s *Server) look(r *request, w *waiting) (bool, error) {
 	if w.sender == "" {
 		return w.atEnd(), nil
 	}
-	m, err := r.store.Reply(ctx, w.sender, w.id)
+	m, err := r.store.Reply(ctx, w.sender, w.names())
 	switch {
 	case err == nil:
 		w.reply = amtp.Assemble(m.Document, m.Recipients)

@@ -11,9 +11,9 @@ type watch struct {
 
 func newWatch() watch { return watch{by: map[string]map[chan struct{}]bool{}} }
 
-// on returns a channel that has a value when a message has changed since it was last
-// looked at, and how to end that; false if most already wait.
-func (w *watch) on(id string, most int) (<-chan struct{}, func(), bool) {
+// on returns a channel that has a value when one of some messages has changed since it
+// was last looked at, and how to end that; false if most already wait.
+func (w *watch) on(ids []string, most int) (<-chan struct{}, func(), bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.n >= most {
@@ -21,17 +21,21 @@ func (w *watch) on(id string, most int) (<-chan struct{}, func(), bool) {
 	}
 	w.n++
 	c := make(chan struct{}, 1)
-	if w.by[id] == nil {
-		w.by[id] = map[chan struct{}]bool{}
+	for _, id := range ids {
+		if w.by[id] == nil {
+			w.by[id] = map[chan struct{}]bool{}
+		}
+		w.by[id][c] = true
 	}
-	w.by[id][c] = true
 	return c, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.n--
-		delete(w.by[id], c)
-		if len(w.by[id]) == 0 {
-			delete(w.by, id)
+		for _, id := range ids {
+			delete(w.by[id], c)
+			if len(w.by[id]) == 0 {
+				delete(w.by, id)
+			}
 		}
 	}, true
 }

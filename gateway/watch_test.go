@@ -8,15 +8,19 @@ import (
 
 func TestWatchTellsOfChanges(t *testing.T) {
 	w := newWatch()
-	one, endOne, _ := w.on("m1", 3)
-	two, endTwo, _ := w.on("m1", 3)
-	other, endOther, _ := w.on("m2", 3)
-	if _, _, ok := w.on("m3", 3); ok {
+	one, endOne, _ := w.on([]string{"m1"}, 3)
+	two, endTwo, _ := w.on([]string{"m1"}, 3)
+	other, endOther, _ := w.on([]string{"m2", "m4"}, 3)
+	if _, _, ok := w.on([]string{"m3"}, 3); ok {
 		t.Error("more wait than may")
 	}
 	w.changed([]string{"m1", "m1", "m9"}) // blocks nobody, however often it is told
 	if len(one) != 1 || len(two) != 1 || len(other) != 0 {
 		t.Errorf("told %d, %d and %d", len(one), len(two), len(other))
+	}
+	w.changed([]string{"m4"})
+	if len(other) != 1 {
+		t.Error("not told of the second of two")
 	}
 	endOne()
 	endTwo()

@@ -138,16 +138,21 @@ func (s *Store) Status(ctx context.Context, id string) (amtp.MessageStatus, erro
 	return status(unpackID(raw), f.accepted, f.proof(), f.rows), nil
 }
 
-// Reply is the first message to an address that says it replies to a message, or
-// ErrNotFound. A notice of the address's own gateway is no reply.
-func (s *Store) Reply(ctx context.Context, to, inReplyTo string) (Stored, error) {
-	raw := packID(inReplyTo)
-	if raw == nil {
+// Reply is the first message to an address that says it replies to a message, which may be
+// known by several ids, or ErrNotFound. A notice of the address's own gateway is no reply.
+func (s *Store) Reply(ctx context.Context, to string, inReplyTo []string) (Stored, error) {
+	args := []any{to, fold(to), Postmaster + to[strings.LastIndexByte(to, '@')+1:]}
+	own := len(args)
+	for _, id := range inReplyTo {
+		if raw := packID(id); raw != nil {
+			args = append(args, raw)
+		}
+	}
+	if len(args) == own {
 		return Stored{}, ErrNotFound
 	}
-	notices := Postmaster + to[strings.LastIndexByte(to, '@')+1:]
-	return one(s.read(ctx), `m.in_reply_to = $1 AND m.sender <> $4 AND EXISTS (SELECT 1 FROM gw_recipients r WHERE r.message = m.seq
-		AND r.address IN ($2, $3)) ORDER BY m.seq LIMIT 1`, raw, to, fold(to), notices)
+	return one(s.read(ctx), "m.in_reply_to IN ("+places(own+1, len(args)-own)+`) AND m.sender <> $3 AND EXISTS (SELECT 1
+		FROM gw_recipients r WHERE r.message = m.seq AND r.address IN ($1, $2)) ORDER BY m.seq LIMIT 1`, args...)
 }
 
 // Inbox is a page of the messages that a pull agent has not acknowledged.

@@ -88,7 +88,7 @@ func testAck(t *testing.T, url string) {
 
 func testReply(t *testing.T, url string) {
 	s := running(t, url)
-	if _, err := s.Reply(t.Context(), "Ann@a.test", id1); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Reply(t.Context(), "Ann@a.test", []string{id1}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("before: %v", err)
 	}
 	answers := `"in_reply_to":"` + id1 + `"`
@@ -98,9 +98,11 @@ func testReply(t *testing.T, url string) {
 	accept(t, s, newMessage(notice, pull("ann@a.test")))
 	first := accept(t, s, newMessage(message(t, answers, says("one")), pull("ann@a.test")))
 	accept(t, s, newMessage(message(t, answers, says("two")), pull("ann@a.test")))
-	m, err := s.Reply(t.Context(), "Ann@a.test", id1)
-	if err != nil || m.MessageID != first.MessageID {
-		t.Errorf("%+v %v", m, err)
+	for _, ids := range [][]string{{id1}, {"none", id2, id1}} {
+		m, err := s.Reply(t.Context(), "Ann@a.test", ids)
+		if err != nil || m.MessageID != first.MessageID {
+			t.Errorf("%v: %+v %v", ids, m, err)
+		}
 	}
 }
 
