@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"amesh/gateway/agents"
@@ -166,8 +167,19 @@ func (s *Server) unregisterAgent(r *request) (reply, error) {
 	if err := r.agents.Remove(r.Context(), name); err != nil {
 		return reply{}, agentFailed(err, amtp.CodeAgentUnregistrationFailed, "Failed to unregister agent")
 	}
+	s.endPushes(r, name)
 	return reply{body: struct {
 		Message string `json:"message"`
 		Name    string `json:"name"`
 	}{"Agent unregistered successfully", name}}, nil
+}
+
+// endPushes makes due what waits to be pushed to an agent that is gone, so that its senders
+// hear of it now. Where that fails they hear when it is tried next.
+func (s *Server) endPushes(r *request, name string) {
+	local, _, _ := strings.Cut(name, "@")
+	sel := store.Selection{Target: strings.ToLower(local) + "@" + s.cfg.Domain}
+	if _, err := r.store.Expedite(r.Context(), sel, r.now); err != nil {
+		s.log.Warn("what waits for a removed agent is not ended yet", "agent", sel.Target, "err", err)
+	}
 }

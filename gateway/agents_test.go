@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"amesh/gateway"
 	"amesh/gateway/amtp"
@@ -289,5 +290,39 @@ func TestPushCarriesTheAgentsHeaders(t *testing.T) {
 	alice.Settled(sent.MessageID)
 	if h := <-got; h.Get("X-Agent-Id") != "7" {
 		t.Errorf("%v", h)
+	}
+}
+
+// What waits to be pushed to an agent that is removed ends now, also where a push is under
+// way or has just failed.
+func TestRemovedAgentsPushesEndAtOnce(t *testing.T) {
+	for name, underWay := range map[string]bool{"waits": false, "is under way": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun, end := make(chan bool, 1), make(chan bool)
+			hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				begun <- true
+				<-end
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}))
+			t.Cleanup(hook.Close)
+			g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Delivery.MinRetry = time.Hour }, "a.test").At("a.test")
+			alice := g.Register("alice")
+			g.Register("Hook", "delivery_mode", "push", "push_target", hook.URL)
+			id := alice.Send("hook@a.test", `{}`).MessageID
+			<-begun
+			if !underWay {
+				close(end)
+				for alice.Status(id).Status != amtp.Retrying {
+				}
+			}
+			g.Admin(http.MethodDelete, "/v1/admin/agents/Hook", nil).Want(http.StatusOK)
+			if underWay {
+				close(end)
+			}
+			if st := alice.Settled(id); st.Status != amtp.Failed || st.Recipients[0].ErrorCode != amtp.CodeAgentUnknown {
+				t.Errorf("%+v", st)
+			}
+		})
 	}
 }

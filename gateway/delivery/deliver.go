@@ -116,18 +116,27 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 	if err != nil {
 		return gone
 	}
-	agent, ok := s.cfg.Agents.Lookup(address)
-	if !ok || agent.Created.Add(-namesake).After(j.Queued) { // a later one of that name is somebody else
+	agent, ok := s.agent(j, address)
+	if !ok {
 		return gone
 	}
 	if agent.Mode != store.Push { // it fetches by now
 		return tried{state: amtp.Delivered, inbox: true}
 	}
 	v := s.cfg.Hooks.Push(ctx, agent, j.Document)
+	if _, ok := s.agent(j, address); !ok && v.State == amtp.Retrying { // removed meanwhile
+		return gone
+	}
 	return tried{
 		state: v.State, code: v.Code, text: v.Text, httpStatus: v.HTTPStatus,
 		retryAfter: v.RetryAfter, took: v.Took, untried: v.Untried, reply: v.Reply,
 	}
+}
+
+// agent is whom a job is for, if it still is: a later agent of that name is somebody else.
+func (s *Service) agent(j store.Job, address amtp.Address) (store.Agent, bool) {
+	a, ok := s.cfg.Agents.Lookup(address)
+	return a, ok && !a.Created.Add(-namesake).After(j.Queued)
 }
 
 // judge says what results tell of the target's health: the worst of them, and how long
