@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,30 +30,33 @@ func (s *Store) Lease(ctx context.Context, r LeaseRequest) ([]Job, error) {
 		if taken, err = s.due(tx, r); err != nil {
 			return err
 		}
-		for _, p := range taken {
-			if _, err := tx.Exec("UPDATE gw_queue SET due = $1, worker = $2 WHERE message = $3 AND target = $4",
-				sqldb.Micros(r.Until), s.worker.id, p.message, p.target); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.take(tx, taken, r.Until)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	jobs := make([]Job, 0, len(taken))
-	q := s.read(ctx)
-	for _, p := range taken {
-		j, err := s.job(q, p)
-		if errors.Is(err, ErrNotFound) { // finished since it was due
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, j)
+	if len(taken) == 0 {
+		return nil, nil
 	}
-	return jobs, nil
+	return s.jobs(s.read(ctx), taken)
+}
+
+// take makes places ours until some time.
+func (s *Store) take(tx *sqldb.Tx, list []place, until time.Time) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var in strings.Builder
+	args := []any{sqldb.Micros(until), s.worker.id}
+	for i, p := range list {
+		if i > 0 {
+			in.WriteByte(',')
+		}
+		args = append(args, p.message, p.target)
+		fmt.Fprintf(&in, "(CAST($%d AS BIGINT), CAST($%d AS TEXT))", len(args)-1, len(args)) // PostgreSQL takes them for texts otherwise
+	}
+	_, err := tx.Exec("UPDATE gw_queue SET due = $1, worker = $2 WHERE (message, target) IN (VALUES "+in.String()+")", args...)
+	return err
 }
 
 // due finds places that are due, and that no other gateway is about to take.
@@ -87,41 +89,80 @@ func (s *Store) due(tx *sqldb.Tx, r LeaseRequest) (list []place, err error) {
 	return list, err
 }
 
-func (s *Store) job(q asker, p place) (Job, error) {
-	j := Job{Mode: unpackMode(p.mode), Target: p.target}
-	var f found
-	err := f.scan(q.QueryRow("SELECT "+foundColumns+" FROM gw_messages m WHERE m.seq = $1", p.message).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return j, ErrNotFound
+// jobs are those at some places, in their order, but for those that have been finished
+// since.
+func (s *Store) jobs(q asker, list []place) ([]Job, error) {
+	seqs := make([]any, len(list))
+	for i, p := range list {
+		seqs[i] = p.message
 	}
+	in := " IN (" + places(1, len(seqs)) + ")"
+	at := make(map[int64]Job, len(list))
+	err := q.Query(func(scan func(...any) error) error {
+		var f found
+		err := f.scan(scan)
+		at[f.seq] = Job{
+			MessageID: unpackID(f.id), Sender: f.sender, Origin: originOf(f.origin, f.sender), Accepted: sqldb.Time(f.accepted),
+			Document: unpackDocument(f.document, f.id),
+		}
+		return err
+	}, "SELECT "+foundColumns+" FROM gw_messages m WHERE m.seq"+in, seqs...)
 	if err != nil {
-		return j, fmt.Errorf("job: %w", err)
+		return nil, fmt.Errorf("jobs: %w", err)
 	}
-	j.MessageID, j.Sender, j.Origin = unpackID(f.id), f.sender, originOf(f.origin, f.sender)
-	j.Accepted, j.Document = sqldb.Time(f.accepted), unpackDocument(f.document, f.id)
-	j.Queued = j.Accepted
-	err = q.Query(func(scan func(...any) error) error {
-		var r JobRecipient
+	open, err := openRecipients(q, in, seqs)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Job, 0, len(list))
+	for _, p := range list {
+		j := at[p.message]
+		j.Mode, j.Target, j.Queued = unpackMode(p.mode), p.target, j.Accepted
+		for _, r := range open[line{p.message, p.target}] {
+			j.Recipients = append(j.Recipients, r.JobRecipient)
+			if r.since.After(j.Queued) {
+				j.Queued = r.since
+			}
+		}
+		if j.MessageID != "" && len(j.Recipients) > 0 {
+			all = append(all, j)
+		}
+	}
+	return all, nil
+}
+
+// line is a message and one of its targets.
+type line struct {
+	message int64
+	target  string
+}
+
+// openRecipient is one that is not at its end, and since when it is tried: zero, since it
+// was accepted.
+type openRecipient struct {
+	JobRecipient
+	since time.Time
+}
+
+// openRecipients are those of some messages.
+func openRecipients(q asker, in string, seqs []any) (map[line][]openRecipient, error) {
+	all := make(map[line][]openRecipient, len(seqs))
+	err := q.Query(func(scan func(...any) error) error {
+		var at line
+		var r openRecipient
 		var since *int64
 		var base int
-		if err := scan(&r.Address, &r.Attempts, &since, &base); err != nil {
-			return err
-		}
+		err := scan(&at.message, &at.target, &r.Address, &r.Attempts, &since, &base)
 		r.Attempts -= base
-		if at := fromMoment(since); at.After(j.Queued) {
-			j.Queued = at
-		}
-		j.Recipients = append(j.Recipients, r)
-		return nil
-	}, "SELECT address, attempts, queued, COALESCE(base, 0) FROM gw_recipients WHERE message = $1 AND target = $2 AND "+isOpen+" ORDER BY n",
-		p.message, p.target)
+		r.since = fromMoment(since)
+		all[at] = append(all[at], r)
+		return err
+	}, "SELECT message, target, address, attempts, queued, COALESCE(base, 0) FROM gw_recipients WHERE message"+in+
+		" AND target IS NOT NULL AND "+isOpen+" ORDER BY message, n", seqs...)
 	if err != nil {
-		return j, fmt.Errorf("job: %w", err)
+		return nil, fmt.Errorf("jobs: %w", err)
 	}
-	if len(j.Recipients) == 0 {
-		return j, ErrNotFound
-	}
-	return j, nil
+	return all, nil
 }
 
 // NextDue is when the next job is due that nobody works on, or whose lease ends; false:

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -256,4 +257,26 @@ func testInboxInsteadOfPush(t *testing.T, url string) {
 	if err := s.Ack(t.Context(), "cid@a.test", id1, noon); err != nil {
 		t.Error(err)
 	}
+}
+
+// Jobs of several messages, each to several targets, come with their own recipients, those
+// first that are due for longest, and none of them comes twice.
+func testLeaseMany(t *testing.T, url string) {
+	s := running(t, url)
+	accept(t, s, newMessage(message(t, id(id2)), remote("bob@b.test"), remote("cid@c.test"), remote("eve@b.test"), pull("ann@a.test")))
+	later := newMessage(message(t, id(id1), says("later")), remote("cid@c.test"), push("hook@a.test"))
+	later.Accepted = noon.Add(time.Second)
+	accept(t, s, later)
+	var got []string
+	for _, j := range lease(t, s, noon.Add(time.Minute)) {
+		line := j.MessageID + " " + j.Target
+		for _, r := range j.Recipients {
+			line += " " + r.Address
+		}
+		got = append(got, line)
+	}
+	slices.Sort(got[:min(2, len(got))]) // those of one message are due at the same time
+	slices.Sort(got[min(2, len(got)):])
+	same(t, "jobs", []string{id2 + " b.test bob@b.test eve@b.test", id2 + " c.test cid@c.test", id1 + " c.test cid@c.test", id1 + " hook@a.test hook@a.test"}, got)
+	same(t, "again", 0, len(lease(t, s, noon.Add(time.Minute))))
 }

@@ -40,6 +40,7 @@ var cases = sqltest.Cases{
 	"a recipient that failed is tried again under the same key": testRevive,
 	"one bad message fails no other":                            testNeighbours,
 	"a job is leased once, and again when its lease is over":    testLease,
+	"jobs leased together keep apart and in order":              testLeaseMany,
 	"recipients of one domain are one job":                      testGroups,
 	"outcomes are written down":                                 testFinish,
 	"who fetches by now finds what was to be pushed":            testInboxInsteadOfPush,
