@@ -29,10 +29,10 @@ func (s *Server) queueSubject() {
 }
 
 // change does something about deliveries, and returns to how many.
-type change = func(st *store.Store, ctx context.Context, sel store.Selection, now time.Time) (int, error)
+type change = func(st *store.Store, ctx context.Context, sel store.Selection, now time.Time) (store.Changed, error)
 
 // purge is Purge as a change.
-func purge(st *store.Store, ctx context.Context, sel store.Selection, _ time.Time) (int, error) {
+func purge(st *store.Store, ctx context.Context, sel store.Selection, _ time.Time) (store.Changed, error) {
 	return st.Purge(ctx, sel)
 }
 
@@ -160,8 +160,8 @@ func (s *Server) chosen(do change) func(*request) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		n, err := do(r.store, r.Context(), sel, r.now)
-		return counted(r, n), err
+		done, err := do(r.store, r.Context(), sel, r.now)
+		return counted(r, done), err
 	}
 }
 
@@ -172,19 +172,22 @@ func (s *Server) named(do change) func(*request) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		n, err := do(r.store, r.Context(), sel, r.now)
-		if err == nil && n == 0 {
+		done, err := do(r.store, r.Context(), sel, r.now)
+		if err == nil && done.Count == 0 {
 			err = noDeadLetter()
 		}
-		return counted(r, n), err
+		return counted(r, done), err
 	}
 }
 
-func counted(r *request, n int) reply {
+func counted(r *request, done store.Changed) reply {
+	next := done.Next.String()
 	return reply{body: struct {
 		Count     int       `json:"count"`
+		More      bool      `json:"more"`
+		Next      string    `json:"next,omitempty"` // for after of the next call
 		Timestamp time.Time `json:"timestamp"`
-	}{n, r.now.UTC()}}
+	}{done.Count, next != "", next, r.now.UTC()}}
 }
 
 // named is the selection of what a path names.
@@ -226,6 +229,7 @@ func bodySelection(r *request) (store.Selection, error) {
 		Target    string          `json:"target"`
 		Before    json.RawMessage `json:"before"`
 		Limit     int             `json:"limit"`
+		After     string          `json:"after"`
 	}](r)
 	if err != nil {
 		return store.Selection{}, err
@@ -236,6 +240,9 @@ func bodySelection(r *request) (store.Selection, error) {
 	}
 	if err := choose(&sel, b.MessageID, b.Recipient); err != nil {
 		return sel, err
+	}
+	if sel.After, err = store.ParsePlace(b.After); err != nil {
+		return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "after: want next of the answer before, or nothing")
 	}
 	if sel.Limit < 0 {
 		return sel, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidLimit, "Limit must be positive, or left out to have no bound")

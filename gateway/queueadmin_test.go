@@ -108,6 +108,7 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 			"no address":     map[string]any{"recipient": "nonsense"},
 			"no target":      map[string]any{"target": "\x00"},
 			"no time":        map[string]any{"before": "yesterday"},
+			"no place":       map[string]any{"all": true, "after": "x"},
 			"negative limit": map[string]any{"all": true, "limit": -1},
 			"no JSON":        "all of it",
 		} {

@@ -3,9 +3,11 @@ package client
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +70,41 @@ func TestSelectionsAreBodies(t *testing.T) {
 	var got map[string]any
 	if err := json.NewDecoder(seen.Body).Decode(&got); err != nil || len(got) != 1 || got["target"] != "dead.example" {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A gateway changes so many at once: it is asked until nothing is left, or the limit is
+// reached.
+func TestHeapsAreChangedInSeveralCalls(t *testing.T) {
+	for _, c := range []struct {
+		limit, want int
+		bodies      []string
+	}{
+		{0, 12, []string{`{"all":true}`, `{"all":true,"after":"1.5"}`, `{"all":true,"after":"2.5"}`}},
+		{7, 7, []string{`{"all":true,"limit":7}`, `{"all":true,"limit":2,"after":"1.5"}`}},
+	} {
+		var bodies []string
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			raw, _ := io.ReadAll(r.Body)
+			bodies = append(bodies, string(raw))
+			var asked struct{ Limit int }
+			_ = json.Unmarshal(raw, &asked)
+			if len(bodies) == 3 || asked.Limit == 2 {
+				_, _ = io.WriteString(w, `{"count":2,"more":false}`)
+				return
+			}
+			fmt.Fprintf(w, `{"count":5,"more":true,"next":"%d.5"}`, len(bodies))
+		}))
+		t.Cleanup(s.Close)
+		client, err := New(Config{URL: s.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		n, err := client.Redrive(t.Context(), Selection{All: true, Limit: c.limit})
+		if err != nil || n != c.want || !slices.Equal(bodies, c.bodies) {
+			t.Errorf("changed %d, %v, asked %q", n, err, bodies)
+		}
 	}
 }
 

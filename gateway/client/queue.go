@@ -115,9 +115,24 @@ func (c *Client) Purge(ctx context.Context, s Selection) (int, error) {
 	return c.change(ctx, s, "deadletters", "purge")
 }
 
+// change asks until nothing is left of the selection, because a gateway changes only so
+// many at once. With an error it returns how many had been changed until then.
 func (c *Client) change(ctx context.Context, s Selection, path ...string) (int, error) {
-	got, err := ask[struct {
-		Count int `json:"count"`
-	}](ctx, c, call{method: http.MethodPost, path: append([]string{"v1", "admin"}, path...), body: s})
-	return got.Count, err
+	body := struct {
+		Selection
+		After string `json:"after,omitempty"`
+	}{Selection: s}
+	for done := 0; ; {
+		got, err := ask[struct {
+			Count int    `json:"count"`
+			Next  string `json:"next"`
+		}](ctx, c, call{method: http.MethodPost, path: append([]string{"v1", "admin"}, path...), body: body})
+		done += got.Count
+		if err != nil || got.Count <= 0 || got.Next == "" || s.Limit > 0 && done >= s.Limit {
+			return done, err
+		}
+		if body.After = got.Next; s.Limit > 0 {
+			body.Limit = s.Limit - done
+		}
+	}
 }

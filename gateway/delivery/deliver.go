@@ -215,8 +215,14 @@ func putBackOne(j store.Job, r store.JobRecipient, next, now time.Time) store.Ou
 
 // expedite makes everything due that waits for a target which answers again.
 func (s *Service) expedite(ctx context.Context, target string, now time.Time) {
-	if _, err := s.cfg.Store.Expedite(ctx, store.Selection{Target: target}, now); err != nil {
-		s.cfg.Log.Error("what waits for a target cannot be made due", "target", target, "err", err)
+	for sel := (store.Selection{Target: target}); ; {
+		done, err := s.cfg.Store.Expedite(ctx, sel, now)
+		if err != nil {
+			s.cfg.Log.Error("what waits for a target cannot be made due", "target", target, "err", err)
+		}
+		if sel.After = done.Next; sel.After == (store.Place{}) {
+			return
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 type Store interface {
 	Lease(ctx context.Context, r store.LeaseRequest) ([]store.Job, error)
 	Finish(ctx context.Context, outcomes []store.Outcome) error
-	Expedite(ctx context.Context, sel store.Selection, now time.Time) (int, error)
+	Expedite(ctx context.Context, sel store.Selection, now time.Time) (store.Changed, error)
 	NextDue(ctx context.Context) (time.Time, bool, error)
 	Status(ctx context.Context, id string) (amtp.MessageStatus, error)
 	Woken() <-chan struct{}

@@ -147,7 +147,7 @@ func (q *queue) Status(_ context.Context, id string) (amtp.MessageStatus, error)
 	return s, nil
 }
 
-func (q *queue) Expedite(_ context.Context, sel store.Selection, now time.Time) (int, error) {
+func (q *queue) Expedite(_ context.Context, sel store.Selection, now time.Time) (store.Changed, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
@@ -163,7 +163,7 @@ func (q *queue) Expedite(_ context.Context, sel store.Selection, now time.Time) 
 		default:
 		}
 	}
-	return n, nil
+	return store.Changed{Count: n}, nil
 }
 
 func (q *queue) Woken() <-chan struct{} { return q.woken }

@@ -98,13 +98,10 @@ type chosen struct {
 	id      []byte
 }
 
-// choose finds the recipients of a selection, and locks them.
-func (s *Store) choose(tx *sqldb.Tx, sel Selection, c conditions, from string) (list []chosen, err error) {
-	limit := sel.Limit
-	if limit == 0 {
-		limit = allRows
-	}
-	query := "SELECT r.message, r.n, r.mode, COALESCE(r.target, ''), m.id" + from + c.where() + " ORDER BY r.message, r.n" + c.page(limit, 0)
+// choose finds the recipients of a selection, and locks them: limit and one more, which
+// tells that there are more.
+func (s *Store) choose(tx *sqldb.Tx, limit int, c conditions, from string) (list []chosen, err error) {
+	query := "SELECT r.message, r.n, r.mode, COALESCE(r.target, ''), m.id" + from + c.where() + " ORDER BY r.message, r.n" + c.page(limit+1, 0)
 	if s.postgres {
 		query += " FOR UPDATE OF r"
 	}
@@ -117,14 +114,26 @@ func (s *Store) choose(tx *sqldb.Tx, sel Selection, c conditions, from string) (
 	return list, err
 }
 
-// change does something to every recipient of a selection, in one transaction, and tells
-// whose messages changed. before hears of them before the first is changed, as often as
-// the transaction runs.
-func (s *Store) change(ctx context.Context, sel Selection, c conditions, from string, before func([]chosen), each func(*sqldb.Tx, chosen) error) (int, error) {
+// change does something to the recipients of a selection, MaxChange at most, in one
+// transaction, and tells whose messages changed. before hears of them before the first is
+// changed, as often as the transaction runs.
+func (s *Store) change(ctx context.Context, sel Selection, c conditions, from string, before func([]chosen), each func(*sqldb.Tx, chosen) error) (Changed, error) {
+	limit := MaxChange
+	if sel.Limit > 0 {
+		limit = min(limit, sel.Limit)
+	}
+	if sel.After != (Place{}) {
+		c.add("(r.message > %s OR r.message = %s AND r.n > %s)", sel.After.Message, sel.After.Message, sel.After.N)
+	}
 	var list []chosen
+	var next Place
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
-		if list, err = s.choose(tx, sel, c, from); err != nil {
+		if list, err = s.choose(tx, limit, c, from); err != nil {
 			return err
+		}
+		if next = (Place{}); len(list) > limit {
+			list = list[:limit]
+			next = Place{list[limit-1].message, list[limit-1].n}
 		}
 		before(list)
 		for _, one := range list {
@@ -135,14 +144,14 @@ func (s *Store) change(ctx context.Context, sel Selection, c conditions, from st
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return Changed{}, err
 	}
 	ids := make([]string, len(list))
 	for i, one := range list {
 		ids[i] = unpackID(one.id)
 	}
 	s.tellChange(ids)
-	return len(list), nil
+	return Changed{len(list), next}, nil
 }
 
 // tellHurry tells for which targets somebody wants jobs to be due now.
@@ -164,14 +173,14 @@ func (s *Store) tellHurry(list []chosen) {
 }
 
 // Redrive puts dead letters back into the queue, due now, and returns how many.
-func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (int, error) {
+func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (Changed, error) {
 	c, some := sel.conditions("r.dead")
 	if !some {
-		return 0, nil
+		return Changed{}, nil
 	}
 	c.text = append(c.text, "r.dead IS NOT NULL", "r.target IS NOT NULL")
 	at := sqldb.Micros(now)
-	n, err := s.change(ctx, sel, c, areDead, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
+	done, err := s.change(ctx, sel, c, areDead, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec(`UPDATE gw_recipients SET state = $3, changed = $4, queued = $4, base = attempts, next = NULL, dead = NULL, code = NULL,
 			text = NULL WHERE message = $1 AND n = $2`, one.message, one.n, queued, at)
 		if err != nil {
@@ -180,24 +189,24 @@ func (s *Store) Redrive(ctx context.Context, sel Selection, now time.Time) (int,
 		return enqueue(tx, one.message, one.target, one.mode, at)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("redrive: %w", err)
+		return Changed{}, fmt.Errorf("redrive: %w", err)
 	}
-	if n > 0 {
+	if done.Count > 0 {
 		s.wake()
 	}
-	return n, nil
+	return done, nil
 }
 
 // Expedite makes what waits in the queue due now, and returns how many.
-func (s *Store) Expedite(ctx context.Context, sel Selection, now time.Time) (int, error) {
+func (s *Store) Expedite(ctx context.Context, sel Selection, now time.Time) (Changed, error) {
 	c, some := sel.conditions("COALESCE(r.queued, m.accepted)")
 	if !some {
-		return 0, nil
+		return Changed{}, nil
 	}
 	at := sqldb.Micros(now)
 	c.text = append(c.text, "q.worker IS NULL")
 	c.add("q.due > %s", at)
-	n, err := s.change(ctx, sel, c, inQueue, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
+	done, err := s.change(ctx, sel, c, inQueue, s.tellHurry, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec("UPDATE gw_recipients SET next = $3 WHERE message = $1 AND n = $2", one.message, one.n, at)
 		if err != nil {
 			return err
@@ -205,28 +214,28 @@ func (s *Store) Expedite(ctx context.Context, sel Selection, now time.Time) (int
 		return enqueue(tx, one.message, one.target, one.mode, at)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("expedite: %w", err)
+		return Changed{}, fmt.Errorf("expedite: %w", err)
 	}
-	if n > 0 {
+	if done.Count > 0 {
 		s.wake()
 	}
-	return n, nil
+	return done, nil
 }
 
 // Purge forgets dead letters: their recipients stay failed, and cannot be redriven. It
 // returns how many.
-func (s *Store) Purge(ctx context.Context, sel Selection) (int, error) {
+func (s *Store) Purge(ctx context.Context, sel Selection) (Changed, error) {
 	c, some := sel.conditions("r.dead")
 	if !some {
-		return 0, nil
+		return Changed{}, nil
 	}
 	c.text = append(c.text, "r.dead IS NOT NULL")
-	n, err := s.change(ctx, sel, c, areDead, func([]chosen) {}, func(tx *sqldb.Tx, one chosen) error {
+	done, err := s.change(ctx, sel, c, areDead, func([]chosen) {}, func(tx *sqldb.Tx, one chosen) error {
 		_, err := tx.Exec("UPDATE gw_recipients SET dead = NULL WHERE message = $1 AND n = $2", one.message, one.n)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("purge: %w", err)
+		return Changed{}, fmt.Errorf("purge: %w", err)
 	}
-	return n, nil
+	return done, nil
 }

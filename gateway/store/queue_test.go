@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -186,13 +187,13 @@ func testDeadLetters(t *testing.T, url string) {
 	same(t, "none", 0, list(Selection{}).Total)
 	same(t, "before", 0, list(Selection{Before: dead}).Total)
 	again := dead.Add(time.Minute)
-	if n, err := s.Redrive(t.Context(), Selection{}, again); n != 0 || err != nil {
-		t.Errorf("nothing redriven: %d %v", n, err)
+	if n, err := s.Redrive(t.Context(), Selection{}, again); n.Count != 0 || err != nil {
+		t.Errorf("nothing redriven: %+v %v", n, err)
 	}
 	var hurried []string
 	s.OnHurry(func(targets []string) { hurried = append(hurried, targets...) })
-	if n, err := s.Redrive(t.Context(), Selection{MessageID: id1, Target: "b.test"}, again); n != 1 || err != nil {
-		t.Fatalf("redriven: %d %v", n, err)
+	if n, err := s.Redrive(t.Context(), Selection{MessageID: id1, Target: "b.test"}, again); n.Count != 1 || err != nil {
+		t.Fatalf("redriven: %+v %v", n, err)
 	}
 	same(t, "hurried", []string{"b.test"}, hurried)
 	jobs := lease(t, s, again)
@@ -200,7 +201,7 @@ func testDeadLetters(t *testing.T, url string) {
 		t.Errorf("redriven: %+v", jobs)
 	}
 	finish(t, s, Outcome{MessageID: id1, Address: "bob@b.test", At: again, State: amtp.Delivered})
-	if n, err := s.Purge(t.Context(), Selection{All: true}); n != 1 || err != nil {
+	if n, err := s.Purge(t.Context(), Selection{All: true}); n.Count != 1 || err != nil {
 		t.Errorf("purged: %d %v", n, err)
 	}
 	same(t, "left", 0, list(Selection{All: true}).Total)
@@ -231,7 +232,7 @@ func TestQueueIsListed(t *testing.T) {
 	}
 	var hurried []string
 	s.OnHurry(func(targets []string) { hurried = append(hurried, targets...) })
-	if n, err := s.Expedite(t.Context(), Selection{MessageID: id1}, noon.Add(time.Second)); n != 2 || err != nil {
+	if n, err := s.Expedite(t.Context(), Selection{MessageID: id1}, noon.Add(time.Second)); n.Count != 2 || err != nil {
 		t.Errorf("expedited %d, %v", n, err)
 	}
 	same(t, "hurried", []string{"b.test"}, hurried)
@@ -279,4 +280,41 @@ func testLeaseMany(t *testing.T, url string) {
 	slices.Sort(got[min(2, len(got)):])
 	same(t, "jobs", []string{id2 + " b.test bob@b.test eve@b.test", id2 + " c.test cid@c.test", id1 + " c.test cid@c.test", id1 + " hook@a.test hook@a.test"}, got)
 	same(t, "again", 0, len(lease(t, s, noon.Add(time.Minute))))
+}
+
+// A heap of any size is changed in calls that end, which come to each recipient once.
+func testHeap(t *testing.T, url string) {
+	s := running(t, url)
+	const each = MaxChange/3 + 1
+	for i, one := range []string{id1, id2, id3} {
+		to := make([]NewRecipient, each)
+		for n := range to {
+			to[n] = remote(fmt.Sprintf("u%d@b.test", n))
+		}
+		accept(t, s, newMessage(message(t, id(one), key(fmt.Sprintf("6c0a1c52-6c7e-4a54-8d59-51c2b1a7f0b%d", i))), to...))
+	}
+	early := noon // a call finds what is due later only
+	flush := func(sel Selection, count int, more bool) Place {
+		t.Helper()
+		early = early.Add(-time.Second)
+		got, err := s.Expedite(t.Context(), sel, early)
+		if err != nil || got.Count != count || (got.Next != Place{}) != more {
+			t.Fatalf("changed %+v, %v", got, err)
+		}
+		read, err := ParsePlace(got.Next.String())
+		if err != nil || read != got.Next {
+			t.Fatalf("%v is read as %v, %v", got.Next, read, err)
+		}
+		return read
+	}
+	next := flush(Selection{All: true, Limit: 5}, 5, true)
+	flush(Selection{All: true, After: next, Limit: each - 5}, each-5, true)
+	next = flush(Selection{All: true, Limit: MaxChange + 1}, MaxChange, true)
+	next = flush(Selection{All: true, After: next}, 3*each-MaxChange, false)
+	same(t, "end", Place{}, next)
+	for _, bad := range []string{"x", "1", "1.", ".1", "-1.0", "0.1", "1.-1", "1.99999"} {
+		if p, err := ParsePlace(bad); err == nil {
+			t.Errorf("%q is read as %v", bad, p)
+		}
+	}
 }

@@ -47,6 +47,7 @@ var cases = sqltest.Cases{
 	"what is delivered stays so":                                testLate,
 	"a notice is accepted with its outcome":                     testNotice,
 	"dead letters are listed, redriven and purged":              testDeadLetters,
+	"a heap is changed in calls that end":                       testHeap,
 	"an inbox is paged, oldest first":                           testInbox,
 	"an acknowledgement leaves the other copies":                testAck,
 	"a reply is found":                                          testReply,
@@ -102,6 +103,7 @@ func message(t *testing.T, members ...string) *amtp.Message {
 
 const (
 	id1  = "0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e01"
+	id3  = "0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e03"
 	id2  = "0192f0c1-7a10-7c3e-9d55-2b8f6f0a1e02"
 	key1 = "6c0a1c52-6c7e-4a54-8d59-51c2b1a7f0a1"
 	key2 = "6c0a1c52-6c7e-4a54-8d59-51c2b1a7f0a2"

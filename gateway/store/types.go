@@ -2,6 +2,9 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -206,8 +209,50 @@ type Selection struct {
 	Address   string    // recipient
 	Target    string    // domain, or push agent
 	Before    time.Time // dead, or queued, before then
-	Limit     int       // zero: no limit
+	Limit     int       // zero: no limit but MaxChange
 	Offset    int       // of listings only
+	After     Place     // of changes only: those behind it
+}
+
+// MaxChange bounds how many recipients one call changes: each takes a few statements of
+// one transaction, which has to end while its caller waits.
+const MaxChange = 2000
+
+// Changed is what a call has changed: how many recipients, and, where it left some of its
+// selection, the last of them. Called again with that as After, it comes to each of the
+// rest once, whatever became of the first meanwhile.
+type Changed struct {
+	Count int
+	Next  Place // zero: none is left
+}
+
+// Place is where a recipient is in the order in which changes go.
+type Place struct {
+	Message int64
+	N       int
+}
+
+// String is the form that ParsePlace reads; empty for the zero Place.
+func (p Place) String() string {
+	if p == (Place{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d", p.Message, p.N)
+}
+
+// ParsePlace reads what String wrote.
+func ParsePlace(s string) (p Place, err error) {
+	if s == "" {
+		return p, nil
+	}
+	message, n, _ := strings.Cut(s, ".")
+	if p.Message, err = strconv.ParseInt(message, 10, 64); err == nil {
+		p.N, err = strconv.Atoi(n)
+	}
+	if err != nil || p.Message <= 0 || p.N < 0 || p.N >= amtp.MaxRecipients {
+		return Place{}, fmt.Errorf("%.40q is no place", s)
+	}
+	return p, nil
 }
 
 // Delivery is a recipient in the queue, or a dead letter.
