@@ -52,6 +52,9 @@ func (s *Server) send(r *request) (reply, error) {
 	case errors.Is(err, store.ErrIDConflict):
 		return reply{}, amtp.Errorf(http.StatusConflict, amtp.CodeMessageIDConflict,
 			"this message_id belongs to another message: take a new one, or none")
+	case errors.Is(err, store.ErrFull):
+		return reply{}, amtp.Errorf(http.StatusBadRequest, amtp.CodeValidationFailed,
+			"more than %d recipients under one idempotency_key: take a new key and a new message_id for further ones", amtp.MaxRecipients)
 	case err != nil:
 		return reply{}, err
 	}

@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 
+	"amesh/gateway/amtp"
 	"amesh/internal/sqldb"
 )
 
 // Accept accepts a message: it is on disk when Accept returns nil. A message that its
 // origin and sender have sent before, under its key or under its id, is not accepted
 // twice: recipients that have it keep it, those that failed are tried again, further
-// ones are added to it. Errors are ErrKeyConflict, ErrIDConflict, and those for which
-// Unavailable is true.
+// ones are added to it. Errors are ErrKeyConflict, ErrIDConflict, ErrFull, and those
+// for which Unavailable is true.
 func (s *Store) Accept(ctx context.Context, m NewMessage) (Receipt, error) {
 	e, err := newEntry(m)
 	if err != nil {
@@ -160,11 +161,13 @@ func loadHome(tx *sqldb.Tx, seq int64, postgres bool) (home, error) {
 func (e *entry) join(tx *sqldb.Tx, h home, before []*known) (Receipt, error) {
 	receipt := Receipt{MessageID: unpackID(h.id), Repeated: true}
 	answer := make([]row, len(e.recipients))
+	there, err := e.there(tx, h, before)
+	if err != nil {
+		return receipt, err
+	}
 	for i, r := range e.recipients {
-		have, seq, err := e.have(tx, h, r, before[i])
-		if err != nil {
-			return receipt, err
-		}
+		have, seq := there[i].row, there[i].seq
+		var err error
 		switch {
 		case have == nil:
 			receipt.Repeated = false
@@ -190,6 +193,31 @@ func (e *entry) join(tx *sqldb.Tx, h home, before []*known) (Receipt, error) {
 	}
 	receipt.Status = status(receipt.MessageID, h.accepted, e.source.Verification, answer)
 	return receipt, nil
+}
+
+// present is a recipient's row, or nil, in the message with the number seq.
+type present struct {
+	row *row
+	seq int64
+}
+
+// there finds the recipients that are there already. It returns ErrFull where the message
+// has no room for the others, before anything is changed.
+func (e *entry) there(tx *sqldb.Tx, h home, before []*known) ([]present, error) {
+	all, size := make([]present, len(e.recipients)), len(h.rows)
+	for i, r := range e.recipients {
+		var err error
+		if all[i].row, all[i].seq, err = e.have(tx, h, r, before[i]); err != nil {
+			return nil, err
+		}
+		if all[i].row == nil {
+			size++
+		}
+	}
+	if size > max(len(h.rows), amtp.MaxRecipients) {
+		return nil, ErrFull
+	}
+	return all, nil
 }
 
 // have is the row of a recipient that is there already, and its message, or nil. Under

@@ -151,6 +151,11 @@ func (s *Store) commitBatch(ctx context.Context, batch []*work) {
 	s.tellChange(ids)
 }
 
+// refused reports whether a message is not accepted for what it is.
+func refused(err error) bool {
+	return errors.Is(err, ErrKeyConflict) || errors.Is(err, ErrIDConflict) || errors.Is(err, ErrFull)
+}
+
 // alone reports whether a work that failed beside others may do well by itself: what
 // failed was no fault of the database as a whole.
 func alone(err error) bool { return !Unavailable(err) && !errors.Is(err, context.Canceled) }

@@ -84,7 +84,7 @@ func (c *postgresCommitter) attempt(ctx context.Context, works []*work) error {
 		r, err := c.settle(ctx, e)
 		if w := of[e]; w.entry == e {
 			w.receipt, w.err = r, err
-		} else if err != nil && !errors.Is(err, ErrKeyConflict) && !errors.Is(err, ErrIDConflict) {
+		} else if err != nil && !refused(err) {
 			w.err = err
 		}
 	}

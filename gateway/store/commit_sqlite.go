@@ -76,9 +76,9 @@ func (c *liteCommitter) one(tx *sqldb.Tx, w *work) error {
 	}
 	for _, e := range w.entries() {
 		r, err := c.accept(tx, e)
-		if conflict := errors.Is(err, ErrKeyConflict) || errors.Is(err, ErrIDConflict); err != nil && !conflict {
+		if err != nil && !refused(err) {
 			return err
-		} else if conflict && e != w.entry { // a notice that was sent before
+		} else if err != nil && e != w.entry { // a notice that was sent before
 			continue
 		}
 		if e == w.entry {

@@ -37,6 +37,7 @@ var cases = sqltest.Cases{
 	"sixteen posts with one key are one message":                testSixteen,
 	"an id is of one message":                                   testID,
 	"a fan-out with one id and key reaches every recipient":     testFanOut,
+	"a message has so many recipients at most":                  testFull,
 	"a recipient that failed is tried again under the same key": testRevive,
 	"one bad message fails no other":                            testNeighbours,
 	"a job is leased once, and again when its lease is over":    testLease,
@@ -336,6 +337,31 @@ func testFanOut(t *testing.T, url string) {
 	same(t, "states", map[string]amtp.State{"bob@b.test": amtp.Delivered, "eve@b.test": amtp.Delivered, "cid@c.test": amtp.Queued}, statesOf(t, s, id1))
 	if jobs := lease(t, s, noon); len(jobs) != 1 || jobs[0].Target != "c.test" {
 		t.Errorf("jobs %+v", jobs)
+	}
+}
+
+func testFull(t *testing.T, url string) {
+	s := running(t, url)
+	to := make([]NewRecipient, amtp.MaxRecipients-1)
+	for n := range to {
+		to[n] = remote(fmt.Sprintf("u%d@b.test", n))
+	}
+	accept(t, s, newMessage(message(t, id(id1)), to...))
+	for range 2 {
+		_, err := s.Accept(t.Context(), newMessage(message(t, id(id1)), to[0], remote("x@b.test"), remote("y@b.test")))
+		if !errors.Is(err, ErrFull) {
+			t.Errorf("two more: %v", err)
+		}
+	}
+	accept(t, s, newMessage(message(t, id(id1)), remote("x@b.test"), to[0]))
+	if _, err := s.Accept(t.Context(), newMessage(message(t, id(id1)), remote("y@b.test"))); !errors.Is(err, ErrFull) {
+		t.Errorf("one more: %v", err)
+	}
+	if r := accept(t, s, newMessage(message(t, id(id1)), to...)); !r.Repeated {
+		t.Error("a full message that comes again is not repeated")
+	}
+	if st := statesOf(t, s, id1); len(st) != amtp.MaxRecipients || st["y@b.test"] != "" {
+		t.Errorf("%d recipients", len(st))
 	}
 }
 

@@ -19,6 +19,8 @@ var (
 	ErrKeyConflict = errors.New("idempotency key used for other content")
 	// ErrIDConflict reports a message id that another sender, or other content, has.
 	ErrIDConflict = errors.New("message id in use")
+	// ErrFull reports further recipients for a message that has amtp.MaxRecipients of them.
+	ErrFull = errors.New("too many recipients of one message")
 )
 
 // Postmaster, with our domain behind it, is the sender of notices that the gateway itself
