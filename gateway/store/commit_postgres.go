@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 
 	"amesh/internal/sqldb"
 
@@ -74,13 +75,18 @@ func (c *postgresCommitter) attempt(ctx context.Context, works []*work) error {
 		w.err = nil
 	}
 	for _, e := range first {
-		if w := of[e]; !e.fresh {
+		if w := of[e]; e.void {
+			continue
+		} else if !e.fresh {
 			again = append(again, e)
 		} else if w.entry == e {
 			w.receipt = e.receipt()
 		}
 	}
 	for _, e := range again {
+		if e.void {
+			continue
+		}
 		r, err := c.settle(ctx, e)
 		if w := of[e]; w.entry == e {
 			w.receipt, w.err = r, err
@@ -227,34 +233,64 @@ func (c *columns) args() []any {
 }
 
 // write writes what is new and the outcomes, in one round trip that commits, and notes
-// which entries were new.
+// which entries were new. Where outcomes have notices there are two: whether they are
+// written depends on what the outcomes change.
 func (c *postgresCommitter) write(ctx context.Context, conn *pgx.Conn, works []*work, first []*entry) error {
-	b := &pgx.Batch{}
-	if len(first) > 0 {
-		byID := make(map[string]*entry, len(first))
-		var all columns
-		for _, e := range first {
-			e.fresh, byID[string(e.id)] = false, e
-			all.add(e)
-		}
-		b.Queue(insertNew, all.args()...).Query(func(rows pgx.Rows) error {
-			var id []byte
-			_, err := pgx.ForEachRow(rows, []any{&id}, func() error { byID[string(id)].fresh = true; return nil })
-			return err
-		})
+	outcomes, b := sorted(works), &pgx.Batch{}
+	if !slices.ContainsFunc(outcomes, func(o *outcome) bool { return o.notice != nil }) {
+		putNew(b, first)
+		putOutcomes(b, outcomes)
+		return send(ctx, conn, b)
 	}
-	for _, o := range sorted(works) {
-		b.Queue(updateOutcome, o.args()...)
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		putOutcomes(b, outcomes)
+		if err := send(ctx, tx, b); err != nil {
+			return err
+		}
+		b = &pgx.Batch{}
+		putNew(b, slices.DeleteFunc(slices.Clone(first), func(e *entry) bool { return e.void }))
+		return send(ctx, tx, b)
+	})
+}
+
+// putNew adds to a batch what may be new.
+func putNew(b *pgx.Batch, first []*entry) {
+	if len(first) == 0 {
+		return
+	}
+	byID := make(map[string]*entry, len(first))
+	var all columns
+	for _, e := range first {
+		e.fresh, byID[string(e.id)] = false, e
+		all.add(e)
+	}
+	b.Queue(insertNew, all.args()...).Query(func(rows pgx.Rows) error {
+		var id []byte
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { byID[string(id)].fresh = true; return nil })
+		return err
+	})
+}
+
+// putOutcomes adds outcomes to a batch.
+func putOutcomes(b *pgx.Batch, outcomes []*outcome) {
+	for _, o := range outcomes {
+		b.Queue(updateOutcome, o.args()...).Exec(func(tag pgconn.CommandTag) error { o.took(tag.RowsAffected()); return nil })
 		if !o.Untried {
 			b.Queue(insertAttempt, o.attemptArgs()...)
 		}
 		b.Queue(requeue, o.id, o.address, sqldb.Micros(o.At))
 		b.Queue(dequeue, o.id, o.address)
 	}
+}
+
+// send sends a batch, if there is something in it.
+func send(ctx context.Context, to interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}, b *pgx.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+	if err := to.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

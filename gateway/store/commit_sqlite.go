@@ -75,6 +75,9 @@ func (c *liteCommitter) one(tx *sqldb.Tx, w *work) error {
 		}
 	}
 	for _, e := range w.entries() {
+		if e.void {
+			continue
+		}
 		r, err := c.accept(tx, e)
 		if err != nil && !refused(err) {
 			return err
@@ -142,9 +145,11 @@ func (c *liteCommitter) takeBack(tx *sqldb.Tx, seq int64) error {
 }
 
 func (c *liteCommitter) outcome(tx *sqldb.Tx, o *outcome) error {
-	if _, _, err := tx.Run(c.update, o.args()...); err != nil {
+	n, _, err := tx.Run(c.update, o.args()...)
+	if err != nil {
 		return fmt.Errorf("outcome: %w", err)
 	}
+	o.took(n)
 	if !o.Untried {
 		if _, _, err := tx.Run(c.attempt, o.attemptArgs()...); err != nil {
 			return fmt.Errorf("attempt: %w", err)

@@ -13,6 +13,7 @@ import (
 // transaction.
 type entry struct {
 	fresh         bool // PostgreSQL has put it in
+	void          bool // the notice of an outcome that changed nothing
 	id, key, hash []byte
 	sender        string
 	origin        *string // nil: the sender's domain

@@ -100,6 +100,14 @@ func (o *outcome) attemptArgs() []any {
 	return []any{o.id, o.address, sqldb.Micros(o.At), packState(o.State), clean(string(o.Code)), clean(o.Text), o.HTTPStatus, o.Took.Microseconds()}
 }
 
+// took notes how many rows the outcome changed: the notice of what came too late, such as
+// a failure after the delivery, is not written.
+func (o *outcome) took(rows int64) {
+	if o.notice != nil {
+		o.notice.void = rows == 0 && o.State == amtp.Failed
+	}
+}
+
 // sorted are the outcomes of works in an order that is the same for all gateways, so
 // that they do not wait for each other in a circle.
 func sorted(works []*work) []*outcome {

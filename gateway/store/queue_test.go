@@ -161,6 +161,22 @@ func testNotice(t *testing.T, url string) {
 	finish(t, s, out) // a conflict of the notice is not one of the outcome
 }
 
+// A failure that is reported after the delivery tells nobody of a failure.
+func testLateNotice(t *testing.T, url string) {
+	s := running(t, url)
+	accept(t, s, newMessage(message(t, id(id1)), remote("bob@b.test")))
+	lease(t, s, noon)
+	out := Outcome{MessageID: id1, Address: "bob@b.test", At: noon, State: amtp.Delivered}
+	finish(t, s, out)
+	notice := newMessage(message(t, id(id2), key(key2)), pull("ann@a.test"))
+	out.State, out.Code, out.Notice = amtp.Failed, "CLIENT_ERROR", &notice
+	finish(t, s, out)
+	finish(t, s, out, out)
+	if got := inbox(t, s, "ann@a.test"); len(got) != 0 {
+		t.Errorf("told of a failure: %v", got)
+	}
+}
+
 func testDeadLetters(t *testing.T, url string) {
 	s := running(t, url)
 	accept(t, s, newMessage(message(t, id(id1)), remote("bob@b.test"), remote("cid@c.test"), none("eve@a.test")))

@@ -47,6 +47,7 @@ var cases = sqltest.Cases{
 	"who fetches by now finds what was to be pushed":            testInboxInsteadOfPush,
 	"what is delivered stays so":                                testLate,
 	"a notice is accepted with its outcome":                     testNotice,
+	"a failure after the delivery has no notice":                testLateNotice,
 	"dead letters are listed, redriven and purged":              testDeadLetters,
 	"a heap is changed in calls that end":                       testHeap,
 	"an inbox is paged, oldest first":                           testInbox,
