@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"amesh/identity"
+	"amesh/internal/sqldb"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node"
@@ -138,6 +139,7 @@ var causes = []struct {
 	{db.ErrNewer, exitStorage, "state_too_new", "use the newer amesh; nothing was changed"},
 	{db.ErrDamaged, exitStorage, "database_damaged", "put the database file back from a backup, or move it and its -wal away to start with an empty one; nothing was changed"},
 	{registry.ErrRoot, exitStorage, "registry_key_other", registryKeyHint},
+	{sqldb.ErrInUse, exitConflict, "data_in_use", "stop the process that has it, or give another --data or --database; several gateways share one PostgreSQL database"},
 	{db.ErrURL, exitUsage, "database_url", "write it like postgres://USER@HOST/NAME or sqlite:///var/lib/amesh/registry.db"},
 	{admin.ErrNoRelay, exitDaemon, "no_relay", "start it with amesh relay, or give the --data of the one that runs"},
 	{admin.ErrRefused, exitFailed, "refused", "give it what it asks for; amesh help relay has examples"},

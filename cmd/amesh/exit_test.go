@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"amesh/identity"
+	"amesh/internal/sqldb"
 	"amesh/internal/store"
 	"amesh/knock"
 	"amesh/node"
@@ -72,6 +73,7 @@ func TestErrorsAndTheirExitCodes(t *testing.T) {
 		{"the node's port is taken", wrap(node.ErrAddrInUse), 9, "address_in_use"},
 		{"the relay's port is taken", wrap(taken), 9, "address_in_use"},
 		{"second relay", wrap(store.ErrLocked), 9, "data_in_use"},
+		{"second gateway on one file", wrap(sqldb.ErrInUse), 9, "data_in_use"},
 		{"newer state", wrap(store.ErrTooNew), 11, "state_too_new"},
 		{"foreign state", wrap(store.ErrSchema), 11, "state_foreign"},
 		{"full disk", wrap(store.ErrNoSpace), 11, "no_space"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/internal/sqldb"
 )
 
 // some accepts n messages a second apart, each to a recipient.
@@ -246,7 +247,24 @@ func testOnChange(t *testing.T, url string) {
 	same(t, "acknowledged", []string{id1}, <-told)
 }
 
+// A second gateway would take the leases of the first, so it does not start.
+func testOneStore(t *testing.T, url string) {
+	if sqldb.IsPostgres(url) {
+		t.Skip("SKIP: PostgreSQL is shared")
+	}
+	s, stop := start(t, url)
+	if _, err := Open(t.Context(), url); !errors.Is(err, sqldb.ErrInUse) || Unavailable(err) {
+		t.Fatalf("open while open: %v", err)
+	}
+	accept(t, s, newMessage(message(t, key(key1)), pull("bob@b.test")))
+	stop()
+	running(t, url)
+}
+
 func testTwoStores(t *testing.T, url string) {
+	if !sqldb.IsPostgres(url) {
+		t.Skip("SKIP: a file is one store's")
+	}
 	one, two := running(t, url), running(t, url)
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -55,7 +55,8 @@ type Store struct {
 
 // Open opens the store at a URL, postgres://… or sqlite://PATH or the path of an SQLite
 // file, and brings its tables up to date. Errors are those of sqldb.Open. With SQLite
-// whatever an earlier process worked on is due again: there is one gateway to a file.
+// whatever an earlier process worked on is due again: there is one gateway to a file, and
+// a second one gets sqldb.ErrInUse.
 func Open(ctx context.Context, url string) (*Store, error) {
 	return open(ctx, url, sqldb.Config{})
 }
@@ -97,6 +98,7 @@ func open(ctx context.Context, url string, c sqldb.Config) (*Store, error) {
 		return nil, err
 	}
 	c.Migrations, c.Versions, c.Lock, c.Application = dir, "gw_db_version", migrationLock, "amesh gateway"
+	c.Alone = true
 	c.ReadCache, c.PageSize, c.Isolation = readCache, pageSize, sql.LevelReadCommitted
 	db, err := sqldb.Open(ctx, url, c)
 	if err != nil {

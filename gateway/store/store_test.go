@@ -60,6 +60,7 @@ var cases = sqltest.Cases{
 	"agents are kept":                                           testAgents,
 	"schemas, keys and domains are kept":                        testAdmin,
 	"two stores on one database do not disturb each other":      testTwoStores,
+	"a file is one store's at a time":                           testOneStore,
 }
 
 var noon = time.Date(2026, 11, 20, 12, 0, 0, 123456000, time.UTC)

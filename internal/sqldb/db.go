@@ -35,6 +35,8 @@ var (
 	// system's reason is in the error too, where it is known: fs.ErrPermission,
 	// syscall.ENOSPC.
 	ErrFile = errors.New("the database file cannot be used")
+	// ErrInUse reports an SQLite file that somebody has for himself (Config.Alone).
+	ErrInUse = errors.New("the database file is in use by another process")
 )
 
 // Config is what one kind of server's database is. Only Migrations, Versions, Lock and
@@ -64,6 +66,9 @@ type Config struct {
 	IdleTime    time.Duration
 	// Volatile leaves it to the system when an SQLite file gets to the disk.
 	Volatile bool
+	// Alone keeps an SQLite file from others that open it Alone, until Close or the end of
+	// the process, however it ends.
+	Alone bool
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -71,12 +76,13 @@ type DB struct {
 	write, read *sql.DB // the same with PostgreSQL
 	postgres    bool
 	isolation   sql.IsolationLevel
+	claim       *claim // nil: others may open it too
 }
 
 // Open opens the database at a URL, postgres://… or sqlite://PATH or the path of an
 // SQLite file, makes it if it is a file that is not there, and brings its tables up to
 // date; several processes may do so at the same time. It returns ErrURL, ErrNewer,
-// ErrDamaged, ErrFile, or an error for which Unavailable is true and which may pass.
+// ErrDamaged, ErrFile, ErrInUse, or an error for which Unavailable is true and which may pass.
 func Open(ctx context.Context, url string, c Config) (*DB, error) {
 	if err := CheckURL(url); err != nil {
 		return nil, err
@@ -122,7 +128,7 @@ func (d *DB) Close() error {
 	if d.read == d.write {
 		return d.write.Close()
 	}
-	return errors.Join(d.read.Close(), d.write.Close())
+	return errors.Join(d.read.Close(), d.write.Close(), d.claim.close())
 }
 
 // Pool is the pool of connections that may write; with SQLite there is one in it.

@@ -20,18 +20,28 @@ const readers = 4
 // busyWait is how long SQLite waits for another process, in milliseconds.
 const busyWait = "5000"
 
-func openSQLite(ctx context.Context, path string, c Config) (*DB, error) {
-	path, err := filepath.Abs(path)
+func openSQLite(ctx context.Context, path string, c Config) (_ *DB, err error) {
+	path, err = filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
+	d := &DB{isolation: sql.LevelSerializable}
+	if c.Alone {
+		if d.claim, err = claimFile(path); err != nil {
+			return nil, fileTrouble(path, err)
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, d.claim.close())
+			}
+		}()
+	}
 	if err := c.migrateSQLite(ctx, path); err != nil {
 		return nil, fileTrouble(path, err)
 	}
-	d := &DB{isolation: sql.LevelSerializable}
 	if d.write, err = c.sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return nil, err
 	}
