@@ -44,7 +44,7 @@ func (s *Server) send(r *request) (reply, error) {
 	if n.Recipients, warnings, err = s.recipients(r, m, from); err != nil {
 		return reply{}, err
 	}
-	receipt, err := r.store.Accept(r.Context(), n)
+	receipt, err := s.take(r, n)
 	switch {
 	case errors.Is(err, store.ErrKeyConflict):
 		return reply{}, amtp.Errorf(http.StatusConflict, amtp.CodeIdempotencyConflict,
@@ -59,6 +59,38 @@ func (s *Server) send(r *request) (reply, error) {
 		return reply{}, err
 	}
 	return s.sent(r, m, receipt, warnings)
+}
+
+// take puts a message on disk. One of another domain that fails for everybody at the door is
+// answered and not kept, unless it has come before: kept, it would hold its id and its key
+// here, and whoever has had a message could take the id of it from its sender.
+func (s *Server) take(r *request, n store.NewMessage) (store.Receipt, error) {
+	m := n.Message
+	if m.Sender.Domain == s.cfg.Domain || slices.ContainsFunc(n.Recipients, func(to store.NewRecipient) bool { return to.State != amtp.Failed }) {
+		return r.store.Accept(r.Context(), n)
+	}
+	switch before, err := r.store.Message(r.Context(), m.MessageID); {
+	case err == nil && before.Origin == n.Origin && before.Sender == m.Sender.String():
+		return r.store.Accept(r.Context(), n)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return store.Receipt{}, err
+	}
+	return undeliverable(n), nil
+}
+
+// undeliverable is the receipt for a message that is not kept, since nobody here gets it.
+func undeliverable(n store.NewMessage) store.Receipt {
+	at := n.Accepted.UTC()
+	st := amtp.MessageStatus{
+		MessageID: n.Message.MessageID, Status: amtp.Failed, CreatedAt: at, UpdatedAt: at, Verification: n.Verification,
+		Recipients: make([]amtp.RecipientStatus, len(n.Recipients)),
+	}
+	for i, to := range n.Recipients {
+		st.Recipients[i] = amtp.RecipientStatus{
+			Address: to.Address.String(), Status: to.State, Timestamp: at, ErrorCode: to.Code, ErrorMessage: to.Text,
+		}
+	}
+	return store.Receipt{MessageID: st.MessageID, Status: st}
 }
 
 // acceptable refuses what this gateway does with no message.

@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"amesh/gateway"
+	"amesh/gateway/amtp"
 	"amesh/gateway/gatewaytest"
 )
 
@@ -142,4 +144,37 @@ func TestMessagesWaitForAgentry(t *testing.T) {
 		agents["alice"].Settled(id)
 	}
 	once(t, "rob", theirs.Inbox("rob@r.test"), len(ids))
+}
+
+// Who has had a message knows its id. It takes nothing from its sender to write
+// to nobody under that id before the message comes.
+func TestNobodyHoldsAnotherOnesID(t *testing.T) {
+	t.Parallel()
+	g := gatewaytest.Start(t, "a.test").At("a.test")
+	bob := g.Register("bob")
+	id := amtp.NewMessageID(time.Now())
+	letter := func(from, to string) map[string]any {
+		return map[string]any{
+			"version": "1.0", "message_id": id, "idempotency_key": amtp.NewKey(), "timestamp": time.Now().UTC().Format(time.RFC3339),
+			"sender": from, "recipients": []string{to}, "payload": from,
+		}
+	}
+	stolen := letter("x@evil.test", "ghost@a.test")
+	for range 2 { // the same answer again
+		res := result(t, g.Do(http.MethodPost, "/v1/messages", stolen).Want(http.StatusBadRequest))
+		if res.MessageID != id || res.Status != amtp.Failed || len(res.Recipients) != 1 || res.Recipients[0].ErrorCode != amtp.CodeAgentUnknown {
+			t.Errorf("%+v", res)
+		}
+	}
+	g.Admin(http.MethodGet, "/v1/messages/"+id, nil).Want(http.StatusNotFound)
+	honest := letter("rob@r.test", "bob@a.test")
+	g.Do(http.MethodPost, "/v1/messages", honest).Want(http.StatusOK)
+	if inbox := bob.Inbox(); len(inbox) != 1 || inbox[0].MessageID != id || inbox[0].Sender != "rob@r.test" {
+		t.Errorf("%+v", inbox)
+	}
+	// A message that has come keeps its answer when its agent is gone.
+	g.Admin(http.MethodDelete, "/v1/admin/agents/bob", nil).Want(http.StatusOK)
+	if res := result(t, g.Do(http.MethodPost, "/v1/messages", honest)); res.Status != amtp.Delivered {
+		t.Errorf("%+v", res)
+	}
 }

@@ -68,6 +68,13 @@ func (x *exchange) post(ctx context.Context, p parcel) {
 	v, each := x.try(ctx, p)
 	took := time.Since(start)
 	x.exhausted = v.exhausted()
+	if v.status == http.StatusConflict && v.code == amtp.CodeMessageIDConflict && !p.own {
+		// Whoever has had the message knows its id, and may have used it there before us.
+		for _, r := range p.recipients {
+			x.post(ctx, parcel{document: p.document, recipients: []string{r}, own: true})
+		}
+		return
+	}
 	if each == nil {
 		x.settle(p.recipients, v, took)
 		return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -147,6 +148,56 @@ func TestAnswerOfAnEarlierCopyIsNotOurs(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{id: 1}, a.inbox(to)); diff != "" {
 			t.Errorf("%s: %s", to, diff)
 		}
+	}
+}
+
+// Who has had a message knows its id, and may have used it at another gateway
+// before its sender. That costs the message its id there, and nothing else.
+func TestTakenIDIsNoEnd(t *testing.T) {
+	t.Parallel()
+	for name, signer := range map[string]peer.Signer{"unsigned": nil, "signed": signs{}} {
+		a := newAgentry()
+		conflicts := 0
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			var m message
+			_ = json.Unmarshal(body, &m)
+			if m.ID == id {
+				conflicts++
+				w.WriteHeader(http.StatusConflict)
+				_, _ = w.Write([]byte(`{"error":{"code":"MESSAGE_ID_CONFLICT","message":"taken"}}`))
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			a.ServeHTTP(w, r)
+		})
+		s := sender(t, peer.Config{Client: client(t, url, outward.Limits{}), Discovery: record(url), Signer: signer})
+		for _, r := range s.Send(t.Context(), "b.test", outgoing(t, "bob@b.test", "eve@b.test")) {
+			if r.State != amtp.Delivered {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+		for _, to := range []string{"bob@b.test", "eve@b.test"} {
+			if diff := cmp.Diff(map[string]int{id: 1}, a.inbox(to)); diff != "" || conflicts != 1 {
+				t.Errorf("%s, %s: %d conflicts, %s", name, to, conflicts, diff)
+			}
+		}
+	}
+}
+
+// A gateway that has every id already is asked twice, not for ever.
+func TestIDsThatAreAllTaken(t *testing.T) {
+	t.Parallel()
+	requests := make(chan struct{}, 100)
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		requests <- struct{}{}
+		w.WriteHeader(http.StatusConflict)
+		_, _ = w.Write([]byte(`{"error":{"code":"MESSAGE_ID_CONFLICT"}}`))
+	})
+	s := sender(t, peer.Config{Client: client(t, url, outward.Limits{}), Discovery: record(url)})
+	r := s.Send(t.Context(), "b.test", outgoing(t, "bob@b.test"))[0]
+	if r.State != amtp.Failed || r.Code != amtp.CodeMessageIDConflict || len(requests) != 2 {
+		t.Errorf("%+v, %d requests", r, len(requests))
 	}
 }
 
