@@ -146,7 +146,7 @@ func (s *Server) readInbox(r *request, a store.Agent, page store.Page) (store.In
 	page.Bytes = int64(s.cfg.Inbox.Bytes)
 	all, err := r.store.Inbox(r.Context(), a.Address, page)
 	if errors.Is(err, store.ErrNotFound) {
-		return all, amtp.Errorf(http.StatusNotFound, amtp.CodeMessageNotFound, "after: there is no such message any more: begin again without it")
+		return all, amtp.Errorf(http.StatusNotFound, amtp.CodeMessageNotFound, "after: this inbox has had no such message, or it is there no more: begin again without it")
 	}
 	if err != nil {
 		return all, err

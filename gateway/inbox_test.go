@@ -155,8 +155,14 @@ func TestInboxSince(t *testing.T) {
 			t.Errorf("%s: %s", query, got.Body)
 		}
 	}
-	if got := bob.Do(http.MethodGet, "/v1/inbox/"+bob.Address+"?after="+amtp.NewMessageID(time.Now()), nil).Want(http.StatusNotFound); got.Code() != amtp.CodeMessageNotFound {
-		t.Errorf("%s", got.Body)
+	// Whether others have had a message it does not tell.
+	other := alice.Send(alice.Address, `{}`).MessageID
+	unknown := amtp.NewMessageID(time.Now())
+	for _, id := range []string{unknown, other} {
+		got := bob.Do(http.MethodGet, "/v1/inbox/"+bob.Address+"?after="+id, nil).Want(http.StatusNotFound).Error()
+		if got.Code != amtp.CodeMessageNotFound || len(got.Details) > 0 || !strings.HasPrefix(got.Message, "after: this inbox has had no such message") {
+			t.Errorf("%+v", got)
+		}
 	}
 }
 

@@ -160,7 +160,8 @@ func (s *Store) Inbox(ctx context.Context, address string, p Page) (InboxPage, e
 	q := s.read(ctx)
 	after := int64(-1)
 	if p.After != "" {
-		err := q.QueryRow("SELECT seq FROM gw_messages WHERE id = $1", packID(p.After)).Scan(&after)
+		err := q.QueryRow(`SELECT m.seq FROM gw_messages m JOIN gw_recipients r ON r.message = m.seq
+			WHERE m.id = $1 AND r.address = $2 AND (r.inbox = 1 OR r.acked IS NOT NULL)`, packID(p.After), fold(address)).Scan(&after)
 		if errors.Is(err, sql.ErrNoRows) {
 			return InboxPage{}, ErrNotFound
 		}

@@ -113,7 +113,7 @@ type Page struct {
 	Limit  int // required
 	Offset int
 	Since  time.Time // accepted then or later
-	After  string    // message id: those accepted after this one, acknowledged or not; ErrNotFound for an unknown one
+	After  string    // message id: those accepted after this one, acknowledged or not; ErrNotFound for one that was never in the inbox
 	Bytes  int64     // as of Query
 }
 
