@@ -113,6 +113,12 @@ func (s *Server) credential(r *request) (auth.Caller, error) {
 		}
 		return auth.Caller{Kind: auth.Admin, Method: auth.ByAdminKey}, nil
 	}
+	return s.sendersOwn(r)
+}
+
+// sendersOwn is who holds the key or the token of a request, where an administrator's key
+// counts for nothing.
+func (s *Server) sendersOwn(r *request) (auth.Caller, error) {
 	if token := auth.Bearer(r.Header); token != "" {
 		return s.bearer(r, token)
 	}

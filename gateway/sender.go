@@ -61,7 +61,7 @@ func (s *Server) ours(r *request, m *amtp.Message) (standing, error) {
 	policy := s.cfg.Auth.LocalSenders
 	by, err := s.credential(r)
 	if by.Kind == auth.Admin {
-		by = auth.Caller{} // the key of the console is not a sender
+		by, err = s.sendersOwn(r) // the key of the console is not a sender's
 	}
 	switch {
 	case policy == NoKey && !s.cfg.Auth.Require && (err != nil || by.Kind == auth.Nobody || !by.SpeaksFor(m.Sender.Local, m.Sender.Domain)):
@@ -139,15 +139,14 @@ func (s *Server) theirs(r *request, m *amtp.Message) (standing, error) {
 func (s *Server) shown(r *request, sender amtp.Address) (auth.Caller, error) {
 	by, err := s.certified(r, sender.Domain)
 	if err == nil && by.Kind == auth.Nobody {
-		by, err = s.credential(r)
+		if by, err = s.credential(r); by.Kind == auth.Admin {
+			by, err = s.sendersOwn(r)
+		}
 		if err != nil {
 			if s.cfg.Auth.LocalSenders == NoKey && !s.cfg.Auth.Require {
 				return auth.Caller{}, nil
 			}
 			return by, s.failed(r, credentialRefusal(err))
-		}
-		if by.Kind == auth.Admin {
-			return auth.Caller{}, nil
 		}
 	}
 	switch {

@@ -48,6 +48,8 @@ func TestSenderProvesItsOwnNameT86(t *testing.T) {
 		{"ann with nobody's key", "Ann@north.test", nil, bearer("nope"), mismatch, "", "", false},
 		{"ann with south's key", "Ann@north.test", nil, bearer(h.south), mismatch, "", "", false},
 		{"ann with the admin key", "Ann@north.test", nil, []string{"X-Admin-Key", adminKey}, required, "", "", false},
+		{"ann with the admin key beside hers", "Ann@north.test", nil, append(bearer(h.ann), "X-Admin-Key", adminKey), none, "north.test", "agent_key", true},
+		{"ann with the admin key beside bob's", "Ann@north.test", nil, append(bearer(h.bob), "X-Admin-Key", adminKey), mismatch, "", "", false},
 		{"ann with the admin key as hers", "Ann@north.test", nil, bearer(adminKey), mismatch, "", "", false},
 		{"ann with a wrong admin key", "Ann@north.test", nil, []string{"X-Admin-Key", "nope"}, mismatch, "", "", false},
 		{"ann from south's gateway", "Ann@north.test", certificate("south.test"), nil, required, "", "", false},
@@ -68,6 +70,7 @@ func TestSenderProvesItsOwnNameT86(t *testing.T) {
 		{"south with a key to read", "sam@south.test", nil, bearer(h.reader), amtp.CodeAccessDenied, "", "", false},
 		{"south with a key that has expired", "sam@south.test", nil, bearer(h.over), amtp.CodeTokenExpired, "", "", false},
 		{"south with the admin key", "sam@south.test", nil, []string{"X-Admin-Key", adminKey}, none, "unverified:south.test", "", false},
+		{"south with the admin key beside its own", "sam@south.test", nil, append(bearer(h.south), "X-Admin-Key", adminKey), none, "south.test", "apikey", true},
 		{"a domain below south with its key", "sam@a.south.test", nil, bearer(h.south), foreign, "", "", false},
 		{"a domain without a gateway", "eve@nowhere.test", nil, nil, none, "unverified:nowhere.test", "", false},
 	} {
