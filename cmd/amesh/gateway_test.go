@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,4 +199,21 @@ func listenUDP(t *testing.T) string {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c.LocalAddr().String()
+}
+
+// The start says that a file of administrators' keys has none.
+func TestKeyFileWithoutKeysIsTold(t *testing.T) {
+	t.Parallel()
+	for text, told := range map[string]bool{"# only a comment\n\n": true, "": true, "# one\nkey\n": false} {
+		cfg := config.Defaults("")
+		cfg.Auth.AdminKeyFile = filepath.Join(t.TempDir(), "admin.keys")
+		if err := os.WriteFile(cfg.Auth.AdminKeyFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		writeGatewayReady(&out, gatewayOptions{}, cfg, nil, gatewayAddresses{}, time.Now())
+		if strings.Contains(out.String(), "nobody can register agents yet: write a key into") != told {
+			t.Errorf("%q: %s", text, out.String())
+		}
+	}
 }

@@ -12,6 +12,10 @@ const (
 	giveUp         = 7 * 24 * time.Hour
 )
 
+// LargestMessage is the most that message.max_size may be, in bytes: half of what all requests
+// of a gateway may hold in memory at a time.
+const LargestMessage = 128 << 20
+
 // Defaults is the configuration of a gateway that is told nothing but its Compat.Mode.
 // Without one, everything that could be open is closed.
 func Defaults(mode string) Config {

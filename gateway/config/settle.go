@@ -111,6 +111,10 @@ func (l *loader) check(c *Config) {
 			l.wrong("auth.methods: %.40q: want %s", m, either(methods))
 		}
 	}
+	l.checkHeaders(c.Auth)
+	if c.Message.MaxSize > LargestMessage {
+		l.wrong("message.max_size: %d: want at most %d, since a message is held in memory", c.Message.MaxSize, LargestMessage)
+	}
 	if c.Delivery.FirstRetry > c.Delivery.LongestRetry {
 		l.wrong("delivery.first_retry: want no more than delivery.longest_retry, %s", c.Delivery.LongestRetry)
 	}
@@ -121,6 +125,16 @@ func (l *loader) check(c *Config) {
 	l.checkURL("auth.oauth.introspection_url", c.Auth.OAuth.IntrospectionURL)
 	if o := c.Auth.OAuth; o.Issuer != "" && (len(o.Audiences) == 0 || len(o.Domains) == 0) {
 		l.wrong("auth.oauth: want audiences, this gateway's names in the tokens, and domains, in whose name they may speak")
+	}
+}
+
+// checkHeaders keeps apart where the keys of administrators, and those of all others, stand.
+func (l *loader) checkHeaders(a Auth) {
+	if strings.EqualFold(a.AdminAPIKeyHeader, "Authorization") {
+		l.wrong("auth.admin_api_key_header: Authorization is for agents' keys and for tokens: want a header of its own, such as X-Admin-Key")
+	}
+	if strings.EqualFold(a.AdminAPIKeyHeader, a.APIKeyHeader) {
+		l.wrong("auth.api_key_header: %.40q is auth.admin_api_key_header too: want two headers", a.APIKeyHeader)
 	}
 }
 
