@@ -50,5 +50,9 @@ func (c *claim) close() error {
 	if c == nil {
 		return nil
 	}
-	return errors.Join(c.tx.Rollback(), c.pool.Close())
+	err := c.tx.Rollback()
+	if errors.Is(err, sql.ErrTxDone) {
+		err = nil // closed before
+	}
+	return errors.Join(err, c.pool.Close())
 }
