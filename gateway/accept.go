@@ -147,7 +147,7 @@ func (s *Server) recipient(r *request, m *amtp.Message, a amtp.Address) addresse
 	to := addressed{NewRecipient: store.NewRecipient{Address: a}}
 	switch {
 	case a.Domain == s.cfg.Domain:
-		agent, ok := r.agents.Lookup(a.Local)
+		agent, ok := r.agents.Search(r.Context(), a.Local)
 		switch {
 		case ok && agent.Mode == store.Push:
 			to.Mode, to.State = store.Push, amtp.Queued

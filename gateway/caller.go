@@ -146,10 +146,18 @@ func (s *Server) apiKey(r *request, key string) (auth.Caller, error) {
 	if !s.cfg.Auth.allows(auth.ByAPIKey) {
 		return auth.Caller{}, auth.ErrWrong
 	}
-	if a, ok := r.agents.Authenticate(key); ok {
-		return auth.Caller{Kind: auth.Agent, Method: auth.ByAPIKey, Agent: a.Address, Domain: s.cfg.Domain, Since: a.Created, ID: a.Address}, nil
+	a, ok := r.agents.Authenticate(key)
+	if !ok {
+		by, err := r.keys.Caller(key)
+		if !errors.Is(err, auth.ErrWrong) {
+			return by, err
+		}
+		// Nobody's yet: it may be that of an agent who was registered elsewhere.
+		if a, ok = r.agents.Identify(r.Context(), key); !ok {
+			return by, err
+		}
 	}
-	return r.keys.Caller(key)
+	return auth.Caller{Kind: auth.Agent, Method: auth.ByAPIKey, Agent: a.Address, Domain: s.cfg.Domain, Since: a.Created, ID: a.Address}, nil
 }
 
 // credentialRefusal is what a client is told whose credential is not good. Why it is not, it

@@ -57,7 +57,7 @@ func (s *Server) owner(r *request) (store.Agent, error) {
 	if err != nil || address.Domain != s.cfg.Domain {
 		return store.Agent{}, s.failed(r, denied)
 	}
-	if a, ok := r.agents.Verify(address.Local, key); ok {
+	if a, ok := r.agents.Confirm(r.Context(), address.Local, key); ok {
 		return a, s.takeReading(r, a)
 	}
 	by, err := s.caller(r)
@@ -68,7 +68,7 @@ func (s *Server) owner(r *request) (store.Agent, error) {
 	if err != nil || by.Kind != auth.Client || by.Agent == "" || !by.SpeaksFor(address.Local, address.Domain) || !by.May(auth.ScopeRead) {
 		return store.Agent{}, denied
 	}
-	a, ok := r.agents.Lookup(address.Local)
+	a, ok := r.agents.Search(r.Context(), address.Local)
 	if !ok {
 		return store.Agent{}, denied
 	}

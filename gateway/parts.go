@@ -71,7 +71,7 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 		return nil, err
 	}
 	known := s.cfg.Agents
-	known.Rows, known.Schemas = st, registered{p.schemas}
+	known.Rows, known.Schemas, known.Shared = st, registered{p.schemas}, st.Kind() == "postgres"
 	if p.agents, err = agents.New(known); err != nil {
 		return nil, err
 	}
@@ -95,6 +95,11 @@ type byAddress struct{ *agents.Directory }
 
 // Lookup implements delivery.Agents.
 func (b byAddress) Lookup(a amtp.Address) (store.Agent, bool) { return b.Directory.Lookup(a.Local) }
+
+// Search implements delivery.Agents.
+func (b byAddress) Search(ctx context.Context, a amtp.Address) (store.Agent, bool) {
+	return b.Directory.Search(ctx, a.Local)
+}
 
 // registered says which schemas there are.
 type registered struct{ *schema.Service }

@@ -350,7 +350,7 @@ func (s *Server) supportedBy(r *request, text string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	agent, ok := r.agents.Lookup(address.Local)
+	agent, ok := r.agents.Search(r.Context(), address.Local)
 	if address.Domain != s.cfg.Domain || !ok {
 		return nil, amtp.Errorf(http.StatusNotFound, amtp.CodeAgentUnknown, "no agent of this domain has that name").With("address", text)
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"amesh/gateway/store"
+
+	"golang.org/x/time/rate"
 )
 
 var (
@@ -53,6 +55,9 @@ type Config struct {
 	ShortKeys bool
 	// PlainTargets lets push targets be http on other machines too.
 	PlainTargets bool
+	// Shared says that other gateways change the agents too: Search, Identify and Confirm ask the
+	// database before they say no.
+	Shared bool
 	// Clock is the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger gets events; nil is silence.
@@ -64,6 +69,8 @@ type Config struct {
 type Directory struct {
 	cfg  Config
 	snap atomic.Pointer[snapshot]
+
+	looks *rate.Limiter // at the database before the next refresh
 
 	// write is held while agents are changed or read again, so that an older reading never
 	// replaces a newer change.
@@ -115,7 +122,7 @@ func New(cfg Config) (*Directory, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Directory{cfg: cfg, seen: map[string]time.Time{}, dirty: map[string]time.Time{}}
+	d := &Directory{cfg: cfg, looks: rate.NewLimiter(LooksPerSecond, LooksPerSecond), seen: map[string]time.Time{}, dirty: map[string]time.Time{}}
 	d.snap.Store(newSnapshot(-1, map[string]*store.Agent{}, map[[sha256.Size]byte]*store.Agent{}))
 	return d, nil
 }

@@ -4,7 +4,8 @@
 // The agents stand in the gateway's database, which several gateways may share. A
 // [Directory] keeps all of them in memory as one snapshot that is never changed, only
 // replaced: at once by what is done through this Directory, and within a second by what
-// another gateway did. Lookups take no lock and cost the same for one agent as for
+// another gateway did; who is not known is looked for again in the database before it is
+// refused. Lookups take no lock and cost the same for one agent as for
 // thousands.
 //
 // A key is 256 random bits. What is kept of it is a SHA-256 hash, which nobody can turn

@@ -25,6 +25,11 @@ const (
 
 	// RefreshEvery is how often the database is asked for changes that others made.
 	RefreshEvery = 500 * time.Millisecond
+	// LooksPerSecond is how often at most it is asked before RefreshEvery, because a name
+	// or a key is not known. Strangers have no more than that of the database.
+	LooksPerSecond = 20
+	// LookWait is how long whoever is not known waits for its answer.
+	LookWait = time.Second
 	// TouchEvery is how often it learns when agents were last heard of.
 	TouchEvery = 10 * time.Second
 	// Active is how long an agent counts as active after it was heard of.

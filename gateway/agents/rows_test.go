@@ -17,6 +17,7 @@ type rows struct {
 	version int64
 	err     error
 	reads   int // of all agents
+	asked   int // for the version
 }
 
 func (r *rows) Agents(context.Context) ([]store.Agent, error) {
@@ -29,6 +30,7 @@ func (r *rows) Agents(context.Context) ([]store.Agent, error) {
 func (r *rows) AgentsVersion(context.Context) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked++
 	return r.version, r.err
 }
 
@@ -103,4 +105,11 @@ func (r *rows) readings() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reads
+}
+
+// questions is how often the version was asked for.
+func (r *rows) questions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
 }

@@ -84,3 +84,49 @@ func TestDirectoriesShareAStore(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of several gateways on one database each knows at once whom another one registered, and
+// strangers cannot make it ask the database as often as they like.
+func TestWhoWasRegisteredElsewhereIsKnownAtOnce(t *testing.T) {
+	r := &rows{}
+	now := time.Now()
+	shared := func(c *Config) { c.Shared, c.Clock = true, func() time.Time { return now } }
+	here, there := newDirectory(t, r, shared), newDirectory(t, r, shared)
+	_, key := register(t, there, Registration{Address: "ann"})
+	if a, ok := here.Search(t.Context(), "Ann"); !ok || a.Address != "ann@north.test" {
+		t.Errorf("the name: %+v", a)
+	}
+	_, other := register(t, there, Registration{Address: "bob"})
+	if a, ok := here.Identify(t.Context(), other); !ok || a.Address != "bob@north.test" {
+		t.Errorf("the key: %+v", a)
+	}
+	_, next, err := there.Rotate(t.Context(), "ann", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := here.Confirm(t.Context(), "ann", next); !ok {
+		t.Error("the new key of ann is not known")
+	}
+	if _, ok := here.Identify(t.Context(), key); ok {
+		t.Error("the old key still counts")
+	}
+	asked := r.questions()
+	for range 10 * LooksPerSecond {
+		here.Search(t.Context(), "nobody")
+		here.Identify(t.Context(), "nobody's key")
+	}
+	if n := r.questions() - asked; n > LooksPerSecond {
+		t.Errorf("strangers asked the database %d times", n)
+	}
+	register(t, there, Registration{Address: "cid"})
+	now = now.Add(time.Second)
+	if _, ok := here.Search(t.Context(), "cid"); !ok {
+		t.Error("nobody is looked for any more")
+	}
+	asked = r.questions()
+	alone := newDirectory(t, r, nil)
+	alone.Search(t.Context(), "nobody")
+	if n := r.questions() - asked; n != 1 {
+		t.Errorf("a gateway alone asked its database %d times", n)
+	}
+}

@@ -116,7 +116,7 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 	if err != nil {
 		return gone
 	}
-	agent, ok := s.agent(j, address)
+	agent, ok := s.agent(ctx, j, address)
 	if !ok {
 		return gone
 	}
@@ -124,7 +124,7 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 		return tried{state: amtp.Delivered, inbox: true}
 	}
 	v := s.cfg.Hooks.Push(ctx, agent, j.Document)
-	if _, ok := s.agent(j, address); !ok && v.State == amtp.Retrying { // removed meanwhile
+	if _, ok := s.agent(ctx, j, address); !ok && v.State == amtp.Retrying { // removed meanwhile
 		return gone
 	}
 	return tried{
@@ -134,8 +134,8 @@ func (s *Service) push(ctx context.Context, j store.Job, r store.JobRecipient) t
 }
 
 // agent is whom a job is for, if it still is: a later agent of that name is somebody else.
-func (s *Service) agent(j store.Job, address amtp.Address) (store.Agent, bool) {
-	a, ok := s.cfg.Agents.Lookup(address)
+func (s *Service) agent(ctx context.Context, j store.Job, address amtp.Address) (store.Agent, bool) {
+	a, ok := s.cfg.Agents.Search(ctx, address)
 	return a, ok && !a.Created.Add(-namesake).After(j.Queued)
 }
 

@@ -36,7 +36,9 @@ type Hooks interface {
 
 // Agents knows the agents of our domain: gateway/agents' Directory.
 type Agents interface {
-	Lookup(address amtp.Address) (store.Agent, bool)
+	Lookup(address amtp.Address) (store.Agent, bool) // asks nobody
+	// Search may ask the database before it says that there is none.
+	Search(ctx context.Context, address amtp.Address) (store.Agent, bool)
 }
 
 // Config is what a Service needs.

@@ -232,6 +232,8 @@ func (h hooks) Push(ctx context.Context, a store.Agent, _ []byte) webhook.Result
 // agents are those of our domain, by address.
 type agents map[string]store.Agent
 
+func (a agents) Search(_ context.Context, at amtp.Address) (store.Agent, bool) { return a.Lookup(at) }
+
 func (a agents) Lookup(at amtp.Address) (store.Agent, bool) {
 	one, ok := a[at.String()]
 	return one, ok
