@@ -39,7 +39,7 @@ func (s *Service) bypass(r Request) string {
 	}
 	for _, t := range s.trusted {
 		if t.match(r.Sender) {
-			s.log.Info("payload not checked, its sender is trusted", "sender", r.Sender, "schema", r.Schema, "entry", t.text)
+			s.log.Debug("payload not checked, its sender is trusted", "sender", r.Sender, "schema", r.Schema, "entry", t.text)
 			return t.text
 		}
 	}
@@ -98,7 +98,7 @@ func (j *judge) inbound(ctx context.Context, entries []string) (Decision, error)
 		return j.unsupported(entries, none), nil
 	}
 	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrUntrusted) {
-		j.service.log.Warn("registered schema cannot be used", "schema", j.id.String(), "err", err)
+		j.service.complain(j.id, err)
 		return refusal(CodePipelineFailed, nil, "schema '%s' cannot be used: its operator finds out why in the log", j.id), nil
 	}
 	if err != nil {

@@ -182,7 +182,7 @@ func TestTrustedSendersAreNotChecked(t *testing.T) {
 	s := newService(t, Config{
 		Registry: newMemory(t, map[string]string{messageV1: messageDefinition}),
 		Trusted:  []string{"robot@north.test", "*@East.test", "*@*.corp.test", "west.test"},
-		Log:      slog.New(slog.NewTextHandler(&log, nil)),
+		Log:      slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	for sender, entry := range map[string]string{
 		"robot@north.test": "robot@north.test", "robot@NORTH.test": "robot@north.test", "Robot@north.test": "", "other@north.test": "",

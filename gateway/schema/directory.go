@@ -39,7 +39,8 @@ type DirectoryConfig struct {
 // Names come from identifiers, whose characters lead nowhere, and no link in the
 // directory is followed out of it.
 type Directory struct {
-	cfg DirectoryConfig
+	cfg  DirectoryConfig
+	told *told
 
 	mu     sync.Mutex
 	memory map[ID]*Schema // what was not saved; nil for what was removed
@@ -68,7 +69,7 @@ func OpenDirectory(cfg DirectoryConfig) (*Directory, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Directory{cfg: cfg, memory: make(map[ID]*Schema)}
+	d := &Directory{cfg: cfg, told: newTold(), memory: make(map[ID]*Schema)}
 	root, err := os.OpenRoot(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("schema directory: %w", err)
@@ -171,9 +172,12 @@ func (d *Directory) read(root *os.Root, id ID) (Schema, error) {
 	return s, nil
 }
 
-// damaged says that a file cannot be used, to the operator and to the caller.
+// damaged says that a file cannot be used, to the operator, once while the reason is the
+// same, and to the caller.
 func (d *Directory) damaged(id ID, err error) error {
-	d.cfg.Log.Warn("schema file cannot be used", "file", fileOf(id), "err", err)
+	if d.told.first(id, err.Error()) {
+		d.cfg.Log.Warn("schema file cannot be used", "file", fileOf(id), "err", err)
+	}
 	return fmt.Errorf("%w: %s", ErrDamaged, id)
 }
 

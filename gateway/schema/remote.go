@@ -63,6 +63,7 @@ const (
 // and written to if it lets us.
 type Remote struct {
 	cfg    RemoteConfig
+	told   *told
 	client *http.Client
 }
 
@@ -90,7 +91,7 @@ func NewRemote(cfg RemoteConfig) (*Remote, error) {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.TLS.Clone(), ForceAttemptHTTP2: true,
 		MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 	}
-	return &Remote{cfg: cfg, client: &http.Client{
+	return &Remote{cfg: cfg, told: newTold(), client: &http.Client{
 		Transport: transport, Timeout: cfg.Timeout,
 		// A redirect would take the token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -217,11 +218,15 @@ func (r *Remote) Get(ctx context.Context, id ID) (Schema, error) {
 		}
 	}
 	if err != nil || s.ID != id || len(s.Definition) == 0 {
-		r.cfg.Log.Warn("schema registry answers with something else", "schema", id.String(), "err", err)
+		if r.told.first(id, "something else") {
+			r.cfg.Log.Warn("schema registry answers with something else", "schema", id.String(), "err", err)
+		}
 		return Schema{}, fmt.Errorf("%w: %s", ErrDamaged, id)
 	}
 	if err := r.trust(s); err != nil {
-		r.cfg.Log.Warn("schema refused", "schema", id.String(), "err", err)
+		if r.told.first(id, err.Error()) {
+			r.cfg.Log.Warn("schema refused", "schema", id.String(), "err", err)
+		}
 		return Schema{}, err
 	}
 	return s, nil

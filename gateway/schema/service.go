@@ -92,6 +92,7 @@ type Service struct {
 	limits  Limits
 	trusted []trusted
 	log     *slog.Logger
+	told    *told
 	slots   chan struct{} // one for each costly check
 
 	schemas *cache[ID, Schema]
@@ -116,6 +117,7 @@ func New(cfg Config) (*Service, error) {
 		cfg:      cfg,
 		limits:   limits,
 		log:      cfg.Log,
+		told:     newTold(),
 		slots:    make(chan struct{}, limits.Checks),
 		schemas:  newCache[ID, Schema](cfg.Fresh, limits.Cached),
 		ids:      newCache[struct{}, []ID](max(cfg.Fresh, leastFreshList), 1),

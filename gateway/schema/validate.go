@@ -24,7 +24,7 @@ func (s *Service) validate(ctx context.Context, id ID, payload json.RawMessage) 
 	var broken *DefinitionError
 	if errors.As(err, &broken) {
 		// Registered elsewhere, or before a schema that it refers to was changed.
-		s.log.Warn("registered schema cannot be used", "schema", id.String(), "err", err)
+		s.complain(id, err)
 		return invalid(id, CodePipelineFailed, "%v", err), nil
 	}
 	if err != nil {
