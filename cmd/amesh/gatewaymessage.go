@@ -147,6 +147,19 @@ func writeGatewayStatus(w io.Writer, s client.MessageStatus) {
 		}
 		fmt.Fprintln(w)
 	}
+	if v := s.Sender; v != nil {
+		fmt.Fprintf(w, "sender  %s", plain(v.Result))
+		if v.Method != "" {
+			fmt.Fprintf(w, " by %s", plain(v.Method))
+		}
+		if v.Domain != "" {
+			fmt.Fprintf(w, "  %s", plain(v.Domain))
+		}
+		if v.Reason != "" {
+			fmt.Fprintf(w, "  (%s)", plain(v.Reason))
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 func writeAttempts(w io.Writer, all []client.Attempt) {

@@ -12,7 +12,7 @@ import (
 // Agent is an agent of the gateway's domain. The key is only there when it was made.
 type Agent struct {
 	Address        string            `json:"address"`
-	Mode           string            `json:"delivery_mode"`
+	Mode           string            `json:"delivery_mode,omitempty"` // not there with a new key
 	PushTarget     string            `json:"push_target,omitempty"`
 	Headers        map[string]string `json:"headers,omitempty"`
 	APIKey         string            `json:"api_key,omitempty"`

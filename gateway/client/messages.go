@@ -124,6 +124,19 @@ type MessageStatus struct {
 	Status     string      `json:"status"`
 	Created    time.Time   `json:"created_at,omitzero"`
 	Recipients []Recipient `json:"recipients"`
+	// Sender is how far its sender is who it says it is; nil where nothing is known of it.
+	Sender *Verification `json:"sender_verification,omitempty"`
+}
+
+// Verification says how far a sender is who it says it is.
+type Verification struct {
+	Result    string `json:"result"`
+	Method    string `json:"method,omitempty"` // by what it was proven
+	Domain    string `json:"domain,omitempty"` // which was proven, or claimed
+	KeyID     string `json:"keyid,omitempty"`
+	Algorithm string `json:"algorithm,omitempty"`
+	Policy    string `json:"policy,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // Status asks what became of a message.
