@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"testing"
 
@@ -111,6 +112,7 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 			"no place":       map[string]any{"all": true, "after": "x"},
 			"negative limit": map[string]any{"all": true, "limit": -1},
 			"no JSON":        "all of it",
+			"two names":      json.RawMessage(`{"all":false,"all":true}`),
 		} {
 			if got := g.Admin(http.MethodPost, path, body); got.Status != http.StatusBadRequest || got.Code() == "" {
 				t.Errorf("%s, %s: %d %s", path, name, got.Status, got.Body)

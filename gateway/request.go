@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"amesh/gateway/amtp"
+	"amesh/internal/ijson"
 	"amesh/internal/prefix"
 )
 
@@ -95,7 +96,10 @@ func (s *Server) answer(rt *route, r *request) (reply, error) {
 // decode reads the body into a struct. Members that it has not are ignored.
 func decode[T any](r *request) (T, error) {
 	var v T
-	err := json.Unmarshal(r.raw, &v)
+	err := ijson.Check(r.raw, amtp.MaxDepth)
+	if err == nil {
+		err = json.Unmarshal(r.raw, &v)
+	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return v, amtp.Errorf(http.StatusBadRequest, amtp.CodeInvalidRequestFormat, "%.100s: want %s and not %s", wrong.Field, wrong.Type, wrong.Value)
 	}
