@@ -126,7 +126,8 @@ const (
 // details.amtp_code; empty where it has none.
 func (c Code) AMTP() Code {
 	switch c {
-	case CodeInvalidRequestFormat, CodeValidationFailed, CodeMessageValidationFailed, CodeInvalidMessageID, CodeInvalidTimestamp, CodeIdempotencyConflict, CodeMessageIDConflict:
+	case CodeInvalidRequestFormat, CodeValidationFailed, CodeMessageValidationFailed, CodeInvalidMessageID,
+		CodeInvalidTimestamp, CodeIdempotencyConflict, CodeMessageIDConflict:
 		return CodeInvalidMessageFormat
 	case CodeUnsupportedVersion:
 		return CodeUnsupportedVersion
@@ -138,11 +139,16 @@ func (c Code) AMTP() Code {
 		return CodeAgentUnknown
 	case CodeSchemaValidationFailed, CodeSchemaNotSupported, CodeSchemaCheckFailed:
 		return CodeSchemaValidationFailed
-	case CodeMissingAuthorization, CodeAccessDenied, CodeAuthenticationRequired, CodeAdminAuthenticationRequired, CodeAdminAccessDenied, CodeAdminAuthNotConfigured, CodeLocalSenderAuthRequired, CodeSenderCredentialMismatch, CodeSenderDomainMismatch, CodeUnauthorized, CodeForbidden, CodeInvalidCredentials, CodeTokenExpired, CodeDomainBlocked, CodeSignatureRequired, CodeSignatureInvalid, CodeSignatureKeyUnavailable:
+	case CodeMissingAuthorization, CodeAccessDenied, CodeAuthenticationRequired, CodeAdminAuthenticationRequired,
+		CodeAdminAccessDenied, CodeAdminAuthNotConfigured, CodeLocalSenderAuthRequired, CodeSenderCredentialMismatch,
+		CodeSenderDomainMismatch, CodeUnauthorized, CodeForbidden, CodeInvalidCredentials, CodeTokenExpired,
+		CodeDomainBlocked, CodeSignatureRequired, CodeSignatureInvalid, CodeSignatureKeyUnavailable:
 		return CodeAuthenticationFailed
 	case CodeRateLimitExceeded, CodeQuotaExceeded:
 		return CodeRateLimitExceeded
-	case CodeDeliveryFailed, CodeDiscoveryFailed, CodeInvalidGateway, CodeHTTPRequestFailed, CodeResponseReadFailed, CodeClientError, CodeServerError, CodeUnexpectedStatus, CodeMissingPushTarget, CodePushRequestFailed, CodePushDeliveryFailed, CodeSSRFBlocked, CodeDeliveryExpired, CodeCapabilitiesNotFound:
+	case CodeDeliveryFailed, CodeDiscoveryFailed, CodeInvalidGateway, CodeHTTPRequestFailed, CodeResponseReadFailed,
+		CodeClientError, CodeServerError, CodeUnexpectedStatus, CodeMissingPushTarget, CodePushRequestFailed,
+		CodePushDeliveryFailed, CodeSSRFBlocked, CodeDeliveryExpired, CodeCapabilitiesNotFound:
 		return CodeRecipientUnavailable
 	case CodeProcessingFailed, CodeInternalError, CodeServiceUnavailable, CodeContextCanceled:
 		return CodeTemporaryFailure
