@@ -58,7 +58,7 @@ func (l *lists) TouchAPIKeys(context.Context, map[string]time.Time) error {
 func (l *lists) SetAgentKey(context.Context, string, []byte, time.Time) error {
 	return errors.ErrUnsupported
 }
-func (l *lists) AddAgent(_ context.Context, a store.Agent) error {
+func (l *lists) AddAgent(_ context.Context, a store.Agent, _ bool) error {
 	l.agents, l.version = append(l.agents, a), l.version+1
 	return nil
 }

@@ -72,6 +72,7 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	}
 	known := s.cfg.Agents
 	known.Rows, known.Schemas, known.Shared = st, registered{p.schemas}, st.Kind() == "postgres"
+	known.Heirs = s.cfg.TakeUnknown
 	if p.agents, err = agents.New(known); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ var (
 type Rows interface {
 	Agents(context.Context) ([]store.Agent, error)
 	AgentsVersion(context.Context) (int64, error)
-	AddAgent(context.Context, store.Agent) error
+	AddAgent(ctx context.Context, a store.Agent, heir bool) error
 	UpdateAgent(context.Context, store.Agent) error
 	SetAgentKey(ctx context.Context, address string, hash []byte, expires time.Time) error
 	RemoveAgent(ctx context.Context, address string) error
@@ -58,6 +58,8 @@ type Config struct {
 	// Shared says that other gateways change the agents too: Search, Identify and Confirm ask the
 	// database before they say no.
 	Shared bool
+	// Heirs says that a new agent finds in its inbox what came for its name before.
+	Heirs bool
 	// Clock is the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger gets events; nil is silence.
@@ -251,7 +253,7 @@ func (d *Directory) Register(ctx context.Context, r Registration) (store.Agent, 
 	if a.Mode == store.Push {
 		a.PushSecret = newKey()
 	}
-	switch err := d.cfg.Rows.AddAgent(ctx, a); {
+	switch err := d.cfg.Rows.AddAgent(ctx, a, d.cfg.Heirs); {
 	case errors.Is(err, store.ErrExists):
 		return store.Agent{}, "", fmt.Errorf("%w: %s", ErrExists, a.Address)
 	case err != nil:

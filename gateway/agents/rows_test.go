@@ -50,7 +50,7 @@ func (r *rows) edit(address string, f func(*store.Agent)) error {
 	return store.ErrNotFound
 }
 
-func (r *rows) AddAgent(_ context.Context, a store.Agent) error {
+func (r *rows) AddAgent(_ context.Context, a store.Agent, _ bool) error {
 	if err := r.edit(a.Address, func(*store.Agent) {}); err == nil {
 		return store.ErrExists
 	} else if err != store.ErrNotFound {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"amesh/gateway/amtp"
 )
 
 func testAgents(t *testing.T, url string) {
@@ -30,9 +32,9 @@ func testAgents(t *testing.T, url string) {
 		same(t, "agents", want, got)
 	}
 	v := version()
-	must(t, s.AddAgent(t.Context(), want))
+	must(t, s.AddAgent(t.Context(), want, false))
 	list(want)
-	if err := s.AddAgent(t.Context(), Agent{Address: "bOB@b.test", Created: noon}); !errors.Is(err, ErrExists) {
+	if err := s.AddAgent(t.Context(), Agent{Address: "bOB@b.test", Created: noon}, false); !errors.Is(err, ErrExists) {
 		t.Errorf("twice: %v", err)
 	}
 	if version() != v+1 {
@@ -66,6 +68,27 @@ func testAgents(t *testing.T, url string) {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s of nobody: %v", name, err)
 		}
+	}
+}
+
+// A gateway that does not know yet that bob was removed takes one more message for him.
+func testNamesake(t *testing.T, url string) {
+	s := running(t, url)
+	bob := Agent{Address: "Bob@b.test", Mode: Pull, Created: noon}
+	for _, heir := range []bool{false, true} {
+		must(t, s.AddAgent(t.Context(), bob, heir))
+		must(t, s.RemoveAgent(t.Context(), bob.Address))
+		late := accept(t, s, newMessage(message(t, key(amtp.NewKey())), pull("Bob@b.test"), pull("cid@b.test"))).MessageID
+		must(t, s.AddAgent(t.Context(), bob, heir))
+		want := []string{}
+		if heir {
+			want = []string{late}
+		}
+		same(t, "inbox of the next bob", want, inbox(t, s, "bob@b.test"))
+		must(t, s.RemoveAgent(t.Context(), bob.Address))
+	}
+	if n := len(inbox(t, s, "cid@b.test")); n != 2 {
+		t.Errorf("cid has %d messages", n)
 	}
 }
 

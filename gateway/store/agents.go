@@ -85,8 +85,10 @@ func (a Agent) lists() (headers, schemas, capabilities string, err error) {
 }
 
 // AddAgent adds an agent, or returns ErrExists if there is one of that address in any
-// case of letters.
-func (s *Store) AddAgent(ctx context.Context, a Agent) error {
+// case of letters. Its inbox is empty: a gateway that did not know yet that an earlier agent
+// of that name was removed may have put messages into it. It is left as it is for an heir,
+// for whom messages were kept.
+func (s *Store) AddAgent(ctx context.Context, a Agent, heir bool) error {
 	headers, schemas, capabilities, err := a.lists()
 	if err != nil {
 		return err
@@ -95,10 +97,32 @@ func (s *Store) AddAgent(ctx context.Context, a Agent) error {
 	if !a.LastAccess.IsZero() {
 		seen = sqldb.Micros(a.LastAccess)
 	}
-	return s.changeAgents(ctx, ErrExists, "INSERT INTO gw_agents (folded, "+agentColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`,
-		fold(a.Address), a.Address, string(a.Mode), a.PushTarget, a.PushSecret, headers, a.KeyHash, moment(a.KeyExpires), schemas,
-		a.RequiresSchema, a.Role, a.Description, capabilities, sqldb.Micros(a.Created), seen)
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		n, err := tx.Exec("INSERT INTO gw_agents (folded, "+agentColumns+`)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`,
+			fold(a.Address), a.Address, string(a.Mode), a.PushTarget, a.PushSecret, headers, a.KeyHash, moment(a.KeyExpires), schemas,
+			a.RequiresSchema, a.Role, a.Description, capabilities, sqldb.Micros(a.Created), seen)
+		if err != nil {
+			return fmt.Errorf("add agent: %w", err)
+		}
+		if n == 0 {
+			return ErrExists
+		}
+		if !heir {
+			if err := emptyInbox(tx, a.Address); err != nil {
+				return err
+			}
+		}
+		return countAgents(tx)
+	})
+}
+
+// emptyInbox takes all messages out of the inbox of an address.
+func emptyInbox(tx *sqldb.Tx, address string) error {
+	if _, err := tx.Exec("UPDATE gw_recipients SET inbox = 0 WHERE address = $1 AND inbox = 1", fold(address)); err != nil {
+		return fmt.Errorf("empty inbox: %w", err)
+	}
+	return nil
 }
 
 // UpdateAgent replaces the agent of the same address, but not its times and its key, or
@@ -132,8 +156,8 @@ func (s *Store) RemoveAgent(ctx context.Context, address string) error {
 		if n == 0 {
 			return ErrNotFound
 		}
-		if _, err := tx.Exec("UPDATE gw_recipients SET inbox = 0 WHERE address = $1 AND inbox = 1", fold(address)); err != nil {
-			return fmt.Errorf("remove inbox: %w", err)
+		if err := emptyInbox(tx, address); err != nil {
+			return err
 		}
 		return countAgents(tx)
 	})

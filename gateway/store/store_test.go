@@ -58,6 +58,7 @@ var cases = sqltest.Cases{
 	"what is accepted comes back as it was":                     testDocument,
 	"changes are told after the commit":                         testOnChange,
 	"agents are kept":                                           testAgents,
+	"a new agent reads nothing of an earlier one of its name":   testNamesake,
 	"schemas, keys and domains are kept":                        testAdmin,
 	"two stores on one database do not disturb each other":      testTwoStores,
 	"a file is one store's at a time":                           testOneStore,
