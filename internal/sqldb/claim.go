@@ -45,7 +45,7 @@ func claimFile(path string) (*claim, error) {
 	return nil, errors.Join(err, pool.Close())
 }
 
-// close gives the file back. A nil claim has none.
+// close gives the file back, once. A nil claim has none.
 func (c *claim) close() error {
 	if c == nil {
 		return nil
