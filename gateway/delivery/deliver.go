@@ -178,8 +178,8 @@ func (s *Service) outcome(j store.Job, r store.JobRecipient, t tried, until, now
 		o.Text = fmt.Sprintf("given up after %d tries in %v; at last: %s", r.Attempts+1, now.Sub(j.Queued).Round(time.Second), t.text)
 		return o
 	}
-	next := later(now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter)), until)
-	o.Next = s.cfg.Limits.atLast(j, next)
+	next := s.cfg.Limits.atLast(j, now.Add(s.cfg.Limits.retry(r.Attempts+1, t.retryAfter)))
+	o.Next = later(next, until) // the last try, too, is one that can be made
 	return o
 }
 
