@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"amesh/gateway"
 	"amesh/gateway/amtp"
 	"amesh/gateway/gatewaytest"
+	"amesh/internal/outward"
 )
 
 // registered is the answer to a registration.
@@ -237,6 +240,25 @@ func TestAgentsAreForAdministrators(t *testing.T) {
 	}
 	open := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Admins, c.AdminOpen = nil, true }, "c.test").At("c.test")
 	open.Do(http.MethodGet, "/v1/admin/agents", nil).Want(http.StatusOK)
+}
+
+// A push target to which nothing would ever be posted is refused at once, with the switch
+// that lets it.
+func TestPushTargetInsideIsRefused(t *testing.T) {
+	t.Parallel()
+	register := func(hooks outward.Config, target string) gatewaytest.Answer {
+		g := gatewaytest.StartWith(t, func(c *gateway.Config) { c.Hooks = hooks }, "a.test").At("a.test")
+		return g.Admin(http.MethodPost, "/v1/admin/agents", map[string]any{"address": "hook", "delivery_mode": "push", "push_target": target})
+	}
+	for _, target := range []string{"http://127.0.0.1:9000/in", "https://127.0.0.1/in", "https://[::1]/in", "https://localhost/in", "https://10.0.0.1/in"} {
+		got := register(outward.Config{HTTP: true, Ports: []uint16{443}}, target).Want(http.StatusBadRequest)
+		if !bytes.Contains(got.Body, []byte("push.internal")) || !bytes.Contains(got.Body, []byte("outward.allow")) {
+			t.Errorf("%s: %s", target, got.Body)
+		}
+	}
+	allowed := outward.Config{HTTP: true, Ports: []uint16{443}, Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	register(allowed, "http://127.0.0.1:9000/in").Want(http.StatusCreated)
+	register(allowed, "https://10.0.0.1/in").Want(http.StatusBadRequest)
 }
 
 // As agentry wants it: bare names, and keys of any length.

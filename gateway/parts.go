@@ -50,6 +50,7 @@ func (s *Server) outside() error {
 	if err != nil {
 		return fmt.Errorf("push targets: %w", err)
 	}
+	s.hooks = hooks
 	if s.pusher, err = webhook.New(webhook.Config{Client: hooks, Timeout: s.cfg.Hooks.Limits.Timeout, Log: s.log}); err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (s *Server) assemble(ctx context.Context, st *store.Store) (*parts, error) 
 	}
 	known := s.cfg.Agents
 	known.Rows, known.Schemas, known.Shared = st, registered{p.schemas}, st.Kind() == "postgres"
-	known.Heirs = s.cfg.TakeUnknown
+	known.Heirs, known.Contact = s.cfg.TakeUnknown, s.hooks.Check
 	if p.agents, err = agents.New(known); err != nil {
 		return nil, err
 	}

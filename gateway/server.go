@@ -18,6 +18,7 @@ import (
 	"amesh/gateway/store"
 	"amesh/gateway/webhook"
 	"amesh/internal/exporter"
+	"amesh/internal/outward"
 )
 
 // Server is a gateway. Its Handler serves requests, from the moment when Run has the
@@ -37,6 +38,7 @@ type Server struct {
 	discovery *discovery.Resolver
 	strangers lookups
 	sender    *peer.Sender
+	hooks     *outward.Client // to push targets
 	pusher    *webhook.Pusher
 	metrics   *metrics.Metrics
 	exporter  *exporter.Exporter

@@ -55,6 +55,9 @@ type Config struct {
 	ShortKeys bool
 	// PlainTargets lets push targets be http on other machines too.
 	PlainTargets bool
+	// Contact says why nothing would ever be posted to a push target, as far as its URL
+	// alone tells; nil allows all.
+	Contact func(target string) error
 	// Shared says that other gateways change the agents too: Search, Identify and Confirm ask the
 	// database before they say no.
 	Shared bool

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"amesh/gateway/schema"
 	"amesh/gateway/store"
+	"amesh/internal/outward"
 )
 
 // Registration is what an administrator says of a new agent.
@@ -118,7 +120,7 @@ func checkText(what, s string, longest int) error {
 	return nil
 }
 
-// checkTarget says what is wrong with a push target's text. Whether its address may be
+// checkTarget says what is wrong with a push target's text. Whether a name's address may be
 // contacted is asked when it is, since names can change what they mean.
 func (d *Directory) checkTarget(s string) error {
 	if s == "" {
@@ -131,9 +133,23 @@ func (d *Directory) checkTarget(s string) error {
 	if u.User != nil || u.Fragment != "" {
 		return invalid("push_target must have neither a user name nor a fragment: credentials go into headers")
 	}
+	if err := checkScheme(u, d.cfg.PlainTargets); err != nil || d.cfg.Contact == nil {
+		return err
+	}
+	if err := d.cfg.Contact(s); err != nil {
+		why := err.Error()
+		if blocked, ok := errors.AsType[*outward.BlockedError](err); ok {
+			why = blocked.Why
+		}
+		return invalid("push_target would not be contacted: %s. push.internal=true lets targets be inside, on every port; outward.allow names single networks", why)
+	}
+	return nil
+}
+
+func checkScheme(u *url.URL, plain bool) error {
 	switch {
 	case u.Scheme == "https":
-	case u.Scheme == "http" && (d.cfg.PlainTargets || onThisMachine(u.Hostname())):
+	case u.Scheme == "http" && (plain || onThisMachine(u.Hostname())):
 	case u.Scheme == "http":
 		return invalid("push_target must be https, except on this machine")
 	default:

@@ -101,7 +101,7 @@ func (p *Pusher) push(ctx context.Context, agent store.Agent, document []byte) R
 		return interrupted()
 	case errors.Is(err, outward.ErrBlocked):
 		p.cfg.Log.Warn("a push_target is not contacted", "agent", agent.Address, "err", withoutURL(err))
-		return Result{State: amtp.Failed, Code: amtp.CodeSSRFBlocked, Text: "the agent's push_target is at an address that is not contacted"}
+		return Result{State: amtp.Failed, Code: amtp.CodeSSRFBlocked, Text: "the agent's push_target is at an address that is not contacted, unless push.internal or outward.allow lets it"}
 	}
 	p.cfg.Log.Debug("no answer to a push", "agent", agent.Address, "err", withoutURL(err))
 	return Result{State: amtp.Retrying, Code: amtp.CodePushRequestFailed, Text: "no answer from the agent: " + answer.Reason(err)}
