@@ -107,6 +107,7 @@ func TestWrongValuesNameTheirKey(t *testing.T) {
 		{name: "half a certificate", variable: "AMTP_TLS_CERT_FILE", value: "cert.pem", want: "belong together"},
 		{name: "no database", variable: "AMTP_STORAGE_TYPE", value: "database", want: "storage.database.connection_string"},
 		{name: "http registry without URL", variable: "AMTP_SCHEMA_REGISTRY_TYPE", value: "http", want: "schema.registry.base_url"},
+		{name: "public URL", variable: "AMTP_TLS_ENABLED", file: "server: {public_url: 'http://amtp.example.com'}", value: "false", want: "server.public_url: want https://"},
 		{name: "method", file: "auth: {methods: [magic]}", want: `auth.methods: "magic"`},
 		{name: "prefix", file: "server: {trusted_proxies: [ten]}", want: "want a prefix"},
 		{name: "resolver", variable: "AMTP_DNS_RESOLVERS", value: "here", want: "dns.resolvers"},
@@ -117,6 +118,18 @@ func TestWrongValuesNameTheirKey(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: shows what stands there: %v", c.name, err)
+		}
+	}
+}
+
+func TestPublicURLIsHTTPWhereGatewaysMayBe(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{
+		"server: {public_url: 'https://amtp.example.com'}",
+		"server: {public_url: 'HTTP://amtp.example.com'}\ndns: {allow_http: true}",
+	} {
+		if _, _, err := load(t, file, nil); err != nil {
+			t.Errorf("%s: %v", file, err)
 		}
 	}
 }

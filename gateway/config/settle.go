@@ -119,6 +119,9 @@ func (l *loader) check(c *Config) {
 		l.wrong("delivery.first_retry: want no more than delivery.longest_retry, %s", c.Delivery.LongestRetry)
 	}
 	l.checkURL("server.public_url", c.Server.PublicURL)
+	if u, err := url.Parse(c.Server.PublicURL); err == nil && u.Scheme == "http" && !c.DNS.AllowHTTP {
+		l.wrong("server.public_url: want https://, because other gateways take nothing else; dns.allow_http=true is for gateways that know each other")
+	}
 	l.checkURL("schema.registry.base_url", c.Schema.HTTP.BaseURL)
 	l.checkURL("auth.oauth.issuer", c.Auth.OAuth.Issuer)
 	l.checkURL("auth.oauth.jwks_url", c.Auth.OAuth.JWKSURL)
