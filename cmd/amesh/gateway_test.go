@@ -217,3 +217,30 @@ func TestKeyFileWithoutKeysIsTold(t *testing.T) {
 		}
 	}
 }
+
+// The unit starts what there is, and its text and the manual let keys be made by the user
+// who has to read them.
+func TestGatewayUnitIsOfThisProgram(t *testing.T) {
+	t.Parallel()
+	read := func(path ...string) string {
+		text, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	unit, manual := read("deploy", "amesh-gateway.service"), read("docs", "operations", "gateway.md")
+	for _, start := range []string{"\nExecStart=/usr/local/bin/", "\n#     /usr/local/bin/"} {
+		_, rest, ok := strings.Cut(unit, start)
+		if !ok {
+			t.Fatalf("no %q", start)
+		}
+		command, _, _ := strings.Cut(rest, "\n")
+		checkExample(t, command)
+	}
+	for _, setting := range []string{"DynamicUser=yes", "User=amesh-gateway", "StateDirectory=amesh-gateway", "StateDirectoryMode=0700", "UMask=0077"} {
+		if !strings.Contains(unit, "\n"+setting+"\n") || !strings.Contains(unit, " -p "+setting) || !strings.Contains(manual, " -p "+setting) {
+			t.Errorf("%s: not the same for the gateway and for who makes its keys", setting)
+		}
+	}
+}
