@@ -400,8 +400,6 @@ func openSwitches(cfg config.Config) []string {
 	add(slices.Contains(cfg.CORSOrigins, "*"), "cors.origins=*")
 	add(cfg.DNS.AllowHTTP, "dns.allow_http")
 	add(cfg.DNS.MockMode, "dns.mock_mode")
-	add(cfg.PushInternal, "push.internal")
-	add(cfg.PublicAgents, "discovery.public")
 	add(cfg.Outward.AllowPrivate, "outward.allow_private")
 	add(everybody(cfg.Outward.Allow), "outward.allow of every address")
 	add(everybody(cfg.Server.TrustedProxies), "server.trusted_proxies of every address")
