@@ -321,6 +321,8 @@ FILES = {
     "contents.json": check_contents,
     "content_hashes.json": content_hashes,
 }
+# Of a gateway, and not of a session: the verifiers in amtp-webhooks.md read it.
+NOT_OURS = {"webhooks.json"}
 FOLDER = pathlib.Path(__file__).parent.parent / "vectors"
 
 
@@ -345,7 +347,7 @@ def wrong(check, v):
 
 def main(names):
     count = failed = 0
-    for name in names or sorted(path.name for path in FOLDER.glob("*.json")):
+    for name in names or sorted({path.name for path in FOLDER.glob("*.json")} - NOT_OURS):
         for v in vectors_of(name):
             count += 1
             if why := wrong(FILES[name], v):
