@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -304,6 +306,18 @@ func (a *app) ask(question func(api.Backend) error) error {
 		return err
 	}
 	return question(n)
+}
+
+// closeAll closes what a server has opened, the last first. A listener may have been closed
+// by whoever served it.
+func closeAll(opened []io.Closer) error {
+	var all []error
+	for _, c := range slices.Backward(opened) {
+		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
 }
 
 // together runs services until ctx ends or one of them returns, and comes back

@@ -232,7 +232,7 @@ func (a *app) runGateway(ctx context.Context, o gatewayOptions, cfg config.Confi
 		return err
 	}
 	p := &gatewayParts{log: log, tell: func(line string) { fmt.Fprintln(a.err, line) }}
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer func() { err = errors.Join(err, closeAll(p.opened)) }()
 	if err := a.openGateway(p, o, cfg); err != nil {
 		return err
 	}
@@ -290,18 +290,6 @@ func (p *gatewayParts) serve() {
 	if p.numbers != nil {
 		p.services = append(p.services, func(ctx context.Context) error { return p.server.Exporter().Serve(ctx, p.numbers) })
 	}
-}
-
-// close closes what was opened, the last first.
-func (p *gatewayParts) close() error {
-	var all []error
-	for _, c := range slices.Backward(p.opened) {
-		// A listener may have been closed by whoever served it.
-		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
-			all = append(all, err)
-		}
-	}
-	return errors.Join(all...)
 }
 
 // gatewayAddresses is what --print-addrs writes.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"amesh/internal/exporter"
@@ -98,7 +97,7 @@ func (a *app) registry(ctx context.Context, o registryOptions) (err error) {
 		return err
 	}
 	p := &registryParts{log: log, tell: func(line string) { fmt.Fprintln(a.err, line) }}
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer func() { err = errors.Join(err, closeAll(p.opened)) }()
 	if err := a.openRegistry(p, o); err != nil {
 		return err
 	}
@@ -204,18 +203,6 @@ func (p *registryParts) serve() error {
 		p.services = append(p.services, func(ctx context.Context) error { return m.Serve(ctx, p.numbers) })
 	}
 	return nil
-}
-
-// close closes what was opened, the last first.
-func (p *registryParts) close() error {
-	var all []error
-	for _, c := range slices.Backward(p.opened) {
-		// A listener may have been closed by whoever served it.
-		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
-			all = append(all, err)
-		}
-	}
-	return errors.Join(all...)
 }
 
 // registryAddresses is what --print-addrs writes.

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -124,7 +123,7 @@ func (a *app) relay(ctx context.Context, o relayOptions) (err error) {
 		return err
 	}
 	p := &relayParts{log: log, tell: func(line string) { fmt.Fprintln(a.err, line) }}
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer func() { err = errors.Join(err, closeAll(p.opened)) }()
 	if err := a.openRelay(p, &o); err != nil {
 		return err
 	}
@@ -249,18 +248,6 @@ func (a *app) openSockets(p *relayParts, o relayOptions) (err error) {
 		}
 	}
 	return nil
-}
-
-// close closes what was opened, the last first.
-func (p *relayParts) close() error {
-	var all []error
-	for _, c := range slices.Backward(p.opened) {
-		// The door and STUN's socket may have been closed by whoever served them.
-		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
-			all = append(all, err)
-		}
-	}
-	return errors.Join(all...)
 }
 
 // serve makes the services of what was opened, for a relay with the folder data.
