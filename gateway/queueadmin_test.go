@@ -113,6 +113,7 @@ func TestSelectionsThatChooseNothingAreRefused(t *testing.T) {
 			"negative limit": map[string]any{"all": true, "limit": -1},
 			"no JSON":        "all of it",
 			"two names":      json.RawMessage(`{"all":false,"all":true}`),
+			"two cases":      json.RawMessage(`{"all":false,"ALL":true}`),
 		} {
 			if got := g.Admin(http.MethodPost, path, body); got.Status != http.StatusBadRequest || got.Code() == "" {
 				t.Errorf("%s, %s: %d %s", path, name, got.Status, got.Body)

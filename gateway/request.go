@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"amesh/gateway/amtp"
@@ -93,10 +95,20 @@ func (s *Server) answer(rt *route, r *request) (reply, error) {
 	return rt.answer(r)
 }
 
-// decode reads the body into a struct. Members that it has not are ignored.
+// decode reads the body into a struct. Members that it has not are ignored; encoding/json
+// finds those that it has in any case of letters, so two that differ in that only are one
+// name twice.
 func decode[T any](r *request) (T, error) {
 	var v T
-	err := ijson.Check(r.raw, amtp.MaxDepth)
+	members, err := ijson.Object(r.raw, amtp.MaxDepth)
+	seen := make(map[string]bool, len(members))
+	for _, m := range members {
+		name := strings.ToLower(strings.ToUpper(m.Name)) // the long s is an s there
+		if seen[name] {
+			err = fmt.Errorf("%w: %.100q stands there twice", ijson.ErrMalformed, m.Name)
+		}
+		seen[name] = true
+	}
 	if err == nil {
 		err = json.Unmarshal(r.raw, &v)
 	}
