@@ -178,8 +178,5 @@ func (s *Server) unregisterAgent(r *request) (reply, error) {
 // hear of it now. Where that fails they hear when it is tried next.
 func (s *Server) endPushes(r *request, name string) {
 	local, _, _ := strings.Cut(name, "@")
-	sel := store.Selection{Target: strings.ToLower(local) + "@" + s.cfg.Domain}
-	if _, err := r.store.Expedite(r.Context(), sel, r.now); err != nil {
-		s.log.Warn("what waits for a removed agent is not ended yet", "agent", sel.Target, "err", err)
-	}
+	r.delivery.Expedite(r.Context(), strings.ToLower(local)+"@"+s.cfg.Domain, r.now)
 }

@@ -42,7 +42,7 @@ func (s *Service) deliver(work context.Context, j leased) {
 	default: // it will look anyway
 	}
 	if back {
-		s.expedite(work, j.Target, now)
+		s.Expedite(work, j.Target, now)
 	}
 	outcomes := make([]store.Outcome, len(j.Recipients))
 	for i, r := range j.Recipients {
@@ -213,8 +213,9 @@ func putBackOne(j store.Job, r store.JobRecipient, next, now time.Time) store.Ou
 	return store.Outcome{MessageID: j.MessageID, Address: r.Address, At: now, State: amtp.Retrying, Untried: true, Next: next}
 }
 
-// expedite makes everything due that waits for a target which answers again.
-func (s *Service) expedite(ctx context.Context, target string, now time.Time) {
+// Expedite makes everything due that waits for a target: it answers again, or is there no
+// more. Where that fails, what is left is tried when it is due anyway.
+func (s *Service) Expedite(ctx context.Context, target string, now time.Time) {
 	for sel := (store.Selection{Target: target}); ; {
 		done, err := s.cfg.Store.Expedite(ctx, sel, now)
 		if err != nil {

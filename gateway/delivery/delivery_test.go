@@ -477,3 +477,31 @@ func TestIdleQueueIsLeftInPeace(t *testing.T) {
 		}
 	})
 }
+
+// heap is a queue that changes one place of three with each call.
+type heap struct {
+	*queue
+	after []store.Place
+}
+
+func (h *heap) Expedite(_ context.Context, sel store.Selection, _ time.Time) (store.Changed, error) {
+	h.after = append(h.after, sel.After)
+	places := []string{"1.1", "2.1"}
+	if len(h.after) > len(places) {
+		return store.Changed{Count: 1}, nil
+	}
+	next, err := store.ParsePlace(places[len(h.after)-1])
+	return store.Changed{Count: 1, Next: next}, err
+}
+
+// Whatever waits for a target is made due, in as many calls as that takes.
+func TestExpediteComesToTheEndOfAHeap(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &heap{queue: newQueue()}
+		s, _ := start(t, delivery.Config{Store: h, Peers: always(taken)})
+		s.Expedite(t.Context(), "b.test", time.Now())
+		if len(h.after) != 3 || h.after[0] != (store.Place{}) || h.after[1] == h.after[2] {
+			t.Errorf("asked behind %v", h.after)
+		}
+	})
+}
